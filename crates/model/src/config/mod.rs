@@ -1,0 +1,1 @@
+//! `lifeboat.toml`: what a person writes, checked once into what the program carries.

@@ -1,0 +1,120 @@
+//! Objects in a bucket or folder: put, ranged get, list, versions, delete.
+//!
+//! **In:** keys and ciphertext. **Out:** the same bytes, with what the store says of them (length, VersionId).
+//! **Never here:** encryption keys, plaintext, or knowledge of what an object means.
+//!
+//! One trait, [`Store`], is all that the layers above see. Its contract is one test suite ([`suite`]) which every
+//! backend passes, real servers included. Read on: [`local`] for a directory, [`s3`] for buckets.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+mod error;
+
+pub use error::{Error, Result};
+
+/// The name of an object: segments joined by `/`, relative to the repository's root.
+///
+/// Segments hold only `A-Z a-z 0-9 . _ -`, are not empty and are neither `.` nor `..`: the same key is valid as a
+/// path, in a URL and in every bucket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+impl Key {
+    /// Checks the text and makes it a key.
+    pub fn new(text: impl Into<String>) -> Result<Self> {
+        let text = text.into();
+        let segment_ok = |segment: &str| {
+            !matches!(segment, "" | "." | "..")
+                && segment.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+        };
+        if text.split('/').all(segment_ok) { Ok(Self(text)) } else { Err(Error::InvalidKey { key: text }) }
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::new(text)
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> String {
+        key.0
+    }
+}
+
+/// The store's name for one version of an object. Stores without versions give none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VersionId(pub String);
+
+/// What a finished put left in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The version that this put made, where the store has versions.
+    pub version: Option<VersionId>,
+}
+
+/// What the store says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its key, relative to the root.
+    pub key: Key,
+    /// Length in bytes.
+    pub len: u64,
+    /// The version looked at (in a listing: the newest), where the store has versions.
+    pub version: Option<VersionId>,
+    /// The store's own clock when it was written.
+    pub modified: Timestamp,
+}
+
+/// A place that keeps objects. Implementations are cheap to share and retry transient faults by themselves.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// A name for people: `directory /srv/backup` or `s3://bucket/prefix at https://…`. Never a credential.
+    fn describe(&self) -> String;
+
+    /// Writes a new object; returns only when it is durable. Every object has one writer and one version: where the
+    /// store can tell that the key is taken, this is [`Error::AlreadyExists`] and the object there is untouched.
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored>;
+
+    /// Reads bytes `range` (all when `None`) of the given version (the newest when `None`). A range must lie inside
+    /// the object; fewer bytes than asked for is an error, never a short answer.
+    async fn get(&self, key: &Key, version: Option<&VersionId>, range: Option<Range<u64>>) -> Result<Bytes>;
+
+    /// Looks at an object without reading it.
+    async fn head(&self, key: &Key, version: Option<&VersionId>) -> Result<ObjectInfo>;
+
+    /// All objects whose key starts with `prefix` (a plain text prefix; `""` lists everything), in key order.
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>>;
+
+    /// Removes an object (this version of it; the newest when `None`). Absent is not an error.
+    async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()>;
+
+    /// Whether the store itself refuses early deletion. A local directory never does.
+    fn is_immutable(&self) -> bool {
+        false
+    }
+}
+
+/// A shared store.
+pub type SharedStore = Arc<dyn Store>;
