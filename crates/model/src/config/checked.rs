@@ -1,0 +1,270 @@
+//! The checked configuration: every value in here is possible, every path absolute or relative to the working folder.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use url::Url;
+
+use super::files::FileCheck;
+use crate::{
+    id::{Instance, Tenant, TierName},
+    signature::PublicKey,
+    size::ByteSize,
+    time::Span,
+};
+
+/// A whole `lifeboat.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Who owns the instances.
+    pub tenant: Tenant,
+    /// Where recovery points and evidence are kept.
+    pub repository: RepositoryConfig,
+    /// Whom backups are sealed to, and what signs them.
+    pub keys: KeysConfig,
+    /// Recovery classes by name.
+    pub tiers: BTreeMap<TierName, Tier>,
+    /// Protected Odoo systems by name; at least one.
+    pub instances: BTreeMap<Instance, InstanceConfig>,
+    /// How the work is done on this host.
+    pub engine: EngineConfig,
+    pub(super) files: Vec<FileCheck>,
+}
+
+/// The place of a repository.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RepositoryConfig {
+    /// A local folder: not immutable, and said so.
+    Local {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A bucket.
+    S3(S3Config),
+}
+
+/// An S3 bucket and the credentials for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct S3Config {
+    /// Where the service is; without it, AWS by region.
+    pub endpoint: Option<Url>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// Put before every key; empty or ending in `/`.
+    pub prefix: String,
+    /// The region that signatures name.
+    pub region: String,
+    /// Where the access key id is.
+    pub access_key: SecretSource,
+    /// Where the secret access key is.
+    pub secret_key: SecretSource,
+    /// A PEM file of the authorities that may vouch for the endpoint; without it, the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `https://host/bucket/key` instead of `https://bucket.host/key`.
+    pub path_style: bool,
+}
+
+/// Where a secret lies; never the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The content of a file, mode 0600; a line end at its end is not part of it.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretSource::File(path) => write!(f, "file {}", path.display()),
+            SecretSource::Env(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// Keys: public ones by value, private ones by file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeysConfig {
+    /// `age1…` recipients, at least one, whose identities live elsewhere and open everything.
+    pub recovery_recipients: Vec<String>,
+    /// This host's age identity: it opens indexes and trees, never data.
+    pub host_identity_file: PathBuf,
+    /// This host's Ed25519 key, which signs points and evidence.
+    pub signing_key_file: PathBuf,
+    /// The public keys whose points and evidence are believed.
+    pub trusted_keys: Vec<PublicKey>,
+    /// A recovery identity, for restores and drills. On a backup host it undoes the point of sealing: a warning.
+    pub recovery_identity_file: Option<PathBuf>,
+}
+
+/// A recovery class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tier {
+    /// How much work may be lost.
+    pub rpo: Span,
+    /// How long until people work again.
+    pub rto: Span,
+}
+
+/// One protected Odoo system.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceConfig {
+    /// Its recovery class; exists in [`Config::tiers`].
+    pub tier: TierName,
+    /// Who answers for it, as free text in reports.
+    pub owner: Option<String>,
+    /// Its PostgreSQL cluster.
+    pub postgres: PostgresConfig,
+    /// Its filestore, if its files are kept on a disk.
+    pub filestore: Option<FilestoreConfig>,
+    /// Files and commands whose output belongs to it.
+    pub config: Option<ConfigSources>,
+    /// How it is rehearsed.
+    pub drill: DrillConfig,
+}
+
+/// How to reach a PostgreSQL cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PostgresConfig {
+    /// Host name or address.
+    pub host: String,
+    /// Port, 1–65535.
+    pub port: u16,
+    /// A role with REPLICATION and `pg_read_all_data`.
+    pub user: String,
+    /// Its password, unless the server asks for none.
+    pub password: Option<SecretSource>,
+    /// How the connection is protected.
+    pub tls: TlsMode,
+    /// A PEM file of the authorities that may vouch for the server; without it, the system's.
+    pub root_cert_file: Option<PathBuf>,
+    /// The Odoo databases in the cluster, at least one.
+    pub databases: Vec<String>,
+}
+
+/// How a PostgreSQL connection is protected (libpq: `sslmode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsMode {
+    /// Plain text.
+    Disable,
+    /// Encrypted, to whoever answers.
+    Require,
+    /// Encrypted, to a server with a certificate from a known authority.
+    VerifyCa,
+    /// Encrypted, to the server with that name.
+    #[default]
+    VerifyFull,
+}
+
+impl TlsMode {
+    /// All of them, weakest first.
+    pub const ALL: [TlsMode; 4] = [TlsMode::Disable, TlsMode::Require, TlsMode::VerifyCa, TlsMode::VerifyFull];
+
+    /// The word in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            TlsMode::Disable => "disable",
+            TlsMode::Require => "require",
+            TlsMode::VerifyCa => "verify-ca",
+            TlsMode::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl fmt::Display for TlsMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// An Odoo filestore on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilestoreConfig {
+    /// The folder that holds one folder per database.
+    pub path: PathBuf,
+}
+
+/// Configuration that a restore needs besides the data.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ConfigSources {
+    /// Absolute files and folders.
+    pub paths: Vec<PathBuf>,
+    /// Commands whose output is kept.
+    pub commands: Vec<ConfigCommand>,
+}
+
+/// A command whose standard output is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigCommand {
+    /// The file name of the output; unique within the instance.
+    pub name: String,
+    /// Program and arguments; no shell in between.
+    pub run: Vec<String>,
+    /// How long it may take.
+    pub timeout: Span,
+}
+
+/// How an instance is rehearsed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DrillConfig {
+    /// Image of the instance's PostgreSQL.
+    pub postgres_image: String,
+    /// Image of the instance's Odoo.
+    pub odoo_image: String,
+    /// Folders of extra addons, each inside one of [`ConfigSources::paths`].
+    pub addons: Vec<PathBuf>,
+    /// Memory limit of the sandbox.
+    pub memory: ByteSize,
+    /// How long a drill may take.
+    pub timeout: Span,
+    /// Ids of checks that must have run, or the drill is incomplete.
+    pub required: Vec<String>,
+}
+
+/// How the work is done on this host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// Caches and working files; may be deleted at any time without losing a backup.
+    pub state_dir: PathBuf,
+    /// zstd level, 1–19.
+    pub compression_level: i32,
+    /// Size at which a pack is closed, 4–64 MiB.
+    pub pack_size: ByteSize,
+    /// Threads for chunking, compression and sealing; 0: one per core.
+    pub workers: usize,
+    /// Packs in flight to storage at once, 1–16.
+    pub uploads: usize,
+}
+
+/// No such instance in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no instance \"{name}\" in the configuration; it has: {}", known.join(", "))]
+pub struct UnknownInstance {
+    /// What was asked for.
+    pub name: String,
+    /// What there is.
+    pub known: Vec<String>,
+}
+
+impl Config {
+    /// The named instance, or an error that names those that exist.
+    pub fn instance(&self, name: &str) -> Result<(&Instance, &InstanceConfig), UnknownInstance> {
+        self.instances
+            .iter()
+            .find(|(instance, _)| instance.as_str() == name)
+            .ok_or_else(|| UnknownInstance { name: name.to_owned(), known: self.instance_names() })
+    }
+
+    /// The tier of an instance; the parser has made sure that it exists.
+    pub fn tier_of(&self, instance: &InstanceConfig) -> Option<Tier> {
+        self.tiers.get(&instance.tier).copied()
+    }
+
+    /// Every file and folder that the configuration names, with its key and line, for checks that need the disk.
+    pub fn files(&self) -> &[FileCheck] {
+        &self.files
+    }
+
+    fn instance_names(&self) -> Vec<String> {
+        self.instances.keys().map(ToString::to_string).collect()
+    }
+}
