@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod error;
+pub mod local;
+pub mod suite;
 
 pub use error::{Error, Result};
 
@@ -87,6 +89,16 @@ pub struct ObjectInfo {
     pub modified: Timestamp,
 }
 
+/// What a backend promises beyond the common contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// Every put makes a version of its own, and `get`, `head` and `delete` obey the [`VersionId`] they are given.
+    pub versions: bool,
+    /// A put to a key that is taken is sure to be refused. Where this is false (many servers accept
+    /// `If-None-Match: *` and overwrite all the same), only unique keys keep writers apart.
+    pub refuses_overwrite: bool,
+}
+
 /// A place that keeps objects. Implementations are cheap to share and retry transient faults by themselves.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
@@ -110,6 +122,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object (this version of it; the newest when `None`). Absent is not an error.
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()>;
 
+    /// What this backend promises beyond the common contract. Nothing, unless it says so.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
     /// Whether the store itself refuses early deletion. A local directory never does.
     fn is_immutable(&self) -> bool {
         false
@@ -118,3 +135,20 @@ pub trait Store: Send + Sync + fmt::Debug {
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
+
+/// Refuses a range that does not lie inside an object of `len` bytes.
+fn check_range(key: &Key, range: &Range<u64>, len: u64) -> Result<()> {
+    if range.start <= range.end && range.end <= len {
+        return Ok(());
+    }
+    let reason = format!("bytes {}..{} were asked for, the object has {len}", range.start, range.end);
+    Err(Error::Damaged { key: key.to_string(), reason })
+}
+
+/// Refuses an answer that is shorter or longer than what was asked for.
+fn check_length(key: &Key, wanted: u64, got: u64) -> Result<()> {
+    if wanted == got {
+        return Ok(());
+    }
+    Err(Error::Damaged { key: key.to_string(), reason: format!("{wanted} bytes were asked for, {got} came") })
+}
