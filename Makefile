@@ -1,0 +1,47 @@
+# Two commands set everything up on a fresh Debian or Ubuntu machine (root needed for packages and Docker):
+#   make demo   back up a live Odoo, restore it in a sandbox, prove it: on a local directory
+#   make test   every check: format, lints, docs, all tests against real servers
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STORAGE ?= local
+CARGO ?= cargo
+BIN := target/release/lifeboat
+
+.PHONY: help install build demo test lint unit bench up down clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
+
+install: ## Install what is missing (apt), start Docker if it is not running
+	@testbed/install
+
+build: ## Build the release binary
+	$(CARGO) build --release --locked -p lifeboat
+
+demo: install build ## Back up the testbed's Odoo and drill it (STORAGE=local or s3)
+	@testbed/demo $(STORAGE)
+
+up: install ## Start PostgreSQL, Odoo and Ceph RGW of the testbed
+	@testbed/testbed up --s3
+
+down: ## Stop the testbed
+	@testbed/testbed down
+
+lint: ## Format, clippy and documentation, all without warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items -q
+
+unit: ## Tests that need no Docker
+	$(CARGO) test --locked --workspace
+
+test: install lint up ## Everything, against real PostgreSQL, Odoo, S3 and Docker
+	LIFEBOAT_TESTBED=1 $(CARGO) test --locked --workspace --no-fail-fast
+
+bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic
+	@testbed/bench/run
+
+clean: ## Remove build output and the demo's folder
+	rm -rf target .demo
