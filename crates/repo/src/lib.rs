@@ -1,1 +1,21 @@
-//! lifeboat-repo
+//! The stored format: chunk → compress → seal → pack → index → point; WAL slices; leases.
+//!
+//! **In:** entries and bytes, recipients, a signing key, a store. **Out:** objects in the store, and the same entries
+//! and bytes back. **Never here:** PostgreSQL, Odoo or Docker. Nothing above this crate deletes an object, and this
+//! crate deletes only its own leases.
+//!
+//! `FORMAT.md` beside this crate has every byte; a byte going up meets the modules in the order in which they stand
+//! below. Read on: [`writer`] for how a backup runs in bounded memory, [`reader`] for how it comes back.
+
+pub mod check;
+pub mod error;
+mod layout;
+pub mod point;
+pub mod progress;
+pub mod reader;
+pub mod repository;
+pub mod seal;
+pub mod tree;
+pub mod writer;
+
+pub use error::{Error, Result};

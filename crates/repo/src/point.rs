@@ -1,0 +1,463 @@
+//! The recovery point: one signed object that names everything a restore needs, written last.
+//!
+//! The header is public, so that integrity, retention and prune need no decryption key; it holds names of objects,
+//! sizes and digests of ciphertext, and neither paths nor contents. The details are sealed. FORMAT.md ("Points") has
+//! the bytes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use lifeboat_model::{
+    id::{Instance, ObjectId, PointId, RepositoryId, Sha256Digest, Tenant},
+    lsn::Lsn,
+    signature::{PublicKey, SigningKey},
+};
+use lifeboat_store::{Key, VersionId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::{Error, Result},
+    seal::{self, Identity},
+    tree::TreeKind,
+};
+
+/// The version of the stored format that this release writes.
+pub const FORMAT: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"LBPOINT1";
+/// What precedes the header in the signed message: a signature over anything else can never pass for a point's.
+const DOMAIN: &[u8] = b"lifeboat recovery point v1\n";
+/// A header of this size names about a million objects.
+const MAX_HEADER: u32 = 512 << 20;
+const SIGNATURE_LEN: usize = 32 + 64;
+
+/// What kind of object a point names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectKind {
+    /// Holds the key of the chunk ids.
+    Key,
+    /// Holds data.
+    Pack,
+    /// Holds entries.
+    Tree,
+    /// Holds WAL bytes.
+    Wal,
+}
+
+/// An object that the point needs, as it was when it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// Where it lies.
+    pub key: Key,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Length of the ciphertext.
+    pub len: u64,
+    /// SHA-256 of the ciphertext.
+    pub sha256: Sha256Digest,
+    /// The version that was written, where the store has versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionId>,
+    /// Until when the store refuses to delete it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_until: Option<Timestamp>,
+}
+
+/// A tree of the point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRef {
+    /// Which.
+    pub kind: TreeKind,
+    /// Its objects, in order.
+    pub objects: Vec<Key>,
+    /// How many entries it has.
+    pub entries: u64,
+    /// The sum of its files' sizes.
+    pub bytes: u64,
+}
+
+/// The WAL of the point: what must be replayed for it to be consistent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalRange {
+    /// PostgreSQL's system identifier; text in JSON, since it does not fit a double.
+    #[serde(with = "decimal_text")]
+    pub system_id: u64,
+    /// The timeline of all slices.
+    pub timeline: u32,
+    /// First position needed.
+    pub start: Lsn,
+    /// Position after the last one needed.
+    pub end: Lsn,
+    /// The slices that cover it, in order.
+    pub objects: Vec<Key>,
+}
+
+/// The sealed part, as the header vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedPart {
+    /// Length of the ciphertext.
+    pub len: u64,
+    /// SHA-256 of the ciphertext.
+    pub sha256: Sha256Digest,
+}
+
+/// What everybody may read of a point. Fields that a reader does not know are passed over; what it must know to read
+/// the point rightly is announced in `features`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointHeader {
+    /// Format version, 1.
+    pub format: u32,
+    /// What a reader must know beyond the format version. Version 1 has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// The point's id.
+    pub point: PointId,
+    /// The repository it belongs to.
+    pub repository: RepositoryId,
+    /// The owner.
+    pub tenant: Tenant,
+    /// The instance.
+    pub instance: Instance,
+    /// When the backup began.
+    pub started: Timestamp,
+    /// When everything it names was durable.
+    pub finished: Timestamp,
+    /// What wrote it.
+    pub software: String,
+    /// The object with the key of its chunk ids.
+    pub chunk_key: ObjectId,
+    /// The recovery recipients everything is sealed to.
+    pub recipients: Vec<String>,
+    /// Its trees.
+    pub trees: Vec<TreeRef>,
+    /// Its WAL, where there is a database.
+    pub wal: Option<WalRange>,
+    /// Sizes and counts, by name, for people and reports.
+    pub sizes: BTreeMap<String, u64>,
+    /// The sealed details.
+    pub sealed: SealedPart,
+    /// Every object it needs.
+    pub objects: Vec<ObjectRef>,
+}
+
+impl PointHeader {
+    /// The tree of this kind, where the point has one.
+    pub fn tree(&self, kind: TreeKind) -> Option<&TreeRef> {
+        self.trees.iter().find(|tree| tree.kind == kind)
+    }
+}
+
+/// What only holders of a recovery identity, and the host that wrote it, may read. The layers above give it meaning.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PointDetails {
+    /// Facts about the server.
+    #[serde(default)]
+    pub postgres: serde_json::Value,
+    /// What the source looked like.
+    #[serde(default)]
+    pub witness: serde_json::Value,
+    /// Facts about Odoo: versions, modules, attachments.
+    #[serde(default)]
+    pub odoo: serde_json::Value,
+    /// Anything else, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, serde_json::Value>,
+    /// What people should know: files that changed while they were read, and the like.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// A point's place: all that its key tells.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PointRef {
+    /// When it was finished, to the second.
+    pub time: Timestamp,
+    /// Its id.
+    pub id: PointId,
+    /// Its key.
+    pub key: Key,
+}
+
+/// Which point is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PointSelector {
+    /// The newest that verifies.
+    Latest,
+    /// The one whose id starts with these digits.
+    Id(String),
+}
+
+impl std::str::FromStr for PointSelector {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        match text {
+            "latest" => Ok(PointSelector::Latest),
+            id if (4..=16).contains(&id.len()) && id.bytes().all(hex) => Ok(PointSelector::Id(id.to_owned())),
+            _ => Err(Error::usage(format!("\"{text}\" is not a point: write \"latest\" or 4 to 16 digits of its id"))),
+        }
+    }
+}
+
+/// A point whose digest and signature have been verified.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// What it names.
+    pub header: PointHeader,
+    /// Where it lies.
+    pub key: Key,
+    /// The version that was read or written, where the store has versions.
+    pub version: Option<VersionId>,
+    /// SHA-256 of the whole object: what evidence refers to.
+    pub sha256: Sha256Digest,
+    /// The key that signed it.
+    pub signer: PublicKey,
+    /// Newer points that were passed over by [`PointSelector::Latest`], and why.
+    pub skipped: Vec<String>,
+    sealed: bytes::Bytes,
+}
+
+impl Point {
+    /// Opens the sealed part with a recovery identity or the identity of the host that wrote it.
+    pub fn open_details(&self, identities: &[Identity]) -> Result<PointDetails> {
+        let needed = format!("a recovery identity of {}", self.header.recipients.join(" or "));
+        let plain = seal::open_all(identities, &self.sealed).map_err(|e| e.of(&self.key, &needed))?;
+        serde_json::from_slice(&plain).map_err(|e| Error::damaged(&self.key, format!("its details: {e}")))
+    }
+
+    /// Where it lies.
+    pub fn reference(&self) -> PointRef {
+        PointRef { time: self.header.finished, id: self.header.point, key: self.key.clone() }
+    }
+
+    pub(crate) fn object(&self, key: &Key) -> Result<&ObjectRef> {
+        let found = self.header.objects.iter().find(|object| object.key == *key);
+        found.ok_or_else(|| Error::damaged(&self.key, format!("it uses {key} but does not name it")))
+    }
+}
+
+mod decimal_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(value: &u64, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+        String::deserialize(input)?.parse().map_err(D::Error::custom)
+    }
+}
+
+fn message(header: &[u8]) -> Vec<u8> {
+    [DOMAIN, header].concat()
+}
+
+/// The whole object: header, signature, sealed details, digest.
+pub(crate) fn encode(header: &PointHeader, sealed: &[u8], signing: &SigningKey) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(header).expect("a header has only text keys");
+    let too_long = || Error::usage("the point names more objects than a header can hold; use larger packs");
+    let len = u32::try_from(json.len()).ok().filter(|len| *len <= MAX_HEADER).ok_or_else(too_long)?;
+    let mut out = Vec::with_capacity(json.len() + sealed.len() + 256);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&json);
+    out.extend_from_slice(&1u16.to_le_bytes());
+    out.extend_from_slice(signing.public().as_bytes());
+    out.extend_from_slice(&signing.sign(&message(&json)));
+    out.extend_from_slice(&(sealed.len() as u64).to_le_bytes());
+    out.extend_from_slice(sealed);
+    let digest = Sha256::digest(&out);
+    out.extend_from_slice(&digest);
+    Ok(out)
+}
+
+/// Cuts the object into its parts; every part is bounded by what is really there.
+struct Parts<'a> {
+    header: &'a [u8],
+    signatures: Vec<&'a [u8; SIGNATURE_LEN]>,
+    sealed: &'a [u8],
+}
+
+fn split(bytes: &[u8]) -> std::result::Result<Parts<'_>, &'static str> {
+    let (body, digest) = bytes.split_last_chunk::<32>().ok_or("it is too short")?;
+    if Sha256::digest(body)[..] != digest[..] {
+        return Err("its digest does not fit: it was cut short or changed");
+    }
+    let short = "a part is cut short";
+    let rest = body.strip_prefix(MAGIC).ok_or("it does not start with LBPOINT1")?;
+    let (len, rest) = rest.split_first_chunk::<4>().ok_or(short)?;
+    let (header, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(short)?;
+    let (count, mut rest) = rest.split_first_chunk::<2>().ok_or(short)?;
+    let mut signatures = Vec::new();
+    for _ in 0..u16::from_le_bytes(*count) {
+        let (signature, after) = rest.split_first_chunk::<SIGNATURE_LEN>().ok_or(short)?;
+        signatures.push(signature);
+        rest = after;
+    }
+    let (len, sealed) = rest.split_first_chunk::<8>().ok_or(short)?;
+    if u64::from_le_bytes(*len) != sealed.len() as u64 {
+        return Err("the sealed part's length does not fit");
+    }
+    Ok(Parts { header, signatures, sealed })
+}
+
+/// Reads an object and verifies digest and signature; `trusted` is what the configuration pins.
+pub(crate) fn decode(
+    key: &Key,
+    version: Option<VersionId>,
+    bytes: &bytes::Bytes,
+    trusted: &[PublicKey],
+) -> Result<Point> {
+    let parts = split(bytes).map_err(|reason| Error::damaged(key, reason))?;
+    let signer = signer(&parts, trusted).map_err(|reason| Error::Untrusted { object: key.to_string(), reason })?;
+    check_format(key, parts.header)?;
+    let header: PointHeader =
+        serde_json::from_slice(parts.header).map_err(|e| Error::damaged(key, format!("its header: {e}")))?;
+    let sealed_fits = header.sealed.len == parts.sealed.len() as u64
+        && header.sealed.sha256.0 == <[u8; 32]>::from(Sha256::digest(parts.sealed));
+    if !sealed_fits {
+        return Err(Error::damaged(key, "the sealed part is not the one that was signed"));
+    }
+    let sealed = bytes.slice_ref(parts.sealed);
+    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
+    Ok(Point { header, key: key.clone(), version, sha256, signer, skipped: Vec::new(), sealed })
+}
+
+fn signer(parts: &Parts<'_>, trusted: &[PublicKey]) -> std::result::Result<PublicKey, String> {
+    let message = message(parts.header);
+    let mut known = false;
+    for signature in &parts.signatures {
+        for key in trusted.iter().filter(|key| key.as_bytes()[..] == signature[..32]) {
+            known = true;
+            if key.verify(&message, &signature[32..]).is_ok() {
+                return Ok(*key);
+            }
+        }
+    }
+    Err(match known {
+        true => "its signature does not verify: the header was changed after signing".into(),
+        false => "it is signed by no key in keys.trusted_keys".into(),
+    })
+}
+
+/// The fields of every public JSON object that decide whether the rest can be understood.
+#[derive(Deserialize)]
+pub(crate) struct Version {
+    format: u32,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+impl Version {
+    /// Refuses what a newer release wrote.
+    pub fn check(&self, object: impl ToString) -> Result<()> {
+        let unknown = |what: String| Err(Error::Unknown { object: object.to_string(), what });
+        match self.features.first() {
+            _ if self.format != FORMAT => unknown(format!("format {}", self.format)),
+            Some(feature) => unknown(format!("the feature \"{feature}\"")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A newer format is told from damage before the strict reading.
+fn check_format(key: &Key, header: &[u8]) -> Result<()> {
+    let version: Version =
+        serde_json::from_slice(header).map_err(|e| Error::damaged(key, format!("its header: {e}")))?;
+    version.check(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key::new("t/i/points/20261121T200732Z-0101010101010101").unwrap()
+    }
+
+    fn sample(signing: &SigningKey) -> (Vec<u8>, Identity) {
+        let identity = Identity::generate();
+        let details = PointDetails { notes: vec!["odd".into()], ..PointDetails::default() };
+        let sealed = seal::seal(&[identity.recipient()], &serde_json::to_vec(&details).unwrap()).unwrap();
+        let time: Timestamp = "2026-11-21T20:07:32Z".parse().unwrap();
+        let header = PointHeader {
+            format: FORMAT,
+            features: vec![],
+            point: PointId([1; 8]),
+            repository: RepositoryId([2; 16]),
+            tenant: "t".parse().unwrap(),
+            instance: "i".parse().unwrap(),
+            started: time,
+            finished: time,
+            software: "lifeboat test".into(),
+            chunk_key: ObjectId([3; 16]),
+            recipients: vec![identity.recipient().to_string()],
+            trees: vec![],
+            wal: Some(WalRange { system_id: u64::MAX, timeline: 1, start: Lsn(1), end: Lsn(2), objects: vec![] }),
+            sizes: BTreeMap::new(),
+            sealed: SealedPart { len: sealed.bytes.len() as u64, sha256: sealed.sha256 },
+            objects: vec![],
+        };
+        (encode(&header, &sealed.bytes, signing).unwrap(), identity)
+    }
+
+    #[test]
+    fn round_trip() {
+        let signing = SigningKey::from_seed(&[7; 32]);
+        let (bytes, identity) = sample(&signing);
+        let point = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap();
+        assert_eq!(point.header.wal.as_ref().unwrap().system_id, u64::MAX);
+        assert_eq!(point.open_details(&[identity]).unwrap().notes, ["odd"]);
+        let wrong = point.open_details(&[Identity::generate()]).unwrap_err();
+        assert!(matches!(wrong, Error::WrongIdentity { .. }), "{wrong}");
+    }
+
+    #[test]
+    fn every_change_is_refused() {
+        let signing = SigningKey::from_seed(&[7; 32]);
+        let (bytes, _) = sample(&signing);
+        let refused = |bytes: Vec<u8>| decode(&key(), None, &bytes.into(), &[signing.public()]).is_err();
+        for at in 0..bytes.len() {
+            assert!(refused(bytes[..at].to_vec()), "cut at {at}");
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x20;
+            assert!(refused(changed.clone()), "byte {at}");
+            // A forger mends the digest as well: then the signature, or the header's digest of the details, must tell.
+            let len = changed.len();
+            if at < len - 32 {
+                let digest = Sha256::digest(&changed[..len - 32]);
+                changed[len - 32..].copy_from_slice(&digest);
+                assert!(refused(changed), "byte {at} with a fitting digest");
+            }
+        }
+    }
+
+    #[test]
+    fn other_signers_and_newer_formats_are_told_apart() {
+        let signing = SigningKey::from_seed(&[7; 32]);
+        let (bytes, _) = sample(&signing);
+        let other = SigningKey::from_seed(&[8; 32]).public();
+        let error = decode(&key(), None, &bytes.clone().into(), &[other]).unwrap_err();
+        assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+
+        let point = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap();
+        let newer = PointHeader { format: 2, ..point.header.clone() };
+        let richer = PointHeader { features: vec!["sparse".into()], ..point.header.clone() };
+        for header in [newer, richer] {
+            let bytes = encode(&header, &point.sealed, &signing).unwrap();
+            let error = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap_err();
+            assert!(matches!(error, Error::Unknown { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn selectors() {
+        assert_eq!("latest".parse::<PointSelector>().unwrap(), PointSelector::Latest);
+        assert_eq!("0a1b".parse::<PointSelector>().unwrap(), PointSelector::Id("0a1b".into()));
+        for bad in ["", "abc", "last", "0A1B", "00112233445566778"] {
+            assert!(bad.parse::<PointSelector>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Reads a stored tree entry by entry: one object in memory at a time.
+
+use std::{collections::VecDeque, io::Read as _};
+
+use bytes::Bytes;
+
+use super::{Decoder, Entry, TreeKind};
+use crate::{
+    error::{Error, Result},
+    point::{ObjectRef, Point},
+    repository::InstanceRepo,
+    seal::{self, Identity},
+};
+
+/// What a tree object's plaintext starts with; a zstd frame of the records follows.
+pub(crate) const MAGIC: &[u8; 8] = b"LBTREE01";
+/// A tree object of the writer has about 8 MiB of records; an entry of a huge file may lengthen it.
+const MAX_RECORDS: u64 = 2 << 30;
+
+/// A stream of a tree's entries, in stored order.
+#[derive(Debug)]
+pub struct TreeCursor {
+    repo: InstanceRepo,
+    identities: Vec<Identity>,
+    needed: String,
+    objects: VecDeque<ObjectRef>,
+    open: Option<(ObjectRef, Decoder)>,
+    broken: bool,
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Decoder")
+    }
+}
+
+impl TreeCursor {
+    /// A cursor over the point's tree of this kind; none where the point has no such tree.
+    pub(crate) fn new(
+        repo: InstanceRepo,
+        point: &Point,
+        kind: TreeKind,
+        identities: &[Identity],
+    ) -> Result<Option<Self>> {
+        let Some(tree) = point.header.tree(kind) else { return Ok(None) };
+        let objects = tree.objects.iter().map(|key| point.object(key).cloned()).collect::<Result<_>>()?;
+        let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
+        Ok(Some(Self { repo, identities: identities.to_vec(), needed, objects, open: None, broken: false }))
+    }
+
+    /// The next entry; none at the end. After an error the rest of the tree cannot be read.
+    pub async fn next(&mut self) -> Result<Option<Entry>> {
+        if self.broken {
+            return Ok(None);
+        }
+        let result = self.advance().await;
+        self.broken = result.is_err();
+        result
+    }
+
+    async fn advance(&mut self) -> Result<Option<Entry>> {
+        loop {
+            if let Some((object, decoder)) = &mut self.open {
+                match decoder.next().map_err(|reason| Error::damaged(&object.key, reason))? {
+                    Some(entry) => return Ok(Some(entry)),
+                    None => self.open = None,
+                }
+            }
+            let Some(object) = self.objects.pop_front() else { return Ok(None) };
+            let records = self.fetch(&object).await?;
+            self.open = Some((object, Decoder::new(records)));
+        }
+    }
+
+    async fn fetch(&self, object: &ObjectRef) -> Result<Vec<u8>> {
+        let file = self.repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        let (key, needed, identities) = (object.key.clone(), self.needed.clone(), self.identities.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&file, &identities).map_err(|e| e.of(key, &needed)));
+        opened.await.map_err(|e| Error::Io { what: "opening a tree".into(), source: std::io::Error::other(e) })?
+    }
+}
+
+/// Opens a tree object and gives its records.
+fn open(file: &Bytes, identities: &[Identity]) -> std::result::Result<Vec<u8>, seal::OpenError> {
+    let bad = |e: std::io::Error| seal::OpenError::Damaged(e.to_string());
+    let mut plain = seal::open(identities, &file[..])?;
+    let mut magic = [0; 8];
+    plain.read_exact(&mut magic).map_err(bad)?;
+    if magic != *MAGIC {
+        return Err(seal::OpenError::Damaged("it is no tree of version 1".into()));
+    }
+    let mut records = Vec::new();
+    let limited = zstd::Decoder::new(plain).map_err(bad)?;
+    limited.take(MAX_RECORDS).read_to_end(&mut records).map_err(bad)?;
+    Ok(records)
+}
