@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use url::Url;
 
-use super::files::FileCheck;
+use super::{files::FileCheck, nearest::nearest};
 use crate::{
     id::{Instance, Tenant, TierName},
     signature::PublicKey,
@@ -237,12 +237,20 @@ pub struct EngineConfig {
 
 /// No such instance in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no instance \"{name}\" in the configuration; it has: {}", known.join(", "))]
+#[error("no instance \"{name}\" in the configuration; {}", known_instances(name, known))]
 pub struct UnknownInstance {
     /// What was asked for.
     pub name: String,
     /// What there is.
     pub known: Vec<String>,
+}
+
+fn known_instances(name: &str, known: &[String]) -> String {
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None if known.is_empty() => "it has none: add an [instances.<name>] section".to_owned(),
+        None => format!("it has: {}", known.join(", ")),
+    }
 }
 
 impl Config {

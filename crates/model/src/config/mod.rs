@@ -7,7 +7,22 @@
 
 mod checked;
 mod files;
+mod nearest;
 mod problem;
+mod recipient;
+mod sections;
+mod source;
+mod starter;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use source::{Place, Source, Table};
 
 pub use checked::{
     Config, ConfigCommand, ConfigSources, DrillConfig, EngineConfig, FilestoreConfig, InstanceConfig, KeysConfig,
@@ -15,17 +30,28 @@ pub use checked::{
 };
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};
-
-use std::path::Path;
+pub use starter::{StarterValues, starter};
 
 /// Checks the text of a configuration file. Relative paths are resolved against the folder of `file`.
+///
+/// Problems come in the order of the file. While the text is not TOML, only that is reported.
 pub fn parse(text: &str, file: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
-    let _ = text;
-    Err(vec![Problem {
-        file: file.to_owned(),
-        line: None,
-        key: String::new(),
-        message: "not read".into(),
-        hint: String::new(),
-    }])
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let source = Source::new(text, file);
+    for error in &errors {
+        // The error's own rendering would quote the line, which may hold a secret; its message is fixed text.
+        let line = error.span().map(|span| source.line(span.start));
+        source.problem(line, "", &format!("not valid TOML: {}", error.message()), "correct this line");
+    }
+    if source.has_problems() {
+        return Err(source.into_findings().0);
+    }
+    let place = Place { source: &source, key: String::new(), line: None };
+    let read = sections::read(&Table::new(place, document.get_ref()));
+    let (problems, warnings, files) = source.into_findings();
+    match read {
+        Ok(config) if problems.is_empty() => Ok((Config { files, ..config }, warnings)),
+        // `Reported` cannot exist without a problem in the list.
+        _ => Err(problems),
+    }
 }

@@ -1,0 +1,13 @@
+//! One file for each section of the configuration, in the order of the starter file.
+
+mod drill;
+mod engine;
+mod instance;
+mod keys;
+mod postgres;
+mod repository;
+mod sources;
+mod tiers;
+mod whole;
+
+pub(super) use whole::read;

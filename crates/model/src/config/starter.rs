@@ -1,0 +1,126 @@
+//! The file that `lifeboat init` writes: everything that is needed, nothing that is not, each with its reason.
+
+use crate::{
+    id::{Instance, Tenant},
+    signature::PublicKey,
+};
+
+/// What is known when the file is written. Paths may be relative to the file's folder.
+#[derive(Debug, Clone)]
+pub struct StarterValues {
+    /// The owner of the instances.
+    pub tenant: Tenant,
+    /// The folder of the repository.
+    pub repository: String,
+    /// `age1…`, at least one.
+    pub recovery_recipients: Vec<String>,
+    /// Where the host's age identity was written.
+    pub host_identity_file: String,
+    /// Where the signing key was written.
+    pub signing_key_file: String,
+    /// Public half of the signing key.
+    pub trusted_key: PublicKey,
+    /// Name of the example instance.
+    pub instance: Instance,
+    /// Caches and working files; without it, the default.
+    pub state_dir: Option<String>,
+}
+
+/// The text of a commented starter file. It parses without a problem.
+pub fn starter(values: &StarterValues) -> String {
+    let StarterValues { tenant, instance, trusted_key, .. } = values;
+    let recipients: Vec<String> =
+        values.recovery_recipients.iter().map(|recipient| format!("    {},\n", quoted(recipient))).collect();
+    let state_dir = match &values.state_dir {
+        Some(path) => format!("state_dir = {}", quoted(path)),
+        None => "# state_dir = \"/var/lib/lifeboat\"".to_owned(),
+    };
+    format!(
+        r#"# Lifeboat. Check this file with: lifeboat config check
+# Secrets never stand in here, only the files or environment variables that hold them.
+
+tenant = "{tenant}"
+
+# Where backups and evidence are kept. A folder is not immutable: an intruder on this host can delete it.
+[repository]
+path = {repository}
+
+# A bucket instead of a folder:
+# [repository.s3]
+# endpoint = "https://s3.example.org"    # leave out for AWS
+# bucket = "lifeboat"
+# prefix = "production"
+# region = "eu-central-1"
+# access_key_file = "/etc/lifeboat/s3-access-key"
+# secret_key_file = "/etc/lifeboat/s3-secret-key"
+# ca_file = "/etc/lifeboat/s3-ca.pem"    # when the certificate is from your own authority
+
+[keys]
+# Backups can be opened only with the identity of one of these. Keep the identities off this host, in two places.
+recovery_recipients = [
+{recipients}]
+# Opens indexes, so that nothing is stored twice; opens no data.
+host_identity_file = {host_identity_file}
+# Signs backups and evidence.
+signing_key_file = {signing_key_file}
+# Whose backups and evidence are believed: the public halves.
+trusted_keys = ["{trusted_key}"]
+
+# How much work may be lost (rpo), and how long until people work again (rto).
+[tiers.standard]
+rpo = "24h"
+rto = "4h"
+
+# One section for each Odoo system. Replace the example's values.
+[instances.{instance}]
+tier = "standard"
+# owner = "Operations, +49 30 1234567"
+
+[instances.{instance}.postgres]
+host = "localhost"
+port = 5432
+# CREATE ROLE lifeboat LOGIN REPLICATION PASSWORD '…'; GRANT pg_read_all_data TO lifeboat;
+user = "lifeboat"
+password_file = "/etc/lifeboat/{instance}-postgres-password"    # mode 0600
+# tls = "verify-full"                    # the default; or verify-ca, require, disable
+# root_cert_file = "/etc/lifeboat/postgres-ca.pem"
+databases = ["odoo"]
+
+[instances.{instance}.filestore]
+path = "/var/lib/odoo/filestore"
+
+# What else a restore needs: files, folders, and commands whose output is kept.
+[instances.{instance}.config]
+paths = ["/etc/odoo"]
+# [[instances.{instance}.config.commands]]
+# name = "containers.json"
+# run = ["docker", "inspect", "odoo"]
+# timeout = "60s"
+
+# The images that the instance runs on; drills use them in a sandbox with no way out.
+[instances.{instance}.drill]
+postgres_image = "postgres:17"
+odoo_image = "odoo:19"
+# addons = ["/etc/odoo/addons"]          # folders in config.paths that Odoo needs
+# memory = "2 GiB"
+# timeout = "30m"
+# required = ["boot.log"]                # checks that must have run
+
+[engine]
+{state_dir}
+# compression_level = 3                  # zstd, 1 to 19
+# pack_size = "16 MiB"
+# workers = 0                            # 0: one per core
+# uploads = 3
+"#,
+        repository = quoted(&values.repository),
+        recipients = recipients.concat(),
+        host_identity_file = quoted(&values.host_identity_file),
+        signing_key_file = quoted(&values.signing_key_file),
+    )
+}
+
+/// A TOML text with whatever it needs escaped.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
