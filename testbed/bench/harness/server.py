@@ -1,0 +1,101 @@
+"""A PostgreSQL server of the image: start, ask, stop."""
+
+import os
+import shutil
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .measure import Command, ToolFailed, call, tail
+
+USER = "postgres"
+COMMON = {
+    "listen_addresses": "127.0.0.1",
+    "shared_buffers": "256MB",
+    "max_connections": "40",
+    "wal_level": "replica",
+    "max_wal_senders": "10",
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "4GB",
+    "logging_collector": "off",
+}
+
+
+@dataclass
+class Server:
+    """One cluster with the database `bench`."""
+
+    data: Path
+    port: int
+    sockets: Path
+    log: Path
+
+    def start(self, **settings: str) -> None:
+        """Starts and waits until it takes connections and is no longer in recovery."""
+        give_to_server(self.sockets)
+        options = {**COMMON, "port": str(self.port), "unix_socket_directories": str(self.sockets), **settings}
+        flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        server_log = self.data.parent / f"{self.data.name}.log"
+        try:
+            self.pg_ctl("start", "-w", "-t", "300", "-l", str(server_log), "-o", flags)
+        except ToolFailed as error:
+            shown = tail(server_log) if server_log.exists() else ""
+            raise ToolFailed(f"{error}\n{server_log}:\n{shown}") from None
+        deadline = time.monotonic() + 300
+        while self.ask("SELECT pg_is_in_recovery()") != "f":
+            if time.monotonic() > deadline:
+                raise ToolFailed(f"the server of {self.data} does not leave recovery:\n{tail(server_log)}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        self.pg_ctl("stop", "-w", "-t", "300", "-m", "fast")
+
+    def kill_if_running(self) -> None:
+        """For the way out after an error."""
+        pid = self.pid()
+        if pid is not None:
+            try:
+                os.kill(pid, signal.SIGINT)
+            except ProcessLookupError:
+                return
+
+    def pid(self) -> int | None:
+        try:
+            return int((self.data / "postmaster.pid").read_text("ascii").splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def pg_ctl(self, *arguments: str) -> None:
+        call(Command(["pg_ctl", "-s", "-D", str(self.data), *arguments], user=USER), self.log)
+
+    def ask(self, sql: str, database: str = "bench") -> str:
+        argv = ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-p", str(self.port), "-d", database]
+        return call(Command([*argv, "-c", sql], user=USER), self.log).strip()
+
+    def script(self, path: Path, **variables: int) -> None:
+        argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-p", str(self.port), "-d", "bench"]
+        settings = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
+        call(Command([*argv, *settings, "-f", str(path)], user=USER), self.log)
+
+
+def give_to_server(folder: Path) -> None:
+    """An existing or new folder that the server's user owns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.chown(folder, USER, USER)
+
+
+def initialise(server: Server) -> None:
+    """A new cluster with checksums, the role `lifeboat` and the database `bench`; whoever connects is let in."""
+    give_to_server(server.data.parent)
+    call(
+        Command(
+            ["initdb", "-D", str(server.data), "-U", USER, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync"],
+            user=USER,
+        ),
+        server.log,
+    )
+    server.start(fsync="off", wal_level="minimal", max_wal_senders="0", maintenance_work_mem="256MB")
+    server.ask("CREATE ROLE lifeboat LOGIN REPLICATION; GRANT pg_read_all_data TO lifeboat", "postgres")
+    server.ask("CREATE DATABASE bench", "postgres")
