@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 mod error;
 pub mod local;
+pub mod retry;
+pub mod s3;
 pub mod suite;
 
 pub use error::{Error, Result};

@@ -1,0 +1,192 @@
+//! The client: endpoint, credentials, TLS, time limits; and the first question to the bucket.
+
+use std::{path::PathBuf, sync::atomic::AtomicBool, time::Duration};
+
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        SharedHttpClient, StalledStreamProtectionConfig,
+    },
+    types::BucketVersioningStatus,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
+use lifeboat_model::secret::Secret;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use url::Url;
+
+use super::{Bucket, failure};
+use crate::{Error, Result, retry::Policy};
+
+/// Where a bucket is and who asks. The credentials print nowhere.
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    /// `None` is AWS itself, by region.
+    pub endpoint: Option<Url>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// The repository's root inside the bucket; empty for all of it.
+    pub prefix: String,
+    /// The region; servers other than AWS mostly take any.
+    pub region: String,
+    /// The access key id.
+    pub access_key: Secret,
+    /// The secret access key.
+    pub secret_key: Secret,
+    /// Trust these certificate authorities (PEM) instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `https://host/bucket/key` instead of `https://bucket.host/key`; most servers other than AWS want it.
+    pub path_style: bool,
+    /// Longer objects are sent in parts.
+    pub multipart_threshold: u64,
+    /// Time limits and retries.
+    pub limits: Limits,
+}
+
+impl S3Options {
+    /// The default above which an object is sent in parts: packs of the default 16 MiB, a little over included, take
+    /// one request; the largest of 64 MiB take four parallel parts, so a fault does not send all of it again.
+    pub const MULTIPART_THRESHOLD: u64 = 32 << 20;
+}
+
+/// How long to wait and how often to try again.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For a connection to stand.
+    pub connect: Duration,
+    /// For an attempt without its body; the body adds its length at [`Limits::slowest_rate`].
+    pub attempt: Duration,
+    /// For a body that stands still, in either direction.
+    pub stall: Duration,
+    /// Bytes a second below which a line is not worth waiting for.
+    pub slowest_rate: u64,
+    /// Length of a part; S3 wants at least 5 MiB.
+    pub part: u64,
+    /// Parts of one object under way at once.
+    pub parallel_parts: usize,
+    /// Attempts of each request.
+    pub retry: Policy,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            attempt: Duration::from_secs(60),
+            stall: Duration::from_secs(30),
+            slowest_rate: 64 << 10,
+            part: 16 << 20,
+            parallel_parts: 4,
+            retry: Policy::default(),
+        }
+    }
+}
+
+/// Fewer attempts for the first question, so that a wrong address is told soon.
+const FIRST_ATTEMPTS: u32 = 4;
+
+pub(super) async fn open(options: S3Options) -> Result<Bucket> {
+    let endpoint = match &options.endpoint {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("https://s3.{}.amazonaws.com", options.region),
+    };
+    let prefix = options.prefix.trim_matches('/');
+    let mut bucket = Bucket {
+        client: client(&options)?,
+        name: options.bucket.clone(),
+        prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+        endpoint,
+        versions: false,
+        conditional: AtomicBool::new(true),
+        limits: options.limits.clone(),
+        multipart_threshold: options.multipart_threshold,
+    };
+    bucket.versions = bucket.keeps_versions().await?;
+    Ok(bucket)
+}
+
+fn client(options: &S3Options) -> Result<Client> {
+    let credentials =
+        Credentials::new(options.access_key.expose(), options.secret_key.expose(), None, None, "configuration");
+    let timeouts = TimeoutConfig::builder().connect_timeout(options.limits.connect).build();
+    let stalls = StalledStreamProtectionConfig::enabled().grace_period(options.limits.stall).build();
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http_client(options)?)
+        .credentials_provider(credentials)
+        .region(Region::new(options.region.clone()))
+        .force_path_style(options.path_style)
+        .retry_config(RetryConfig::disabled()) // retry::Policy alone repeats
+        .timeout_config(timeouts)
+        .stalled_stream_protection(stalls)
+        // We bring the checksums ourselves, and what is read is checked against the recovery point's digests.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    let config = match &options.endpoint {
+        Some(url) => config.endpoint_url(url.as_str()),
+        None => config,
+    };
+    Ok(Client::from_conf(config.build()))
+}
+
+fn http_client(options: &S3Options) -> Result<SharedHttpClient> {
+    let unusable = |reason: String| Error::Unusable { store: format!("s3://{}", options.bucket), reason };
+    if let Some(url) = &options.endpoint {
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(unusable("the endpoint must not carry credentials; use access_key and secret_key".into()));
+        }
+        match url.scheme() {
+            "http" => return Ok(Builder::new().build_http()),
+            "https" => {}
+            other => return Err(unusable(format!("the endpoint's scheme is {other}; use https (or http)"))),
+        }
+    }
+    let trusted = match &options.ca_file {
+        Some(path) => TrustStore::empty().with_pem_certificate(ca_certificates(path).map_err(unusable)?),
+        None => TrustStore::default(),
+    };
+    let tls = TlsContext::builder().with_trust_store(trusted).build().map_err(|e| unusable(e.to_string()))?;
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+}
+
+/// Reads the CA file and holds it against the parser that the TLS client will use (which would panic).
+fn ca_certificates(path: &PathBuf) -> std::result::Result<Vec<u8>, String> {
+    let named = |what: String| format!("ca_file {}: {what}", path.display());
+    let pem = std::fs::read(path).map_err(|e| named(e.to_string()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|e| named(format!("not valid PEM: {e}")))?;
+        roots.add(certificate).map_err(|e| named(format!("holds no usable CA certificate: {e}")))?;
+    }
+    if roots.is_empty() {
+        return Err(named("holds no certificate; expected PEM blocks \"BEGIN CERTIFICATE\"".into()));
+    }
+    Ok(pem)
+}
+
+impl Bucket {
+    /// Whether versioning is on. A credential that may not ask (a narrow writer) is taken as "unknown": false.
+    async fn keeps_versions(&self) -> Result<bool> {
+        let policy = Policy { attempts: FIRST_ATTEMPTS.min(self.policy().attempts), ..*self.policy() };
+        let answer = policy.run(|| self.attempt("open", &self.name, 0, self.versioning())).await;
+        match answer {
+            Ok(status) => Ok(status == Some(BucketVersioningStatus::Enabled)),
+            Err(Error::Denied { reason, .. }) if failure::is_missing_right(&reason) => {
+                tracing::debug!(bucket = self.name, reason, "may not ask whether the bucket keeps versions");
+                Ok(false)
+            }
+            Err(error @ Error::Unusable { .. }) => Err(error),
+            Err(error) => Err(Error::Unusable { store: self.describe(), reason: error.to_string() }),
+        }
+    }
+
+    async fn versioning(&self) -> Result<Option<BucketVersioningStatus>> {
+        let answer = self.client.get_bucket_versioning().bucket(&self.name).send().await;
+        let answer = answer.map_err(|e| self.failure("open", &self.name, e))?;
+        Ok(answer.status)
+    }
+}

@@ -1,0 +1,150 @@
+//! Listing: page by page, each at most a thousand names, in the order of the keys.
+//!
+//! In a bucket with versions the pages are of versions, of which the newest of each key is taken: it costs the same
+//! number of requests (there is one version of each object) and tells the version id. A key whose newest version is a
+//! delete marker is not listed.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+
+use super::{Bucket, download::timestamp, failure, version};
+use crate::{Error, Key, ObjectInfo, Result, VersionId};
+
+/// Where the next page begins.
+#[derive(Debug, Clone)]
+enum Next {
+    Versions { key: Option<String>, version: Option<String> },
+    Objects { token: Option<String> },
+    End,
+}
+
+struct Listing {
+    bucket: Arc<Bucket>,
+    prefix: String,
+    found: VecDeque<ObjectInfo>,
+    next: Next,
+}
+
+pub(super) fn list(bucket: Arc<Bucket>, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+    let next =
+        if bucket.versions { Next::Versions { key: None, version: None } } else { Next::Objects { token: None } };
+    let prefix = format!("{}{prefix}", bucket.prefix);
+    let listing = Listing { bucket, prefix, found: VecDeque::new(), next };
+    stream::try_unfold(listing, async |mut listing| {
+        let found = listing.next_object().await?;
+        Ok(found.map(|info| (info, listing)))
+    })
+    .boxed()
+}
+
+impl Listing {
+    async fn next_object(&mut self) -> Result<Option<ObjectInfo>> {
+        loop {
+            if let Some(info) = self.found.pop_front() {
+                return Ok(Some(info));
+            }
+            let (found, next) = match &self.next {
+                Next::End => return Ok(None),
+                next => self.bucket.page(&self.prefix, next).await?,
+            };
+            self.found = found.into();
+            self.next = next;
+        }
+    }
+}
+
+impl Bucket {
+    async fn page(&self, prefix: &str, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+        let answer = self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(prefix, next))).await;
+        match answer {
+            // A credential that may list objects but not their versions: the names are worth more than nothing.
+            Err(Error::Denied { reason, .. })
+                if matches!(next, Next::Versions { key: None, .. }) && failure::is_missing_right(&reason) =>
+            {
+                let next = Next::Objects { token: None };
+                self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(prefix, &next))).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn page_once(&self, prefix: &str, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+        match next {
+            Next::Versions { key, version } => self.page_of_versions(prefix, key.clone(), version.clone()).await,
+            Next::Objects { token } => self.page_of_objects(prefix, token.clone()).await,
+            Next::End => Ok((Vec::new(), Next::End)),
+        }
+    }
+
+    async fn page_of_versions(
+        &self,
+        prefix: &str,
+        key: Option<String>,
+        after: Option<String>,
+    ) -> Result<(Vec<ObjectInfo>, Next)> {
+        let request = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
+        let answer = request.set_key_marker(key).set_version_id_marker(after).send().await;
+        let answer = answer.map_err(|e| self.failure("list", prefix, e))?;
+        let next = match (answer.is_truncated(), answer.next_key_marker()) {
+            (Some(true), Some(key)) => Next::Versions {
+                key: Some(key.to_owned()),
+                version: answer.next_version_id_marker().map(str::to_owned),
+            },
+            (Some(true), None) => return Err(no_marker(prefix)),
+            _ => Next::End,
+        };
+        let found = answer.versions().iter().filter(|found| found.is_latest() == Some(true));
+        let found = found.filter_map(|found| {
+            let modified = timestamp(found.last_modified());
+            self.info(found.key(), found.size(), version(found.version_id()), modified)
+        });
+        Ok((found.collect(), next))
+    }
+
+    async fn page_of_objects(&self, prefix: &str, token: Option<String>) -> Result<(Vec<ObjectInfo>, Next)> {
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let answer = request.set_continuation_token(token).send().await.map_err(|e| self.failure("list", prefix, e))?;
+        let next = match (answer.is_truncated(), answer.next_continuation_token()) {
+            (Some(true), Some(token)) => Next::Objects { token: Some(token.to_owned()) },
+            (Some(true), None) => return Err(no_marker(prefix)),
+            _ => Next::End,
+        };
+        let found = answer.contents().iter();
+        let found =
+            found.filter_map(|found| self.info(found.key(), found.size(), None, timestamp(found.last_modified())));
+        Ok((found.collect(), next))
+    }
+
+    /// `None` for names that are no keys: other people's objects.
+    fn info(
+        &self,
+        path: Option<&str>,
+        size: Option<i64>,
+        version: Option<VersionId>,
+        modified: jiff::Timestamp,
+    ) -> Option<ObjectInfo> {
+        let key = Key::new(path?.strip_prefix(&self.prefix)?).ok()?;
+        Some(ObjectInfo { key, len: u64::try_from(size?).ok()?, version, modified })
+    }
+
+    /// All versions of one key, newest first.
+    pub(super) async fn versions_of(&self, key: &Key) -> Result<Vec<VersionId>> {
+        let path = self.path(key);
+        let request = || async {
+            let answer = self.client.list_object_versions().bucket(&self.name).prefix(&path).send().await;
+            let answer = answer.map_err(|e| self.failure("list", key.as_str(), e))?;
+            let same = answer.versions().iter().filter(|found| found.key() == Some(&path));
+            Ok(same.filter_map(|found| version(found.version_id())).collect())
+        };
+        self.policy().run(|| self.attempt("list", key.as_str(), 0, request())).await
+    }
+}
+
+fn no_marker(prefix: &str) -> Error {
+    Error::Other {
+        operation: "list",
+        key: prefix.to_owned(),
+        reason: "the server says that there is more, but not where it begins".into(),
+    }
+}

@@ -1,0 +1,36 @@
+//! A clock that moves only when told to.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+/// A clock for code that takes its time as an argument. Clones show the same time.
+#[derive(Debug, Clone)]
+pub struct FixedClock(Arc<Mutex<Timestamp>>);
+
+impl FixedClock {
+    /// A clock that shows `time`, for example `2026-11-21T03:00:00Z`.
+    pub fn at(time: &str) -> Self {
+        let time = time.parse().unwrap_or_else(|e| panic!("{time} is not a time: {e}"));
+        Self(Arc::new(Mutex::new(time)))
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves it.
+    pub fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
+    }
+
+    /// The clock as a function.
+    pub fn as_fn(&self) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+}
