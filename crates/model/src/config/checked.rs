@@ -32,6 +32,7 @@ pub struct Config {
 
 /// The place of a repository.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // there is one in a process
 pub enum RepositoryConfig {
     /// A local folder: not immutable, and said so.
     Local {

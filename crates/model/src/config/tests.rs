@@ -50,7 +50,10 @@ uploads = 4
 
 const FILE: &str = "/etc/lifeboat/lifeboat.toml";
 
-fn changed(changes: &[(&str, &str)]) -> String {
+/// What to replace in the good file, and with what.
+type Changes<'a> = &'a [(&'a str, &'a str)];
+
+fn changed(changes: Changes<'_>) -> String {
     changes.iter().fold(GOOD.to_owned(), |text, (old, new)| {
         assert_eq!(text.matches(old).count(), 1, "{old:?} must stand once in the good file");
         text.replace(old, new)
@@ -70,14 +73,14 @@ fn findings(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn check_problems(changes: &[(&str, &str)], expected: &[&str]) {
+fn check_problems(changes: Changes<'_>, expected: &[&str]) {
     let text = changed(changes);
     let found = parse(&text, Path::new(FILE)).map(|_| ()).expect_err("must be refused");
     assert_eq!(shown(&found), expected, "{changes:?}");
 }
 
 #[track_caller]
-fn check_warnings(changes: &[(&str, &str)], expected: &[&str]) {
+fn check_warnings(changes: Changes<'_>, expected: &[&str]) {
     let text = changed(changes);
     let (_, warnings) = parse(&text, Path::new(FILE)).unwrap_or_else(|found| panic!("{:#?}", shown(&found)));
     assert_eq!(shown(&warnings), expected, "{changes:?}");
@@ -169,7 +172,7 @@ secret_key_file = "s3-secret"
 
 #[test]
 fn problems_one_by_one() {
-    let cases: &[(&[(&str, &str)], &str)] = &[
+    let cases: &[(Changes<'_>, &str)] = &[
         (&[("tenant = \"clinics\"\n", "")], "F: tenant: missing; add tenant = \"…\", the owner of the instances"),
         (
             &[("\"clinics\"", "\"Clinics\"")],
@@ -454,7 +457,7 @@ fn syntax_errors_have_a_line_and_no_excerpt() {
 #[test]
 fn warnings() {
     let public = "port = 5433\ntls = ";
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Changes<'_>, &[&str])] = &[
         (&[], &[]),
         (
             &[("port = 5433", &format!("{public}\"disable\""))],

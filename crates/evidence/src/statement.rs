@@ -1,0 +1,174 @@
+//! in-toto Statement v1 (<https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>): what is said, of what.
+
+use lifeboat_model::id::{Instance, RunId, Sha256Digest, Tenant};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{backup::BackupPredicate, drill::DrillPredicate, error::Refused, key::EvidenceKey};
+
+/// The type of a statement.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// The predicate of a finished backup.
+pub const BACKUP_TYPE: &str = "https://lifeboat.dev/evidence/backup/v1";
+/// The predicate of a drill, passed or not.
+pub const DRILL_TYPE: &str = "https://lifeboat.dev/evidence/drill/v1";
+
+/// What a statement is about: public bytes by name and digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// For people; the digest decides.
+    pub name: String,
+    /// Digests by algorithm.
+    pub digest: Digests,
+}
+
+/// SHA-256, and whatever else a later writer adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// SHA-256 in hexadecimal digits.
+    pub sha256: Sha256Digest,
+}
+
+/// A statement: subjects and one predicate about them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// What it is about; at least one.
+    pub subject: Vec<Subject>,
+    /// What is said.
+    pub predicate: Predicate,
+}
+
+/// What is said about the subjects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Predicate {
+    /// A finished backup.
+    Backup(Box<BackupPredicate>),
+    /// A drill.
+    Drill(Box<DrillPredicate>),
+    /// Something of another kind or a later version: its signature counts, its meaning is not known here.
+    Opaque {
+        /// Its type.
+        predicate_type: String,
+        /// Its content.
+        predicate: Value,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outgoing<'s, P> {
+    #[serde(rename = "_type")]
+    statement_type: &'s str,
+    subject: &'s [Subject],
+    predicate_type: &'s str,
+    predicate: &'s P,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incoming {
+    #[serde(rename = "_type")]
+    statement_type: String,
+    subject: Vec<Subject>,
+    predicate_type: String,
+    #[serde(default)]
+    predicate: Value,
+}
+
+impl Statement {
+    /// About a backup: the subject is its recovery point.
+    pub fn backup(predicate: BackupPredicate) -> Statement {
+        let subject = vec![subject(&predicate.point.key, predicate.point.sha256)];
+        Statement { subject, predicate: Predicate::Backup(Box::new(predicate)) }
+    }
+
+    /// About a drill: the subject is the recovery point; where none was found, the configuration it ran with.
+    pub fn drill(predicate: DrillPredicate) -> Statement {
+        let subject = match &predicate.point {
+            Some(point) => subject(&point.key, point.sha256),
+            None => subject("lifeboat.toml", predicate.config_sha256),
+        };
+        Statement { subject: vec![subject], predicate: Predicate::Drill(Box::new(predicate)) }
+    }
+
+    /// `backup`, `drill`, or the whole type of a predicate that is not known here.
+    pub fn kind(&self) -> &str {
+        match &self.predicate {
+            Predicate::Backup(_) => "backup",
+            Predicate::Drill(_) => "drill",
+            Predicate::Opaque { predicate_type, .. } => predicate_type,
+        }
+    }
+
+    /// The run that is told of, if the predicate is known.
+    pub fn run(&self) -> Option<(RunId, &Tenant, &Instance)> {
+        match &self.predicate {
+            Predicate::Backup(backup) => Some((backup.run, &backup.tenant, &backup.instance)),
+            Predicate::Drill(drill) => Some((drill.run, &drill.tenant, &drill.instance)),
+            Predicate::Opaque { .. } => None,
+        }
+    }
+
+    /// The key to store it under, if the predicate is known.
+    pub fn storage_key(&self) -> Option<EvidenceKey> {
+        let (run, tenant, instance) = self.run()?;
+        let time = match &self.predicate {
+            Predicate::Backup(backup) => backup.started,
+            Predicate::Drill(drill) => drill.started,
+            Predicate::Opaque { .. } => return None,
+        };
+        Some(EvidenceKey {
+            tenant: tenant.clone(),
+            time,
+            instance: instance.clone(),
+            kind: self.kind().to_owned(),
+            run,
+        })
+    }
+
+    /// What a statement says against itself; empty for a sound one. A signature proves who said it, not that it is so.
+    pub fn contradictions(&self) -> Vec<String> {
+        match &self.predicate {
+            Predicate::Backup(backup) => backup.contradictions(),
+            Predicate::Drill(drill) => drill.contradictions(),
+            Predicate::Opaque { .. } => Vec::new(),
+        }
+    }
+
+    /// The JSON text that is signed, fields in the order of `FORMAT.md`.
+    pub fn to_json(&self) -> Vec<u8> {
+        match &self.predicate {
+            Predicate::Backup(predicate) => self.json(BACKUP_TYPE, predicate),
+            Predicate::Drill(predicate) => self.json(DRILL_TYPE, predicate),
+            Predicate::Opaque { predicate_type, predicate } => self.json(predicate_type, predicate),
+        }
+    }
+
+    fn json<P: Serialize>(&self, predicate_type: &str, predicate: &P) -> Vec<u8> {
+        let statement = Outgoing { statement_type: STATEMENT_TYPE, subject: &self.subject, predicate_type, predicate };
+        serde_json::to_vec(&statement).expect("structs with named fields always serialize")
+    }
+
+    /// Reads what [`Statement::to_json`] or a later version wrote.
+    pub(crate) fn from_json(payload: &[u8]) -> Result<Statement, Refused> {
+        let malformed = |error: serde_json::Error| Refused::Statement(error.to_string());
+        let Incoming { statement_type, subject, predicate_type, predicate } =
+            serde_json::from_slice(payload).map_err(malformed)?;
+        if statement_type != STATEMENT_TYPE {
+            return Err(Refused::Statement(format!("its type is not {STATEMENT_TYPE}")));
+        }
+        if subject.is_empty() {
+            return Err(Refused::Statement("it has no subject".to_owned()));
+        }
+        let predicate = match predicate_type.as_str() {
+            BACKUP_TYPE => Predicate::Backup(serde_json::from_value(predicate).map_err(malformed)?),
+            DRILL_TYPE => Predicate::Drill(serde_json::from_value(predicate).map_err(malformed)?),
+            _ => Predicate::Opaque { predicate_type, predicate },
+        };
+        Ok(Statement { subject, predicate })
+    }
+}
+
+fn subject(name: &str, sha256: Sha256Digest) -> Subject {
+    Subject { name: name.to_owned(), digest: Digests { sha256 } }
+}

@@ -1,0 +1,7 @@
+//! Evidence as others see it: exact bytes, foreign tools, many files.
+#![allow(clippy::unwrap_used)] // a test that cannot go on has failed
+
+mod golden;
+mod openssl;
+mod samples;
+mod sets;

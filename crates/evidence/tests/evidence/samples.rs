@@ -1,0 +1,147 @@
+//! One statement of each kind, the same every time.
+
+use lifeboat_evidence::{
+    BackupPredicate, DrillPredicate,
+    backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
+    drill::{
+        Comparison, DrilledPoint, Fact, Image, ObjectVersion, Phase, SoftwareVersions, Targets, Teardown,
+        VersionsReadBack, not_executed,
+    },
+};
+use lifeboat_model::{
+    check::{Check, Outcome, Verdict},
+    id::{PointId, RepositoryId, RunId, Sha256Digest},
+    lsn::Lsn,
+    signature::SigningKey,
+};
+
+pub fn key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32])
+}
+
+fn started_by(command: &str) -> StartedBy {
+    StartedBy { user: "root".into(), host: "backup-1".into(), command: command.into() }
+}
+
+pub fn backup() -> BackupPredicate {
+    BackupPredicate {
+        run: RunId([1; 8]),
+        started_by: started_by("lifeboat backup clinic"),
+        software: "lifeboat 0.1.0".into(),
+        config_sha256: Sha256Digest([2; 32]),
+        tenant: "acme".parse().unwrap(),
+        instance: "clinic".parse().unwrap(),
+        tier: "gold".parse().unwrap(),
+        repository: RepositoryId([3; 16]),
+        storage: "directory /srv/lifeboat, not immutable".into(),
+        started: "2026-11-21T20:07:32Z".parse().unwrap(),
+        finished: "2026-11-21T20:09:00.25Z".parse().unwrap(),
+        point: PointReference {
+            id: PointId([4; 8]),
+            key: "acme/clinic/points/20261121T200732Z-0404040404040404".into(),
+            sha256: Sha256Digest([5; 32]),
+            version: None,
+        },
+        source: Source {
+            system_id: "7440123456789012345".into(),
+            postgres_version: "17.6 (Debian 17.6-1)".into(),
+            timeline: 1,
+            start_lsn: Lsn(0x200_0028),
+            end_lsn: Lsn(0x200_0158),
+            data_checksums: DataChecksums::Verified,
+            databases: vec!["clinic".into()],
+        },
+        sizes: Sizes {
+            read_bytes: 64_000_000,
+            new_bytes: 60_000_000,
+            stored_bytes: 9_000_000,
+            reused_bytes: 4_000_000,
+            files: 3120,
+        },
+        trees: vec![TreeSummary { kind: "filestore".into(), entries: 1116, bytes: 4_000_000, changed: 0, vanished: 1 }],
+        notes: vec!["1 attachment was removed while the filestore was read".into()],
+        not_covered: vec![NotCovered {
+            what: "attachments with the prefix s3://".into(),
+            count: Some(12),
+            why: "no source reads them".into(),
+        }],
+    }
+}
+
+fn check(id: &str, rung: u8, verdict: Verdict) -> Check {
+    let text = |text: &str| text.to_owned();
+    Check {
+        id: text(id),
+        rung,
+        purpose: text("for the test"),
+        expected: text("this"),
+        observed: text("that"),
+        verdict,
+        duration_ms: 12,
+    }
+}
+
+pub fn drill() -> DrillPredicate {
+    let checks = vec![
+        check("select.signature", 2, Verdict::Passed),
+        check("data.digests", 7, Verdict::Failed("public.res_partner differs".into())),
+        check("boot.log", 10, Verdict::NotExecuted("the data differs".into())),
+    ];
+    let backup = backup();
+    DrillPredicate {
+        run: RunId([6; 8]),
+        started_by: started_by("lifeboat drill clinic"),
+        software: backup.software,
+        config_sha256: backup.config_sha256,
+        tenant: backup.tenant,
+        instance: backup.instance,
+        tier: backup.tier,
+        repository: Some(backup.repository),
+        storage: backup.storage,
+        started: "2026-11-21T21:00:00Z".parse().unwrap(),
+        finished: "2026-11-21T21:01:10.5Z".parse().unwrap(),
+        point: Some(DrilledPoint {
+            id: backup.point.id,
+            key: backup.point.key,
+            sha256: backup.point.sha256,
+            version: None,
+            finished: backup.finished,
+            age_seconds: 3060,
+            selected_by: "latest".into(),
+        }),
+        versions_read_back: VersionsReadBack {
+            objects: 1,
+            without_version: 1,
+            listed: vec![ObjectVersion { key: "acme/clinic/packs/ab/ab00".into(), recorded: None, read_back: None }],
+            ..VersionsReadBack::default()
+        },
+        outcome: Outcome::Failed,
+        required: vec!["select.signature".into(), "boot.log".into()],
+        not_executed: not_executed(&checks),
+        checks,
+        comparison: Comparison::QuietSource { tables: 589, rows: 70_123 },
+        rpo_seconds: Some(3072.5),
+        rto_seconds: None,
+        targets: Targets::compare("15m".parse().unwrap(), "4h".parse().unwrap(), Some(3072.5), None),
+        phases: vec![Phase {
+            name: "fetch and place".into(),
+            duration_ms: 2100,
+            bytes: Some(64_000_000),
+            files: Some(3120),
+        }],
+        images: vec![Image {
+            role: "postgres".into(),
+            name: "postgres:17".into(),
+            id: "sha256:aa".into(),
+            digest: None,
+        }],
+        software_versions: SoftwareVersions { postgres: Some("17.6".into()), odoo: None, modules: Some(61) },
+        isolation: vec![Fact { name: "network is internal".into(), observed: "true".into() }],
+        teardown: Teardown { complete: true, ..Teardown::default() },
+        not_covered: backup.not_covered,
+        notes: vec![],
+        exceptions: vec![],
+        corrective_action: None,
+        sign_offs: vec![],
+    }
+}
