@@ -5,17 +5,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import rows
 from . import server as servers
 from .files import disk_bytes, read_all
 from .measure import Command, ToolFailed, call
 from .server import Server
 
-VERSION = 3
+VERSION = 1
 """Counts changes to how the data is made."""
 PORT = 5717
 CHECK_PORT = 5718
 RUNS_OF_PAGES = 40
-MEGABYTES_PER_UNIT = 1.95
 PAGE = 8192
 
 DIGEST = """
@@ -46,7 +46,7 @@ class Cluster:
         self.work = work
         self.log = log
         self.scale = scale
-        self.units = max(1, round(text_megabytes / MEGABYTES_PER_UNIT))
+        self.units = max(1, round(text_megabytes / rows.MEGABYTES_PER_UNIT))
         self.server = Server(work / "cluster", PORT, work / "sockets", log)
         self.archive_target = work / "archive-target"
         self.checker = work / "sockets-of-check"
@@ -67,7 +67,10 @@ class Cluster:
             connection = ["-h", str(maker.sockets), "-p", str(maker.port), "-U", servers.USER]
             argv = ["pgbench", "-i", "-I", "dtgp", "-F", "90", "-q", "-s", str(self.scale), *connection, "bench"]
             call(Command(argv, user=servers.USER), self.log)
-            maker.script(Path(__file__).with_name("cluster.sql"), units=self.units)
+            for table in rows.tables(self.units):
+                maker.ask(f"CREATE TABLE {table.name} {table.define}")
+                maker.copy_in(table.name, table.rows)
+                maker.ask(table.finish)
             # Frozen and with all hint bits set: from here on only what the benchmark changes, changes.
             maker.ask("VACUUM (FREEZE, ANALYZE)")
             maker.ask("CHECKPOINT")
@@ -79,7 +82,7 @@ class Cluster:
         """Starts a copy of the made cluster, with WAL summaries and an archive command that can be pointed anywhere."""
         call(Command(["cp", "-a", "--reflink=auto", str(self.golden), str(self.data)]), self.log)
         self.work.chmod(0o755)
-        script = self.work / "archive"
+        script = self.work / "archive-by-pgbackrest"  # pgBackRest wants to see its name in the command
         script.write_text(
             "#!/bin/sh\n"
             "# Archives a segment for whoever backs up at the moment; nobody else wants it.\n"
@@ -108,17 +111,17 @@ class Cluster:
         wanted = self.bytes() // PAGE // 100
         length = max(1, wanted // RUNS_OF_PAGES)
         slots = random.Random(seed).sample(range(pages // length), min(RUNS_OF_PAGES, pages // length))
-        rows = 0
+        changed = 0
         for slot in slots:
             begin, end = slot * length, (slot + 1) * length
-            rows += int(
+            changed += int(
                 self.server.ask(
                     "WITH changed AS (UPDATE pgbench_accounts SET abalance = abalance + 1 + aid % 977 "
                     f"WHERE ctid >= '({begin},0)' AND ctid < '({end},0)' AND aid % 20 = 0 RETURNING 1) SELECT count(*) FROM changed"
                 )
             )
         self.server.ask("CHECKPOINT")
-        return Change(pages=length * len(slots), rows=rows)
+        return Change(pages=length * len(slots), rows=changed)
 
     def digest(self) -> str:
         return self.server.ask(DIGEST)

@@ -82,7 +82,9 @@ class Filestore:
     def check_size(self, restored: Path) -> None:
         found, expected = names_and_sizes(restored), names_and_sizes(self.root)
         if found != expected:
-            raise ToolFailed(f"{restored}: {len(found)} files restored, {len(expected)} expected, {len(found.items() ^ expected.items())} differ")
+            raise ToolFailed(
+                f"{restored}: {len(found)} files restored, {len(expected)} expected, {len(found.items() ^ expected.items())} differ"
+            )
 
 
 def write_attachment(root: Path, content: bytes) -> Path:

@@ -28,6 +28,10 @@ class Command:
     user: str = "root"
     env: Mapping[str, str] | None = None
 
+    def short(self) -> str:
+        line = " ".join(self.argv)
+        return line if len(line) < 100 else f"{line[:100]}…"
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -61,7 +65,7 @@ def run(command: Command, log: Path, server: int | None = None) -> Usage:
     flushed = time.monotonic() - flush_started
     after, server_after = machine.ticks(), server_seconds(server)
     if result["status"] != 0:
-        raise ToolFailed(f"{' '.join(command.argv[:6])}… ended with {result['status']}:\n{tail(log)}")
+        raise ToolFailed(f"{command.short()} ended with {result['status']}:\n{tail(log)}")
     cpu, served = result["user"] + result["system"], server_after - server_before
     return Usage(
         wall=result["wall"] + flushed,
@@ -81,15 +85,23 @@ def supervised(command: Command, log: Path) -> dict[str, float]:
         out.write(f"\n$ {' '.join(command.argv)}\n".encode())
         out.flush()
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(writer,), cwd="/", user=command.user,
-            group=command.user, extra_groups=[], env={**os.environ, **(command.env or {})},
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            pass_fds=(writer,),
+            cwd="/",
+            user=command.user,
+            group=command.user,
+            extra_groups=[],
+            env={**os.environ, **(command.env or {})},
         )
         os.close(writer)
         try:
             process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise ToolFailed(f"{' '.join(command.argv[:6])}… did not end within {TIMEOUT} s") from None
+            raise ToolFailed(f"{command.short()} did not end within {TIMEOUT} s") from None
         text = answer.read()
     if not text:
         raise ToolFailed(f"the supervisor of {command.argv[0]} ended with {process.returncode}:\n{tail(log)}")
@@ -102,7 +114,9 @@ def server_seconds(server: int | None) -> float:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:])
+    """The end of what the last command said."""
+    last = log.read_text("utf-8", "replace").rpartition("\n$ ")[2]
+    return "\n".join(last.splitlines()[1:][-lines:])
 
 
 def call(command: Command, log: Path) -> str:
@@ -111,10 +125,19 @@ def call(command: Command, log: Path) -> str:
         out.write(f"\n$ {' '.join(command.argv)}\n".encode())
         out.flush()
         done = subprocess.run(
-            command.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, cwd="/", user=command.user,
-            group=command.user, extra_groups=[], env={**os.environ, **(command.env or {})}, timeout=TIMEOUT, check=False,
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            cwd="/",
+            user=command.user,
+            group=command.user,
+            extra_groups=[],
+            env={**os.environ, **(command.env or {})},
+            timeout=TIMEOUT,
+            check=False,
         )
         out.write(done.stdout[-4000:])
     if done.returncode != 0:
-        raise ToolFailed(f"{' '.join(command.argv[:6])}… ended with {done.returncode}:\n{tail(log)}")
+        raise ToolFailed(f"{command.short()} ended with {done.returncode}:\n{tail(log)}")
     return done.stdout.decode("utf-8", "replace")

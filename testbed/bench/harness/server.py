@@ -3,11 +3,13 @@
 import os
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .measure import Command, ToolFailed, call, tail
+from .measure import Command, ToolFailed, call
 
 USER = "postgres"
 COMMON = {
@@ -37,16 +39,16 @@ class Server:
         give_to_server(self.sockets)
         options = {**COMMON, "port": str(self.port), "unix_socket_directories": str(self.sockets), **settings}
         flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        server_log = self.data.parent / f"{self.data.name}.log"
+        server_log = self.sockets / f"{self.data.name}.log"
         try:
             self.pg_ctl("start", "-w", "-t", "300", "-l", str(server_log), "-o", flags)
         except ToolFailed as error:
-            shown = tail(server_log) if server_log.exists() else ""
+            shown = last_lines(server_log)
             raise ToolFailed(f"{error}\n{server_log}:\n{shown}") from None
         deadline = time.monotonic() + 300
-        while self.ask("SELECT pg_is_in_recovery()") != "f":
+        while self.ask("SELECT pg_is_in_recovery()", "postgres") != "f":
             if time.monotonic() > deadline:
-                raise ToolFailed(f"the server of {self.data} does not leave recovery:\n{tail(server_log)}")
+                raise ToolFailed(f"the server of {self.data} does not leave recovery:\n{last_lines(server_log)}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -71,13 +73,38 @@ class Server:
         call(Command(["pg_ctl", "-s", "-D", str(self.data), *arguments], user=USER), self.log)
 
     def ask(self, sql: str, database: str = "bench") -> str:
-        argv = ["psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-p", str(self.port), "-d", database]
+        argv = [
+            "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            str(self.sockets),
+            "-p",
+            str(self.port),
+            "-d",
+            database,
+        ]
         return call(Command([*argv, "-c", sql], user=USER), self.log).strip()
 
-    def script(self, path: Path, **variables: int) -> None:
+    def copy_in(self, table: str, lines: Iterable[str]) -> None:
+        """Fills a table from lines in COPY's text form."""
         argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", str(self.sockets), "-p", str(self.port), "-d", "bench"]
-        settings = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
-        call(Command([*argv, *settings, "-f", str(path)], user=USER), self.log)
+        process = subprocess.Popen(
+            [*argv, "-c", f"COPY {table} FROM STDIN"], stdin=subprocess.PIPE, user=USER, group=USER, extra_groups=[], text=True
+        )
+        assert process.stdin is not None  # it was asked for
+        with process.stdin:
+            process.stdin.writelines(lines)
+        if process.wait() != 0:
+            raise ToolFailed(f"COPY {table} ended with {process.returncode}")
+
+
+def last_lines(log: Path) -> str:
+    return "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:]) if log.exists() else ""
 
 
 def give_to_server(folder: Path) -> None:
@@ -91,7 +118,18 @@ def initialise(server: Server) -> None:
     give_to_server(server.data.parent)
     call(
         Command(
-            ["initdb", "-D", str(server.data), "-U", USER, "--data-checksums", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync"],
+            [
+                "initdb",
+                "-D",
+                str(server.data),
+                "-U",
+                USER,
+                "--data-checksums",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--auth=trust",
+                "--no-sync",
+            ],
             user=USER,
         ),
         server.log,
