@@ -51,8 +51,12 @@ pub struct DrillPredicate {
     pub not_executed: Vec<NotExecuted>,
     /// How the restored data was compared with the source.
     pub comparison: Comparison,
-    /// How old the newest restored commit was when the drill began, in seconds; none if not measured.
+    /// From the newest restored commit to the reference time, in seconds; none if not measured.
     pub rpo_seconds: Option<f64>,
+    /// The newest commit in the restored data, as the restored server says.
+    pub newest_commit: Option<Timestamp>,
+    /// What the RPO is measured against: in a planned drill, when the point's source had been captured to its end.
+    pub rpo_reference: Option<Timestamp>,
     /// From the first second to a served login, in seconds; none if that was not reached.
     pub rto_seconds: Option<f64>,
     /// What was asked for, and whether it was met.
@@ -69,6 +73,8 @@ pub struct DrillPredicate {
     pub teardown: Teardown,
     /// What belongs to the instance and could not be rehearsed.
     pub not_covered: Vec<NotCovered>,
+    /// What was damaged on purpose before the drill: then it is a negative control, and must not pass.
+    pub sabotage: Option<String>,
     /// What the run noticed, one line each.
     pub notes: Vec<String>,
     /// Deviations from the plan that somebody has allowed.
@@ -290,6 +296,16 @@ fn better(said: Outcome, summed: Outcome) -> bool {
 }
 
 impl DrillPredicate {
+    /// To the second, as the seconds may be rounded.
+    fn rpo_fits_its_times(&self) -> bool {
+        match (self.rpo_seconds, self.newest_commit, self.rpo_reference) {
+            (Some(seconds), Some(commit), Some(reference)) => {
+                (reference.duration_since(commit).as_secs_f64().max(0.0) - seconds).abs() <= 1.0
+            }
+            _ => true,
+        }
+    }
+
     /// A statement that says *passed* above a failed check must not be believed for its first line.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -317,6 +333,9 @@ impl DrillPredicate {
             self.outcome == Outcome::Passed && !self.teardown.complete,
             "it says passed without a complete teardown".to_owned(),
         );
+        let sabotaged = self.outcome == Outcome::Passed && self.sabotage.is_some();
+        say(sabotaged, "it says passed on a copy that was damaged on purpose".to_owned());
+        say(!self.rpo_fits_its_times(), "its RPO does not fit the times it is measured between".to_owned());
         say(self.finished < self.started, "it finished before it started".to_owned());
         let Targets { rpo_seconds, rto_seconds, rpo_met, rto_met } = self.targets;
         let met = |measured: Option<f64>, target: u64| measured.map(|seconds| seconds <= target as f64);

@@ -10,7 +10,7 @@ use base64::{
 use lifeboat_model::signature::{PublicKey, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Refused, statement::Statement};
+use crate::{error::Error, statement::Statement};
 
 /// The payload type of an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -65,10 +65,10 @@ pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8
 }
 
 /// The payload, if a trusted key has signed it.
-pub(crate) fn open(bytes: &[u8], trusted: &[PublicKey]) -> Result<Opened, Refused> {
+pub(crate) fn open(bytes: &[u8], trusted: &[PublicKey]) -> Result<Opened, Error> {
     let envelope = parse(bytes)?;
     if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(Refused::PayloadType(envelope.payload_type.chars().take(200).collect()));
+        return Err(Error::PayloadType(envelope.payload_type.chars().take(200).collect()));
     }
     let payload = decode(&envelope.payload, "payload")?;
     let signed = pre_authentication_encoding(&envelope.payload_type, &payload);
@@ -81,31 +81,31 @@ pub(crate) fn open(bytes: &[u8], trusted: &[PublicKey]) -> Result<Opened, Refuse
     Err(refusal(&envelope.signatures, trusted))
 }
 
-fn parse(bytes: &[u8]) -> Result<Envelope, Refused> {
+fn parse(bytes: &[u8]) -> Result<Envelope, Error> {
     if bytes.len() > MAX_BYTES {
-        return Err(Refused::TooLarge(bytes.len()));
+        return Err(Error::TooLarge(bytes.len()));
     }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() { Refused::NotDsse(error.to_string()) } else { Refused::NotJson(error.to_string()) }
+        if error.is_data() { Error::NotDsse(error.to_string()) } else { Error::NotJson(error.to_string()) }
     })?;
     if envelope.signatures.len() > MAX_SIGNATURES {
-        return Err(Refused::NotDsse(format!("more than {MAX_SIGNATURES} signatures")));
+        return Err(Error::NotDsse(format!("more than {MAX_SIGNATURES} signatures")));
     }
     Ok(envelope)
 }
 
 /// The specification allows both alphabets.
-fn decode(text: &str, what: &str) -> Result<Vec<u8>, Refused> {
+fn decode(text: &str, what: &str) -> Result<Vec<u8>, Error> {
     let decoded = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text));
-    decoded.map_err(|_| Refused::NotDsse(format!("the {what} is not base64")))
+    decoded.map_err(|_| Error::NotDsse(format!("the {what} is not base64")))
 }
 
 /// Tells a changed statement from one that others have signed.
-fn refusal(signatures: &[Signature], trusted: &[PublicKey]) -> Refused {
+fn refusal(signatures: &[Signature], trusted: &[PublicKey]) -> Error {
     let is_trusted = |signature: &&Signature| trusted.iter().any(|key| key.id() == signature.keyid);
     match signatures.iter().find(is_trusted) {
-        Some(signature) => Refused::SignatureMismatch(signature.keyid.clone()),
-        None => Refused::NoTrustedSignature(signatures.iter().map(|signature| shown(&signature.keyid)).collect()),
+        Some(signature) => Error::SignatureMismatch(signature.keyid.clone()),
+        None => Error::NoTrustedSignature(signatures.iter().map(|signature| shown(&signature.keyid)).collect()),
     }
 }
 
@@ -163,21 +163,21 @@ mod tests {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let good = text(seal_payload(b"{}", &key()));
         let refused = |text: &str| open(text.as_bytes(), &trusted).map(|_| ()).unwrap_err();
-        assert!(matches!(refused(""), Refused::NotJson(_)));
-        assert!(matches!(refused("{"), Refused::NotJson(_)));
-        assert!(matches!(refused("[]"), Refused::NotDsse(_)));
-        assert!(matches!(refused("{\"payload\":\"\"}"), Refused::NotDsse(_)));
-        assert!(matches!(refused(&format!("{good}{good}")), Refused::NotJson(_)));
-        assert_eq!(refused(&good.replace("vnd.in-toto+json", "json")), Refused::PayloadType("application/json".into()));
-        assert!(matches!(refused(&good.replace("\"e30=\"", "\"e30\"")), Refused::NotDsse(_)));
-        assert_eq!(refused(&good.replace("e30=", "e31=")), Refused::NotDsse("the payload is not base64".into()));
-        assert_eq!(refused(&good.replace("e30=", "e319")), Refused::SignatureMismatch(key().public().id()));
-        assert_eq!(refused(&text(seal_payload(b"{}", &other))), Refused::NoTrustedSignature(vec![other.public().id()]));
+        assert!(matches!(refused(""), Error::NotJson(_)));
+        assert!(matches!(refused("{"), Error::NotJson(_)));
+        assert!(matches!(refused("[]"), Error::NotDsse(_)));
+        assert!(matches!(refused("{\"payload\":\"\"}"), Error::NotDsse(_)));
+        assert!(matches!(refused(&format!("{good}{good}")), Error::NotJson(_)));
+        assert_eq!(refused(&good.replace("vnd.in-toto+json", "json")), Error::PayloadType("application/json".into()));
+        assert!(matches!(refused(&good.replace("\"e30=\"", "\"e30\"")), Error::NotDsse(_)));
+        assert_eq!(refused(&good.replace("e30=", "e31=")), Error::NotDsse("the payload is not base64".into()));
+        assert_eq!(refused(&good.replace("e30=", "e319")), Error::SignatureMismatch(key().public().id()));
+        assert_eq!(refused(&text(seal_payload(b"{}", &other))), Error::NoTrustedSignature(vec![other.public().id()]));
         let unsigned = format!("{{\"payload\":\"e30=\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[]}}");
-        assert_eq!(refused(&unsigned), Refused::NoTrustedSignature(vec![]));
+        assert_eq!(refused(&unsigned), Error::NoTrustedSignature(vec![]));
         let duplicated = good.replacen("{\"payload\":", "{\"payload\":\"\",\"payload\":", 1);
-        assert!(matches!(refused(&duplicated), Refused::NotDsse(_)));
-        assert!(matches!(open(good.as_bytes(), &[]), Err(Refused::NoTrustedSignature(_))));
+        assert!(matches!(refused(&duplicated), Error::NotDsse(_)));
+        assert!(matches!(open(good.as_bytes(), &[]), Err(Error::NoTrustedSignature(_))));
     }
 
     fn url_safe(envelope: &str) -> String {

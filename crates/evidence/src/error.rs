@@ -3,7 +3,7 @@
 /// The first thing that is wrong with an envelope. Reading it again does not help; getting it again might.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum Error {
     /// The bytes are no JSON text.
     #[error("not JSON ({0}); the file is damaged or is something else")]
     NotJson(String),

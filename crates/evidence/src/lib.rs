@@ -24,7 +24,7 @@ pub mod verify;
 pub use backup::BackupPredicate;
 pub use drill::DrillPredicate;
 pub use envelope::seal;
-pub use error::Refused;
+pub use error::Error;
 pub use key::EvidenceKey;
 pub use statement::{Predicate, Statement};
 pub use verify::{SetVerifier, Verified, verify};

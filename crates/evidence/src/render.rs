@@ -111,6 +111,12 @@ fn render_drill(page: &mut Page, drill: &DrillPredicate) {
     let targets = &drill.targets;
     page.line("rpo", objective(drill.rpo_seconds, targets.rpo_seconds, targets.rpo_met));
     page.line("rto", objective(drill.rto_seconds, targets.rto_seconds, targets.rto_met));
+    if let (Some(commit), Some(reference)) = (drill.newest_commit, drill.rpo_reference) {
+        page.line("rpo is from", format_args!("newest commit {commit} to {reference}"));
+    }
+    if let Some(sabotage) = &drill.sabotage {
+        page.line("NEGATIVE CONTROL", format_args!("damaged on purpose: {sabotage}"));
+    }
     page.line("comparison", comparison(&drill.comparison));
     for check in &drill.checks {
         let why = match &check.verdict {

@@ -4,7 +4,7 @@ use lifeboat_model::id::{Instance, RunId, Sha256Digest, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backup::BackupPredicate, drill::DrillPredicate, error::Refused, key::EvidenceKey};
+use crate::{backup::BackupPredicate, drill::DrillPredicate, error::Error, key::EvidenceKey};
 
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -150,15 +150,15 @@ impl Statement {
     }
 
     /// Reads what [`Statement::to_json`] or a later version wrote.
-    pub(crate) fn from_json(payload: &[u8]) -> Result<Statement, Refused> {
-        let malformed = |error: serde_json::Error| Refused::Statement(error.to_string());
+    pub(crate) fn from_json(payload: &[u8]) -> Result<Statement, Error> {
+        let malformed = |error: serde_json::Error| Error::Statement(error.to_string());
         let Incoming { statement_type, subject, predicate_type, predicate } =
             serde_json::from_slice(payload).map_err(malformed)?;
         if statement_type != STATEMENT_TYPE {
-            return Err(Refused::Statement(format!("its type is not {STATEMENT_TYPE}")));
+            return Err(Error::Statement(format!("its type is not {STATEMENT_TYPE}")));
         }
         if subject.is_empty() {
-            return Err(Refused::Statement("it has no subject".to_owned()));
+            return Err(Error::Statement("it has no subject".to_owned()));
         }
         let predicate = match predicate_type.as_str() {
             BACKUP_TYPE => Predicate::Backup(serde_json::from_value(predicate).map_err(malformed)?),

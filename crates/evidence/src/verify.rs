@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     envelope,
-    error::Refused,
+    error::Error,
     key::EvidenceKey,
     statement::{Predicate, Statement},
 };
@@ -33,7 +33,7 @@ pub struct Verified {
 }
 
 /// Checks an envelope's signature and reads its statement.
-pub fn verify(envelope: &[u8], trusted: &[PublicKey]) -> Result<Verified, Refused> {
+pub fn verify(envelope: &[u8], trusted: &[PublicKey]) -> Result<Verified, Error> {
     let envelope::Opened { payload, key } = envelope::open(envelope, trusted)?;
     let statement = Statement::from_json(&payload)?;
     let payload_sha256 = Sha256Digest(Sha256::digest(&payload).into());
@@ -56,7 +56,7 @@ pub struct SetEntry {
     /// The file's name, as the caller has it.
     pub name: String,
     /// What it says, or why it is not believed.
-    pub result: Result<Summary, Refused>,
+    pub result: Result<Summary, Error>,
     /// What is odd about it beside the others; empty for a sound one.
     pub findings: Vec<Finding>,
 }

@@ -76,6 +76,16 @@ impl Outcome {
         if checks.iter().any(missing) { Outcome::Incomplete } else { Outcome::Passed }
     }
 
+    /// Like [`Outcome::of`], with the required checks by id: one that is not even in the list was not executed either.
+    pub fn with_required<S: AsRef<str>>(checks: &[Check], required: &[S]) -> Outcome {
+        let absent = |id: &&S| !checks.iter().any(|check| check.id == id.as_ref());
+        let outcome = Outcome::of(checks, |id| required.iter().any(|required| required.as_ref() == id));
+        match outcome {
+            Outcome::Passed if required.iter().any(|id| absent(&id)) => Outcome::Incomplete,
+            outcome => outcome,
+        }
+    }
+
     /// `passed`, `failed` or `incomplete`.
     pub fn word(self) -> &'static str {
         match self {
@@ -110,6 +120,10 @@ mod tests {
         assert_eq!(Outcome::of(std::slice::from_ref(&passed), all), Outcome::Passed);
         assert_eq!(Outcome::of(&[passed.clone(), skipped.clone()], all), Outcome::Incomplete);
         assert_eq!(Outcome::of(&[passed.clone(), skipped.clone()], |id| id != "b"), Outcome::Passed);
-        assert_eq!(Outcome::of(&[passed, skipped, failed], |_| false), Outcome::Failed);
+        assert_eq!(Outcome::of(&[passed.clone(), skipped, failed], |_| false), Outcome::Failed);
+        let passed = [passed];
+        assert_eq!(Outcome::with_required(&passed, &["a"]), Outcome::Passed);
+        assert_eq!(Outcome::with_required(&passed, &["a", "absent"]), Outcome::Incomplete);
+        assert_eq!(Outcome::with_required::<&str>(&passed, &[]), Outcome::Passed);
     }
 }

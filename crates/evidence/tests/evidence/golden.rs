@@ -1,6 +1,6 @@
 //! The bytes that were signed once must be read and written alike by every later version.
 
-use lifeboat_evidence::{Predicate, Refused, Statement, render::render, seal, verify};
+use lifeboat_evidence::{Error, Predicate, Statement, render::render, seal, verify};
 use lifeboat_model::{check::Outcome, signature::SigningKey};
 
 use crate::samples::{backup, drill, key};
@@ -27,6 +27,31 @@ fn backup_statement() {
 #[test]
 fn drill_statement() {
     check_golden(Statement::drill(drill()), include_str!("golden/drill-v1.json"), include_str!("golden/drill-v1.txt"));
+}
+
+/// `FORMAT.md` names every member that is written.
+#[test]
+fn every_member_is_documented() {
+    fn members(value: &serde_json::Value, found: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| {
+                found.push(name.clone());
+                members(value, found);
+            }),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| members(item, found)),
+            _ => {}
+        }
+    }
+    let format = include_str!("../../FORMAT.md");
+    let mut found = Vec::new();
+    for golden in [include_str!("golden/backup-v1.json"), include_str!("golden/drill-v1.json")] {
+        members(&serde_json::from_str(golden).unwrap(), &mut found);
+    }
+    assert!(found.len() > 80);
+    for name in found {
+        let named = format.contains(&format!("`{name}`")) || format.contains(&format!(".{name}`"));
+        assert!(named, "FORMAT.md does not name `{name}`");
+    }
 }
 
 #[test]
@@ -75,10 +100,10 @@ fn malformed_statements_are_refused() {
     for (old, new) in cases {
         assert_eq!(good.matches(old).count(), 1, "{old}");
         let bad = sealed_text(&good.replace(old, new));
-        assert!(matches!(verify(&bad, &[key().public()]), Err(Refused::Statement(_))), "{new}");
+        assert!(matches!(verify(&bad, &[key().public()]), Err(Error::Statement(_))), "{new}");
     }
     let subjectless = Statement { subject: vec![], ..Statement::backup(backup()) };
-    assert!(matches!(verify(&seal(&subjectless, &key()), &[key().public()]), Err(Refused::Statement(_))));
+    assert!(matches!(verify(&seal(&subjectless, &key()), &[key().public()]), Err(Error::Statement(_))));
     // Fields that a later version adds are passed over.
     let later = sealed_text(&good.replace("\"timeline\":1", "\"timeline\":1,\"later\":{}"));
     assert_eq!(verify(&later, &[key().public()]).unwrap().statement, Statement::backup(backup()));
@@ -117,6 +142,20 @@ fn contradictions_are_named() {
         says(&|drill| drill.not_executed.clear()),
         "its list of checks not executed is another than its checks say"
     );
+    assert_eq!(
+        says(&|drill| drill.newest_commit = drill.rpo_reference),
+        "its RPO does not fit the times it is measured between"
+    );
+    assert_eq!(
+        says(&|drill| {
+            drill.checks.truncate(1);
+            drill.not_executed.clear();
+            drill.required.truncate(1);
+            drill.outcome = Outcome::Passed;
+            drill.sabotage = Some("one byte of a pack was flipped".into());
+        }),
+        "it says passed on a copy that was damaged on purpose"
+    );
     assert_eq!(says(&|drill| drill.targets.rpo_met = Some(true)), "its RPO does not fit its verdict on the target");
     assert_eq!(says(&|drill| drill.rto_seconds = Some(1.0)), "its RTO does not fit its verdict on the target");
     assert_eq!(
@@ -129,7 +168,7 @@ fn contradictions_are_named() {
 fn another_key_is_not_believed() {
     let sealed = seal(&Statement::drill(drill()), &key());
     let other = SigningKey::from_seed(&[9; 32]).public();
-    assert_eq!(verify(&sealed, &[other]), Err(Refused::NoTrustedSignature(vec![key().public().id()])));
+    assert_eq!(verify(&sealed, &[other]), Err(Error::NoTrustedSignature(vec![key().public().id()])));
     assert!(verify(&sealed, &[other, key().public()]).is_ok());
 }
 

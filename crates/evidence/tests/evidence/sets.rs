@@ -1,7 +1,7 @@
 //! Many files: what they say together, and what cannot be told.
 
 use lifeboat_evidence::{
-    Refused, SetVerifier, Statement, seal,
+    Error, SetVerifier, Statement, seal,
     verify::{Finding, LEDGER_NOT_CHECKED, SetSummary},
 };
 use lifeboat_model::{check::Outcome, id::RunId};
@@ -35,7 +35,7 @@ fn findings_by_file_and_sums() {
     assert_eq!(entry.result.unwrap().outcome, Some(Outcome::Failed));
 
     let entry = set.add("damaged.json", &sealed[..100]);
-    assert!(matches!(entry.result, Err(Refused::NotJson(_))));
+    assert!(matches!(entry.result, Err(Error::NotJson(_))));
 
     let not_checked = vec![LEDGER_NOT_CHECKED.to_owned()];
     assert_eq!(set.finish(), SetSummary { files: 5, verified: 4, refused: 1, with_findings: 3, not_checked });
