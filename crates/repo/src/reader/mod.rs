@@ -1,17 +1,32 @@
 //! Reading a recovery point back.
+//!
+//! A tree is read as a stream, in windows. The window's extents are sorted by their place, frames that lie near each
+//! other are fetched with one ranged read, and every range is opened, decompressed, checked and handed to the [`Sink`]
+//! by one worker. Nothing else is read: no index, and of a pack only what is wanted.
+//!
+//! # Memory
+//! One tree object (8 MiB of records), one window of entries, and [`ReaderOptions::memory`] bytes of ranges in flight,
+//! each with at most one frame (8 MiB) open in its worker. None of it grows with the size of the point, except 100
+//! bytes for every pack that the header names.
+
+mod fetch;
+mod restore;
+mod sparse;
 
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use lifeboat_model::{id::ObjectId, lsn::Lsn};
+use lifeboat_model::lsn::Lsn;
 use lifeboat_store::Key;
 
 use crate::{
-    error::Result,
+    chunk::ChunkKey,
+    error::{Error, Result},
+    layout,
     point::Point,
-    progress::Progress,
+    progress::{Counter, Progress},
     repository::InstanceRepo,
-    seal::Identity,
+    seal::{self, Identity},
     tree::{Entry, TreeCursor, TreeKind},
 };
 
@@ -39,6 +54,8 @@ pub enum Wanted {
     All,
     /// None: what is there matches already. [`Sink::end`] is not called.
     Nothing,
+    /// Those that are not there yet: what [`Sink::existing`] gives is checked against the chunks' hashes.
+    Differences,
 }
 
 /// Receives a tree. Called from blocking threads; `write` and `end` of different files, and `write`s of one file,
@@ -49,6 +66,11 @@ pub trait Sink: Send + Sync {
     fn begin(&self, entry: &Entry) -> io::Result<Wanted>;
     /// Bytes of a file.
     fn write(&self, path: &[u8], offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Bytes that are there already, for [`Wanted::Differences`]: fills `buffer` and says so, or says that the file
+    /// is too short.
+    fn existing(&self, _path: &[u8], _offset: u64, _buffer: &mut [u8]) -> io::Result<bool> {
+        Ok(false)
+    }
     /// A file is complete. For anything but a file this directly follows its `begin`.
     fn end(&self, entry: &Entry) -> io::Result<()>;
     /// A file stays incomplete: some of its bytes could not be read.
@@ -108,11 +130,17 @@ pub type Filter = Arc<dyn Fn(&Entry) -> bool + Send + Sync>;
 /// Reads one recovery point.
 pub struct Reader {
     repo: InstanceRepo,
-    pack: Option<ObjectId>,
+    point: Point,
+    identities: Vec<Identity>,
+    needed: String,
+    chunk_key: ChunkKey,
+    packs: Arc<fetch::Packs>,
+    options: ReaderOptions,
+    progress: Arc<dyn Progress>,
 }
 
 impl Reader {
-    /// Opens the point's chunk key: a wrong identity is told here, before anything is written.
+    /// Opens the point's chunk key and looks into one pack: a wrong identity is told here, before anything is written.
     pub async fn open(
         repo: InstanceRepo,
         point: &Point,
@@ -120,33 +148,75 @@ impl Reader {
         options: ReaderOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Reader> {
-        let _ = (point, identities, options, progress);
-        Ok(Reader { repo, pack: None })
+        let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
+        let object = point.object(&repo.layout().chunk_key(point.header.chunk_key))?;
+        let file = repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        let plain = seal::open_all(identities, &file).map_err(|e| e.of(&object.key, &needed))?;
+        let chunk_key = ChunkKey::from_json(&plain).map_err(|reason| Error::damaged(&object.key, reason))?;
+        let packs = Arc::new(fetch::Packs::new(&repo, point, identities, &needed));
+        packs.check_identity().await?;
+        let identities = identities.to_vec();
+        Ok(Reader { repo, point: point.clone(), identities, needed, chunk_key, packs, options, progress })
     }
 
     /// A tree's entries in stored order; none where the point has no such tree.
-    pub fn entries(&self, _kind: TreeKind) -> Result<Option<TreeCursor>> {
-        let _ = (&self.repo, self.pack);
-        todo!()
+    pub fn entries(&self, kind: TreeKind) -> Result<Option<TreeCursor>> {
+        TreeCursor::new(self.repo.clone(), &self.point, kind, &self.identities)
     }
 
     /// Restores what `filter` lets pass (everything when `None`) into `sink`.
     pub async fn restore_tree(
         &self,
-        _kind: TreeKind,
-        _sink: Arc<dyn Sink>,
-        _filter: Option<Filter>,
+        kind: TreeKind,
+        sink: Arc<dyn Sink>,
+        filter: Option<Filter>,
     ) -> Result<RestoreReport> {
-        todo!()
+        match self.entries(kind)? {
+            Some(cursor) => restore::Restore::new(self, sink, filter).run(cursor).await,
+            None => Ok(RestoreReport::default()),
+        }
     }
 
     /// The point's WAL, in order.
     pub fn wal_slices(&self) -> Vec<WalSlice> {
-        todo!()
+        let Some(wal) = &self.point.header.wal else { return Vec::new() };
+        let slice = |key: &Key| {
+            let (first, last) = layout::wal_parts(key)?;
+            Some(WalSlice { key: key.clone(), system_id: wal.system_id, timeline: wal.timeline, first, last })
+        };
+        wal.objects.iter().filter_map(slice).collect()
     }
 
     /// The bytes of a slice, exactly `last - first` of them.
-    pub async fn read_wal(&self, _slice: &WalSlice) -> Result<Bytes> {
-        todo!()
+    pub async fn read_wal(&self, slice: &WalSlice) -> Result<Bytes> {
+        let object = self.point.object(&slice.key)?;
+        let file = self.repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        self.progress.add(Counter::FetchedBytes, file.len() as u64);
+        let (slice, needed, identities) = (slice.clone(), self.needed.clone(), self.identities.clone());
+        let opening = tokio::task::spawn_blocking(move || open_wal(&slice, &file, &identities, &needed));
+        opening.await.map_err(|e| Error::Io { what: "opening WAL".into(), source: io::Error::other(e) })?
     }
+}
+
+/// What a slice starts with; FORMAT.md ("WAL slices") has the rest.
+const WAL_MAGIC: &[u8; 8] = b"LBWAL001";
+const WAL_HEAD: usize = 8 + 8 + 4 + 8 + 8;
+
+fn open_wal(slice: &WalSlice, file: &[u8], identities: &[Identity], needed: &str) -> Result<Bytes> {
+    let plain = seal::open_all(identities, file).map_err(|e| e.of(&slice.key, needed))?;
+    let mut head = Vec::with_capacity(WAL_HEAD);
+    head.extend_from_slice(WAL_MAGIC);
+    head.extend_from_slice(&slice.system_id.to_le_bytes());
+    head.extend_from_slice(&slice.timeline.to_le_bytes());
+    head.extend_from_slice(&slice.first.0.to_le_bytes());
+    head.extend_from_slice(&slice.last.0.to_le_bytes());
+    let packed = plain.strip_prefix(head.as_slice());
+    let packed = packed.ok_or_else(|| Error::damaged(&slice.key, "it is not the slice that its name says"))?;
+    let length = slice.last.0.checked_sub(slice.first.0).and_then(|length| usize::try_from(length).ok());
+    let length = length.ok_or_else(|| Error::damaged(&slice.key, "it ends before it starts"))?;
+    let bytes = zstd::bulk::decompress(packed, length).map_err(|e| Error::damaged(&slice.key, e))?;
+    if bytes.len() != length {
+        return Err(Error::damaged(&slice.key, format!("it holds {} bytes, not {length}", bytes.len())));
+    }
+    Ok(bytes.into())
 }
