@@ -191,9 +191,11 @@ impl Replication {
             }
             None => String::new(),
         };
+        let sender_timeout = self.show("wal_sender_timeout").await?;
+        let sender_timeout = parse_duration(&sender_timeout).filter(|limit| !limit.is_zero());
         let command = format!("START_REPLICATION {slot}PHYSICAL {start} TIMELINE {timeline}");
         self.connection.query(&command).await?;
-        WalStream::begin(self, command, start).await
+        WalStream::begin(self, command, start, sender_timeout).await
     }
 
     /// Ends the session.
@@ -317,6 +319,21 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// A time as `SHOW` prints it: `1min`, `500ms`, `0`.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let factor = match &text[digits..] {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.checked_mul(factor).map(Duration::from_millis)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,6 +353,14 @@ mod tests {
         assert_eq!(parse_size("1GB"), Some(1 << 30));
         assert_eq!(parse_size("-1"), None);
         assert_eq!(parse_size("16 parsecs"), None);
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("1min"), Some(Duration::from_secs(60)));
+        assert_eq!(parse_duration("2500ms"), Some(Duration::from_millis(2500)));
+        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
+        assert_eq!(parse_duration("-1"), None);
     }
 
     #[test]

@@ -27,8 +27,9 @@ use crate::{
 const DURING: &str = "streaming WAL";
 /// Chunks that wait for the receiver: at most 16 × 128 KiB.
 const QUEUE: usize = 16;
-/// How often the server hears of us at least; its own limit is 60 s by default.
+/// How often the server hears of us at least; oftener where its own limit (`wal_sender_timeout`) is below 40 s.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// A server sends a keepalive after half of `wal_sender_timeout`, and answers ours at once.
 const SILENCE: Duration = Duration::from_secs(90);
 /// The longest wait for the first answer and for the farewell.
@@ -81,14 +82,21 @@ pub struct WalStream {
 
 impl WalStream {
     /// The command has been sent: waits for the server's answer.
-    pub(crate) async fn begin(mut replication: Replication, command: String, start: Lsn) -> Result<WalStream> {
+    pub(crate) async fn begin(
+        mut replication: Replication,
+        command: String,
+        start: Lsn,
+        sender_timeout: Option<Duration>,
+    ) -> Result<WalStream> {
         let server = replication.server().to_owned();
         let first = first_answer(&mut replication, &command, start).await?;
         let (sender, chunks) = mpsc::channel(QUEUE);
         let (wish, wishes) = watch::channel(Wish { flushed: Lsn(0), stop: false });
         let task = match first {
             First::Streaming => {
-                let task = Task { replication, sender, wishes, received: start, expected: start, told: None };
+                let interval = sender_timeout.map_or(STATUS_INTERVAL, |limit| limit / 4);
+                let interval = interval.clamp(MIN_STATUS_INTERVAL, STATUS_INTERVAL);
+                let task = Task { replication, sender, wishes, interval, received: start, expected: start, told: None };
                 tokio::spawn(task.run())
             }
             // The timeline ended before the position: there is nothing to stream.
@@ -203,6 +211,8 @@ struct Task {
     replication: Replication,
     sender: mpsc::Sender<WalChunk>,
     wishes: watch::Receiver<Wish>,
+    /// Between two status updates.
+    interval: Duration,
     /// Up to here WAL was handed on.
     received: Lsn,
     /// The position of the next chunk.
@@ -221,7 +231,7 @@ enum Turn {
 impl Task {
     async fn run(mut self) -> Result<WalEnd> {
         let mut heard = Instant::now();
-        let mut next_status = Instant::now() + STATUS_INTERVAL;
+        let mut next_status = Instant::now() + self.interval;
         // Ends with the last read when the server closes the stream.
         loop {
             let turn = {
@@ -248,7 +258,7 @@ impl Task {
                         return self.end(true).await;
                     }
                     self.send_status(false).await?;
-                    next_status = Instant::now() + STATUS_INTERVAL;
+                    next_status = Instant::now() + self.interval;
                 }
                 Turn::Tick => {
                     let has_room = self.sender.capacity() > 0;
@@ -262,7 +272,7 @@ impl Task {
                     }
                     // Ask for an answer only if there is doubt whether the server is alive.
                     self.send_status(has_room && heard.elapsed() > SILENCE / 2).await?;
-                    next_status = Instant::now() + STATUS_INTERVAL;
+                    next_status = Instant::now() + self.interval;
                 }
                 Turn::Message(message) => {
                     heard = Instant::now();

@@ -1,0 +1,6 @@
+//! Against real servers, of every version that this machine has: on with `LIFEBOAT_TESTBED=1`.
+
+mod backups;
+mod clusters;
+mod refusals;
+mod streams;
