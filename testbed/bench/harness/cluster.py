@@ -76,11 +76,17 @@ class Cluster:
             maker.ask("CHECKPOINT")
         finally:
             maker.stop()
+        # The load's WAL is of no use to anybody.
+        call(Command(["pg_resetwal", "-D", str(fresh)], user=servers.USER), self.log)
         fresh.rename(self.golden)
 
-    def open(self) -> None:
-        """Starts a copy of the made cluster, with WAL summaries and an archive command that can be pointed anywhere."""
-        call(Command(["cp", "-a", "--reflink=auto", str(self.golden), str(self.data)]), self.log)
+    def open(self, *, consume: bool = False) -> None:
+        """Starts a copy of the made cluster (or, to save room, itself), with WAL summaries and an archive command that can
+        be pointed anywhere."""
+        if consume:
+            self.golden.rename(self.data)
+        else:
+            call(Command(["cp", "-a", "--reflink=auto", str(self.golden), str(self.data)]), self.log)
         self.work.chmod(0o755)
         script = self.work / "archive-by-pgbackrest"  # pgBackRest wants to see its name in the command
         script.write_text(

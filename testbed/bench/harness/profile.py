@@ -34,29 +34,14 @@ def hottest(bench: Bench, what: str, command: Command) -> str:
     say(f"profiling {what}")
     data = bench.work / "perf.data"
     call(
-        Command(
-            ["perf", "record", "-e", "cpu-clock", "-F", FREQUENCY, "-g", "-o", str(data), "--", *command.argv], env=command.env
-        ),
+        Command(["perf", "record", "-e", "cpu-clock", "-F", FREQUENCY, "-o", str(data), "--", *command.argv], env=command.env),
         bench.log,
     )
     kept = bench.state / "results" / f"perf-{what.replace(',', '').replace(' ', '-').replace('%', 'percent')}.data"
     kept.parent.mkdir(exist_ok=True)
-    flat = [
-        "perf",
-        "report",
-        "-i",
-        str(data),
-        "--stdio",
-        "--no-children",
-        "-g",
-        "none",
-        "--percent-limit",
-        "0.7",
-        "--sort",
-        "dso,symbol",
-    ]
+    shares = ["--stdio", "--percent-limit", "0.7", "--sort", "dso,symbol"]
     try:
-        text = call(Command(flat), bench.log)
+        text = call(Command(["perf", "report", "-i", str(data), *shares]), bench.log)
     except ToolFailed as error:
         return f"{what}: perf report failed: {error}"
     data.replace(kept)
