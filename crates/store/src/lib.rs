@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod error;
+pub mod fault;
 pub mod local;
 pub mod retry;
 pub mod s3;

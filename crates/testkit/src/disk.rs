@@ -25,6 +25,12 @@ impl SmallDisk {
         Self { folder }
     }
 
+    /// From now on, writing fails.
+    pub fn make_read_only(&self) {
+        let done = Command::new("mount").args(["-o", "remount,ro"]).arg(self.folder.path()).status();
+        assert!(done.is_ok_and(|status| status.success()), "mount -o remount,ro {}", self.path().display());
+    }
+
     /// Its mount point.
     pub fn path(&self) -> &Path {
         self.folder.path()

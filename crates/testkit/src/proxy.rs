@@ -36,6 +36,8 @@ pub enum Fault {
     SwallowReply,
     /// The request goes nowhere, and the connection stays open.
     SwallowRequest,
+    /// The byte at this place of the request (from the piece that it is armed for) has its lowest bit changed.
+    FlipRequest(u64),
     /// The reply begins so much later.
     DelayReply(Duration),
 }
@@ -163,6 +165,14 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, connection: &
         let forward = match fault {
             Some(Fault::CutRequest(left)) => left.min(read as u64) as usize,
             Some(Fault::SwallowRequest) => 0,
+            Some(Fault::FlipRequest(at)) => {
+                let left = at.checked_sub(read as u64);
+                if left.is_none() {
+                    buffer[at as usize] ^= 1;
+                }
+                *connection.fault() = left.map(Fault::FlipRequest);
+                read
+            }
             _ => read,
         };
         if to.write_all(&buffer[..forward]).await.is_err() {
@@ -251,6 +261,7 @@ mod tests {
             (Fault::CutReply(2), "PU(closed)"),
             (Fault::SwallowReply, "(open)"),
             (Fault::SwallowRequest, "(open)"),
+            (Fault::FlipRequest(4), "PUT y!(open)"),
             (Fault::DelayReply(Duration::from_millis(10)), "PUT x!(open)"),
         ];
         for (struck, (fault, seen)) in cases.into_iter().enumerate() {

@@ -90,13 +90,20 @@ impl Default for Limits {
 const FIRST_ATTEMPTS: u32 = 4;
 
 pub(super) async fn open(options: S3Options) -> Result<Bucket> {
+    let mut bucket = bucket(&options)?;
+    bucket.versions = bucket.keeps_versions().await?;
+    Ok(bucket)
+}
+
+/// Everything that needs no answer from the server.
+pub(super) fn bucket(options: &S3Options) -> Result<Bucket> {
     let endpoint = match &options.endpoint {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("https://s3.{}.amazonaws.com", options.region),
     };
     let prefix = options.prefix.trim_matches('/');
-    let mut bucket = Bucket {
-        client: client(&options)?,
+    Ok(Bucket {
+        client: client(options)?,
         name: options.bucket.clone(),
         prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
         endpoint,
@@ -104,9 +111,7 @@ pub(super) async fn open(options: S3Options) -> Result<Bucket> {
         conditional: AtomicBool::new(true),
         limits: options.limits.clone(),
         multipart_threshold: options.multipart_threshold,
-    };
-    bucket.versions = bucket.keeps_versions().await?;
-    Ok(bucket)
+    })
 }
 
 fn client(options: &S3Options) -> Result<Client> {
@@ -188,5 +193,57 @@ impl Bucket {
         let answer = self.client.get_bucket_versioning().bucket(&self.name).send().await;
         let answer = answer.map_err(|e| self.failure("open", &self.name, e))?;
         Ok(answer.status)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn options(endpoint: &str) -> S3Options {
+        S3Options {
+            endpoint: Some(endpoint.parse().unwrap()),
+            bucket: "backup".into(),
+            prefix: "/clinic/".into(),
+            region: "eu-central-1".into(),
+            access_key: Secret::new("AKIA-visible-to-nobody"),
+            secret_key: Secret::new("hunter2-visible-to-nobody"),
+            ca_file: None,
+            path_style: true,
+            multipart_threshold: S3Options::MULTIPART_THRESHOLD,
+            limits: Limits::default(),
+        }
+    }
+
+    #[test]
+    fn credentials_print_nowhere() {
+        let options = options("https://s3.example.org/");
+        let store = crate::s3::S3Store { bucket: std::sync::Arc::new(bucket(&options).unwrap()) };
+        let texts = format!("{options:?} {store:?} {}", crate::Store::describe(&store));
+        assert!(!texts.contains("visible-to-nobody"), "{texts}");
+        assert!(texts.contains("s3://backup/clinic at https://s3.example.org"), "{texts}");
+    }
+
+    #[test]
+    fn unusable_endpoints_and_authorities_are_told_before_any_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let pem = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let cases = [
+            ("https://user:hunter2@s3.example.org", None, "must not carry credentials"),
+            ("ftp://s3.example.org", None, "scheme is ftp"),
+            ("https://s3.example.org", Some(folder.path().join("none.pem")), "none.pem"),
+            ("https://s3.example.org", pem("empty.pem", "nothing here"), "holds no certificate"),
+            ("https://s3.example.org", pem("broken.pem", broken), "no usable CA certificate"),
+            ("https://s3.example.org", pem("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA"), "PEM"),
+        ];
+        for (endpoint, ca_file, says) in cases {
+            let Err(error) = bucket(&S3Options { ca_file, ..options(endpoint) }) else { panic!("{endpoint}: {says}") };
+            assert!(error.to_string().contains(says) && !error.to_string().contains("hunter2"), "{error}");
+        }
     }
 }

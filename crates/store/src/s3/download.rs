@@ -31,11 +31,10 @@ impl Bucket {
             check_range(key, range, self.head(key, version).await?.len)?;
             return Ok(Bytes::new());
         }
-        let len = range.as_ref().map_or(RESERVED, |range| range.end - range.start);
         let mut download = Download { key, version, range, etag: None, buffer: Vec::new() };
         let mut attempts = self.policy().begin();
         loop {
-            match self.attempt("get", key.as_str(), len, self.fetch(&mut download)).await {
+            match self.fetch(&mut download).await {
                 Ok(()) => return Ok(Bytes::from(download.buffer)),
                 Err(error) => attempts.wait_after(error).await?,
             }
@@ -50,24 +49,24 @@ impl Bucket {
         if wanted.as_ref().is_some_and(|wanted| wanted.is_empty()) {
             return Ok(());
         }
-        let answer = self
+        let request = self
             .client
             .get_object()
             .bucket(&self.name)
             .key(self.path(key))
             .set_version_id(download.version.map(|version| version.0.clone()))
             .set_range(wanted.as_ref().map(|wanted| format!("bytes={}-{}", wanted.start, wanted.end - 1)))
-            .set_if_match(download.etag.clone())
-            .send()
-            .await
-            .map_err(|e| self.failure("get", key.as_str(), e))
-            .map_err(|e| explain(e, key, download.version, wanted.as_ref()))?;
+            .set_if_match(download.etag.clone());
+        let answer = async { request.send().await.map_err(|e| self.failure("get", key.as_str(), e)) };
+        let answer = self.attempt("get", key.as_str(), 0, answer).await;
+        let answer = answer.map_err(|e| explain(e, key, download.version, wanted.as_ref()))?;
         let wanted = check_answer(key, wanted, &answer)?;
         if download.range.is_none() {
             download.range = Some(wanted.clone());
         }
         download.etag = answer.e_tag.clone();
-        self.receive(download, wanted.end - wanted.start, answer).await
+        let missing = wanted.end - wanted.start;
+        self.attempt("get", key.as_str(), missing, self.receive(download, missing, answer)).await
     }
 
     async fn receive(&self, download: &mut Download<'_>, missing: u64, answer: GetObjectOutput) -> Result<()> {

@@ -9,7 +9,11 @@ use super::Bucket;
 use crate::Error;
 
 /// Codes that mean "not now", whatever their HTTP status.
-const PASSING: [&str; 9] = [
+const PASSING: [&str; 12] = [
+    // The body was changed on its way.
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentSHA256Mismatch",
     "InternalError",
     "OperationAborted",
     "ConditionalRequestConflict",
@@ -125,4 +129,57 @@ fn certificate_fault(error: &(dyn StdError + 'static)) -> Option<String> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::connect;
+
+    fn kind(error: &Error) -> &'static str {
+        match error {
+            Error::NotFound { .. } => "not found",
+            Error::AlreadyExists { .. } => "already exists",
+            Error::Denied { .. } => "denied",
+            Error::Full { .. } => "full",
+            Error::Unavailable { .. } => "unavailable",
+            Error::Unusable { .. } => "unusable",
+            _ => "other",
+        }
+    }
+
+    #[test]
+    fn refusals_are_sorted_by_what_to_do_about_them() {
+        let bucket = connect::bucket(&connect::tests::options("http://localhost:1")).unwrap();
+        let cases = [
+            (404, "NoSuchBucket", "unusable", "does not exist"),
+            (403, "RequestTimeTooSkewed", "unusable", "clock"),
+            (301, "PermanentRedirect", "unusable", "region"),
+            (400, "AuthorizationHeaderMalformed", "unusable", "region"),
+            (403, "AccessDenied", "denied", "AccessDenied"),
+            (403, "InvalidAccessKeyId", "denied", "access_key"),
+            (403, "SignatureDoesNotMatch", "denied", "secret_key"),
+            (403, "", "denied", "HTTP 403"),
+            (404, "NoSuchKey", "not found", ""),
+            (404, "NoSuchVersion", "not found", ""),
+            (404, "", "not found", ""),
+            (412, "PreconditionFailed", "already exists", ""),
+            (412, "", "already exists", ""),
+            (409, "ConditionalRequestConflict", "unavailable", ""),
+            (503, "SlowDown", "unavailable", "SlowDown"),
+            (500, "", "unavailable", "HTTP 500"),
+            (400, "RequestTimeout", "unavailable", ""),
+            (400, "BadDigest", "unavailable", ""),
+            (507, "", "full", ""),
+            (403, "QuotaExceeded", "full", ""),
+            (400, "InvalidArgument", "other", "InvalidArgument: words"),
+        ];
+        for (status, code, expected, says) in cases {
+            let error = bucket.refused("put", "points/one", status, code, Some("words"));
+            assert_eq!(kind(&error), expected, "{status} {code}: {error}");
+            assert!(error.to_string().contains(says), "{status} {code}: {error}");
+        }
+        let error = bucket.refused("get", "points/one", 412, "PreconditionFailed", None);
+        assert_eq!(kind(&error), "other", "only a put is told that its key is taken");
+    }
 }

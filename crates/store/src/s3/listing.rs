@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{Bucket, download::timestamp, failure, version};
+use super::{Bucket, S3Store, download::timestamp, failure, version};
 use crate::{Error, Key, ObjectInfo, Result, VersionId};
 
 /// Where the next page begins.
@@ -138,6 +138,20 @@ impl Bucket {
             Ok(same.filter_map(|found| version(found.version_id())).collect())
         };
         self.policy().run(|| self.attempt("list", key.as_str(), 0, request())).await
+    }
+}
+
+impl S3Store {
+    /// How many multipart uploads under a key prefix are neither completed nor aborted. They are invisible, but cost
+    /// room; a killed process can leave some.
+    pub async fn unfinished_uploads(&self, prefix: &str) -> Result<usize> {
+        let bucket = &self.bucket;
+        let request = || async {
+            let path = format!("{}{prefix}", bucket.prefix);
+            let answer = bucket.client.list_multipart_uploads().bucket(&bucket.name).prefix(path).send().await;
+            answer.map(|found| found.uploads().len()).map_err(|e| bucket.failure("list", prefix, e))
+        };
+        bucket.policy().run(|| bucket.attempt("list", prefix, 0, request())).await
     }
 }
 

@@ -1,0 +1,321 @@
+//! A store that fails on command, for tests of everything above.
+//!
+//! [`FaultStore`] wraps any store. [`Rule`]s say which call goes wrong and how; without rules it is the inner store,
+//! and passes the same contract. Faults are those that real stores have: refused or lost requests, lost replies, a
+//! half-written object, bytes that came back short or changed, a disk that is full, an answer that never comes.
+
+use std::{
+    future,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+
+use crate::{Capabilities, Error, Key, ObjectInfo, Result, SharedStore, Store, Stored, VersionId};
+
+/// A kind of call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`Store::put`]
+    Put,
+    /// [`Store::get`]
+    Get,
+    /// [`Store::head`]
+    Head,
+    /// [`Store::list`]
+    List,
+    /// [`Store::delete`]
+    Delete,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Put => "put",
+            Operation::Get => "get",
+            Operation::Head => "head",
+            Operation::List => "list",
+            Operation::Delete => "delete",
+        }
+    }
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing happens, and the call fails as if the store could not be reached (transient).
+    FailBefore,
+    /// It happens, and the call fails as if the reply was lost (transient).
+    LoseReply,
+    /// The call is refused for lack of rights (lasting).
+    Refuse,
+    /// The call fails because no room is left (lasting).
+    Full,
+    /// The object is not there. For `list`: nothing is there.
+    Missing,
+    /// `put`: only so many bytes are stored, under the key itself, and the call fails.
+    WriteOnly(usize),
+    /// `get`: only so many bytes come back, without an error. `list`: only so many objects.
+    Truncate(usize),
+    /// `get`: the byte at this place of the answer has its lowest bit changed.
+    FlipByte(usize),
+    /// The call never ends; dropping it is all that helps.
+    Hang,
+    /// The call takes so much longer.
+    Delay(Duration),
+}
+
+/// Which calls go wrong, and how.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    operation: Option<Operation>,
+    key_contains: String,
+    skip: u64,
+    times: u64,
+    fault: Fault,
+}
+
+impl Rule {
+    /// The next call of this kind, whatever its key, once.
+    pub fn on(operation: Operation, fault: Fault) -> Self {
+        Self { operation: Some(operation), key_contains: String::new(), skip: 0, times: 1, fault }
+    }
+
+    /// The next call of any kind, once.
+    pub fn on_any(fault: Fault) -> Self {
+        Self { operation: None, key_contains: String::new(), skip: 0, times: 1, fault }
+    }
+
+    /// Only keys (for `list`: prefixes) that contain this text.
+    pub fn key(self, contains: impl Into<String>) -> Self {
+        Self { key_contains: contains.into(), ..self }
+    }
+
+    /// Not the first matching call but the `n`-th, counted from 1.
+    pub fn nth(self, n: u64) -> Self {
+        Self { skip: n.saturating_sub(1), ..self }
+    }
+
+    /// So many calls, from the first that goes wrong.
+    pub fn times(self, times: u64) -> Self {
+        Self { times, ..self }
+    }
+
+    /// That call and all later ones: what a process sees of a store that is gone, or a store of a process that is.
+    pub fn and_ever_after(self) -> Self {
+        self.times(u64::MAX)
+    }
+
+    fn matches(&self, operation: Operation, key: &str) -> bool {
+        self.operation.is_none_or(|wanted| wanted == operation) && key.contains(&self.key_contains)
+    }
+
+    /// Counts a matching call; whether it is one that goes wrong.
+    fn strikes(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        let strikes = self.times > 0;
+        self.times = self.times.saturating_sub(u64::from(self.times != u64::MAX));
+        strikes
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: Vec<Rule>,
+    calls: Vec<(Operation, String)>,
+    struck: u64,
+    room: Option<u64>,
+}
+
+/// A store with scripted faults. Clones share the script.
+#[derive(Debug, Clone)]
+pub struct FaultStore {
+    inner: SharedStore,
+    state: Arc<Mutex<State>>,
+}
+
+impl FaultStore {
+    /// Wraps a store; until a rule is added, nothing goes wrong.
+    pub fn new(inner: SharedStore) -> Self {
+        Self { inner, state: Arc::default() }
+    }
+
+    /// Adds a rule. Of several that match a call, the first added strikes.
+    pub fn add(&self, rule: Rule) {
+        self.state().rules.push(rule);
+    }
+
+    /// Forgets all rules and the limit of room.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.rules.clear();
+        state.room = None;
+    }
+
+    /// From now on, only so many bytes more can be put before the store is full.
+    pub fn limit_room(&self, bytes: u64) {
+        self.state().room = Some(bytes);
+    }
+
+    /// How many calls went wrong.
+    pub fn struck(&self) -> u64 {
+        self.state().struck
+    }
+
+    /// All calls so far, in order: what was called, with which key or prefix.
+    pub fn calls(&self) -> Vec<(Operation, String)> {
+        self.state().calls.clone()
+    }
+
+    /// How many calls of one kind were made with keys that contain this text.
+    pub fn count(&self, operation: Operation, key_contains: &str) -> usize {
+        self.state().calls.iter().filter(|(made, key)| *made == operation && key.contains(key_contains)).count()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_fault(&self, operation: Operation, key: &str) -> Option<Fault> {
+        let mut state = self.state();
+        state.calls.push((operation, key.to_owned()));
+        let rule = state
+            .rules
+            .iter_mut()
+            .filter(|rule| rule.matches(operation, key))
+            .find_map(|rule| rule.strikes().then(|| rule.fault.clone()));
+        state.struck += u64::from(rule.is_some());
+        rule
+    }
+
+    fn take_room(&self, key: &str, len: u64) -> Result<()> {
+        let mut state = self.state();
+        match state.room {
+            Some(room) if room < len => Err(full(key)),
+            Some(room) => {
+                state.room = Some(room - len);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The faults that are the same for every call: the error that comes before any effect, or a wait.
+    async fn before(&self, operation: Operation, key: &str) -> Result<Option<Fault>> {
+        let fault = self.next_fault(operation, key);
+        match fault {
+            Some(Fault::FailBefore) => Err(unreachable_store(operation, key, "the request did not get through")),
+            Some(Fault::Refuse) => {
+                Err(Error::Denied { operation: operation.name(), key: key.to_owned(), reason: "fault".into() })
+            }
+            Some(Fault::Full) => Err(full(key)),
+            Some(Fault::Missing) => Err(Error::NotFound { key: key.to_owned() }),
+            Some(Fault::Hang) => future::pending().await,
+            Some(Fault::Delay(wait)) => {
+                tokio::time::sleep(wait).await;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+fn full(key: &str) -> Error {
+    Error::Full { key: key.to_owned(), reason: "no room is left (fault)".into() }
+}
+
+fn unreachable_store(operation: Operation, key: &str, reason: &str) -> Error {
+    Error::Unavailable { operation: operation.name(), key: key.to_owned(), reason: format!("{reason} (fault)") }
+}
+
+/// The effect has happened; whether the caller hears of it.
+fn reply<T>(operation: Operation, key: &str, fault: Option<Fault>, answer: T) -> Result<T> {
+    match fault {
+        Some(Fault::LoseReply) => Err(unreachable_store(operation, key, "the reply was lost")),
+        _ => Ok(answer),
+    }
+}
+
+fn damage(fault: &Option<Fault>, bytes: Bytes) -> Bytes {
+    match fault {
+        Some(Fault::Truncate(len)) => bytes.slice(..bytes.len().min(*len)),
+        Some(Fault::FlipByte(at)) if *at < bytes.len() => {
+            let mut changed = bytes.to_vec();
+            changed[*at] ^= 1;
+            Bytes::from(changed)
+        }
+        _ => bytes,
+    }
+}
+
+#[async_trait]
+impl Store for FaultStore {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn is_immutable(&self) -> bool {
+        self.inner.is_immutable()
+    }
+
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+        let fault = self.before(Operation::Put, key.as_str()).await?;
+        if let Some(Fault::WriteOnly(len)) = fault {
+            self.inner.put(key, bytes.slice(..bytes.len().min(len))).await?;
+            return Err(unreachable_store(Operation::Put, key.as_str(), "the body broke off"));
+        }
+        self.take_room(key.as_str(), bytes.len() as u64)?;
+        let stored = self.inner.put(key, bytes).await?;
+        reply(Operation::Put, key.as_str(), fault, stored)
+    }
+
+    async fn get(&self, key: &Key, version: Option<&VersionId>, range: Option<Range<u64>>) -> Result<Bytes> {
+        let fault = self.before(Operation::Get, key.as_str()).await?;
+        let bytes = damage(&fault, self.inner.get(key, version, range).await?);
+        reply(Operation::Get, key.as_str(), fault, bytes)
+    }
+
+    async fn head(&self, key: &Key, version: Option<&VersionId>) -> Result<ObjectInfo> {
+        let fault = self.before(Operation::Head, key.as_str()).await?;
+        let info = self.inner.head(key, version).await?;
+        reply(Operation::Head, key.as_str(), fault, info)
+    }
+
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        let begin = async move {
+            match store.before(Operation::List, &prefix).await {
+                Ok(Some(Fault::LoseReply)) => failed(unreachable_store(Operation::List, &prefix, "the reply was lost")),
+                Ok(Some(Fault::Truncate(len))) => store.inner.list(&prefix).take(len).boxed(),
+                Ok(_) => store.inner.list(&prefix),
+                Err(Error::NotFound { .. }) => stream::empty().boxed(),
+                Err(error) => failed(error),
+            }
+        };
+        stream::once(begin).flatten().boxed()
+    }
+
+    async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
+        let fault = match self.before(Operation::Delete, key.as_str()).await {
+            Err(Error::NotFound { .. }) => return Ok(()),
+            fault => fault?,
+        };
+        self.inner.delete(key, version).await?;
+        reply(Operation::Delete, key.as_str(), fault, ())
+    }
+}
+
+fn failed(error: Error) -> BoxStream<'static, Result<ObjectInfo>> {
+    stream::iter([Err(error)]).boxed()
+}
