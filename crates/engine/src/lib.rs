@@ -1,1 +1,24 @@
-//! lifeboat-engine
+//! The verbs: back up, restore, verify, record.
+//!
+//! **In:** a checked configuration, an open repository, a time source. **Out:** recovery points, restored folders,
+//! evidence. **Never here:** scheduling, printing, Docker, reading the environment.
+//!
+//! A byte going up: [`database`] or [`file_source`] → `lifeboat_repo::writer` → store.
+//! A byte coming down: store → `lifeboat_repo::reader` → [`restore`] → [`files::place`].
+//! Read on: [`backup`], then [`restore`]; what captures and what puts back files sit side by side in [`files`].
+
+pub mod backup;
+pub mod context;
+pub mod database;
+pub mod details;
+mod error;
+pub mod file_source;
+pub mod files;
+pub mod keys;
+pub mod pgdata;
+pub mod record;
+pub mod restore;
+pub mod tally;
+pub mod witness;
+
+pub use error::{Error, Result};

@@ -17,6 +17,7 @@ mod tls;
 mod transport;
 
 pub mod base_backup;
+pub mod digest;
 pub mod error;
 pub mod sql;
 pub mod timeline;

@@ -140,6 +140,8 @@ pub struct PostgresConfig {
     pub root_cert_file: Option<PathBuf>,
     /// The Odoo databases in the cluster, at least one.
     pub databases: Vec<String>,
+    /// Whether a backup digests every table, for the drill to compare.
+    pub digests: bool,
 }
 
 /// How a PostgreSQL connection is protected (libpq: `sslmode`).

@@ -85,6 +85,7 @@ password_file = "/etc/lifeboat/{instance}-postgres-password"    # mode 0600
 # tls = "verify-full"                    # the default; or verify-ca, require, disable
 # root_cert_file = "/etc/lifeboat/postgres-ca.pem"
 databases = ["odoo"]
+# digests = true                         # digest every table at each backup, for drills to compare
 
 [instances.{instance}.filestore]
 path = "/var/lib/odoo/filestore"

@@ -1,0 +1,129 @@
+//! Makes restored cluster files startable: WAL in place, recovery configured.
+//!
+//! Replay is archive recovery from `backup_label` (PostgreSQL documentation, "Recovering Using a Continuous Archive
+//! Backup"): all WAL that the point holds lies in `pg_wal`, so `restore_command` finds nothing more, and the server
+//! promotes itself to a new timeline at the end.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use lifeboat_model::{
+    id::PointId,
+    lsn::{Lsn, segment_file_name},
+};
+
+/// Writes WAL slices into whole segment files, zero-filled where the point holds nothing.
+pub struct WalPlacer {
+    folder: PathBuf,
+    timeline: u32,
+    segment_size: u64,
+}
+
+impl WalPlacer {
+    /// Places into `pgdata/pg_wal`, which is made if it is missing.
+    pub fn new(pgdata: &Path, timeline: u32, segment_size: u64) -> io::Result<Self> {
+        let folder = pgdata.join("pg_wal");
+        fs::create_dir_all(folder.join("archive_status"))?;
+        Ok(Self { folder, timeline, segment_size })
+    }
+
+    /// Puts one slice in place. A slice may span segments.
+    pub fn place(&self, first: Lsn, bytes: &[u8]) -> io::Result<()> {
+        let mut position = first;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = position.0 - position.segment_start(self.segment_size).0;
+            let room = usize::try_from(self.segment_size - offset).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.segment(position)?.write_all_at(now, offset)?;
+            position = Lsn(position.0 + now.len() as u64);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn segment(&self, position: Lsn) -> io::Result<File> {
+        let name = segment_file_name(self.timeline, position.segment(self.segment_size), self.segment_size);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(self.folder.join(name))?;
+        if file.metadata()?.len() != self.segment_size {
+            file.set_len(self.segment_size)?;
+        }
+        Ok(file)
+    }
+}
+
+/// Configures recovery to the end of the WAL that was placed.
+pub fn configure_recovery(pgdata: &Path, point: PointId) -> io::Result<()> {
+    let auto_conf = pgdata.join("postgresql.auto.conf");
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&auto_conf)?;
+    let settings = [
+        ("restore_command", "false"),
+        ("recovery_target", ""),
+        ("recovery_target_name", ""),
+        ("recovery_target_time", ""),
+        ("recovery_target_xid", ""),
+        ("recovery_target_lsn", ""),
+        ("recovery_target_timeline", "current"),
+        ("recovery_target_action", "promote"),
+    ];
+    writeln!(
+        file,
+        "\n# Added by the restore of recovery point {point}; not needed once the server has promoted itself."
+    )?;
+    for (name, value) in settings {
+        writeln!(file, "{name} = '{value}'")?;
+    }
+    fs::write(pgdata.join("recovery.signal"), "")?;
+    fs::set_permissions(pgdata.join("recovery.signal"), fs::Permissions::from_mode(0o600))
+}
+
+/// Gives the files that the restore itself made to the owner of the cluster's files. Only root can; others own them.
+pub fn adopt(pgdata: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(pgdata.join("PG_VERSION"))?;
+    let own = |path: &Path| std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()));
+    for name in ["", "postgresql.auto.conf", "recovery.signal", "backup_manifest", "pg_wal", "pg_wal/archive_status"] {
+        let path = pgdata.join(name);
+        if path.exists() {
+            own(&path)?;
+        }
+    }
+    for entry in fs::read_dir(pgdata.join("pg_wal"))? {
+        own(&entry?.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_become_whole_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = 1 << 20;
+        let placer = WalPlacer::new(folder.path(), 1, size).unwrap();
+        placer.place(Lsn(3 * size - 2), &[1, 2, 3, 4]).unwrap();
+        let read = |segment| fs::read(folder.path().join("pg_wal").join(segment_file_name(1, segment, size))).unwrap();
+        assert_eq!(read(2).len() as u64, size);
+        assert_eq!(read(2)[size as usize - 3..], [0, 1, 2]);
+        assert_eq!(read(3)[..3], [3, 4, 0]);
+    }
+
+    #[test]
+    fn recovery_overrides_what_the_source_had_set() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("postgresql.auto.conf"), "recovery_target_time = '2020-01-01'\n").unwrap();
+        configure_recovery(folder.path(), PointId([1; 8])).unwrap();
+        let text = fs::read_to_string(folder.path().join("postgresql.auto.conf")).unwrap();
+        assert!(text.rfind("recovery_target_time = ''") > text.find("recovery_target_time = '2020"));
+        assert!(folder.path().join("recovery.signal").exists());
+    }
+}
