@@ -133,7 +133,7 @@ impl Backup<'_> {
         let mut notes = SourceNotes::default();
         let clock = &self.context.clock;
         let label = format!("lifeboat {}", writer.point_id());
-        let (base, wal) = database::capture(self.connect, writer, source, &label).await?;
+        let (base, wal) = database::capture(self.connect, writer, source, &label, self.started).await?;
         let finished = clock();
         let (witness, mark) = self.witness(&mut notes).await?;
         let wal_end = wal.finish(mark.unwrap_or(base.end).max(base.end)).await?;

@@ -5,6 +5,7 @@
 //! slow the repository is, and forgets the slot when we are gone (`pg_basebackup` does the same). WAL streams until
 //! the caller names the position where the point ends ([`WalTask::finish`]).
 
+use jiff::Timestamp;
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::{BackupEvent, BaseBackupOptions, ConnectOptions, Replication, Segmenter, WalSlice};
 use lifeboat_repo::{
@@ -87,6 +88,7 @@ pub async fn capture(
     writer: &mut Writer,
     source: &Source,
     label: &str,
+    now: Timestamp,
 ) -> Result<(BaseBackup, WalTask)> {
     let mut wal_connection = Replication::connect(options).await?;
     let slot = format!("lifeboat_{}", writer.point_id());
@@ -127,7 +129,7 @@ pub async fn capture(
             BackupEvent::Manifest(bytes) => {
                 if !std::mem::replace(&mut manifest_open, true) {
                     let kind = EntryKind::File { size: 0, extents: Vec::new() };
-                    let file = entry(b"backup_manifest".to_vec(), kind, 0o600, 0, 0, 0);
+                    let file = entry(b"backup_manifest".to_vec(), kind, 0o600, 0, 0, now.as_second());
                     writer.begin_file(file, Chunking::DOCUMENT).await?;
                 }
                 writer.data(bytes).await?;

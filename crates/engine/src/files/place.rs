@@ -83,9 +83,11 @@ impl Placer {
 
     /// Where an entry goes. Paths come from a signed point, and are still not trusted to stay below the root.
     fn target(&self, path: &[u8]) -> io::Result<PathBuf> {
-        let safe = !path.is_empty()
-            && !path.contains(&0)
-            && path.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b".."));
+        if path.is_empty() {
+            return Ok(self.root.clone());
+        }
+        let safe =
+            !path.contains(&0) && path.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b".."));
         if !safe {
             let shown = String::from_utf8_lossy(path).into_owned();
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unsafe path {shown:?} in the tree")));

@@ -124,8 +124,9 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Captures everything below `root` (not `root` itself), with paths relative to it.
+    /// Captures `root`, as the entry with the empty path, and everything below it, with paths relative to it.
     pub fn tree(&mut self, root: &Path) -> Result<(), WalkError> {
+        self.directory(root, b"")?;
         self.children(root, b"")
     }
 
