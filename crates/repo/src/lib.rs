@@ -8,14 +8,21 @@
 //! below. Read on: [`writer`] for how a backup runs in bounded memory, [`reader`] for how it comes back.
 
 pub mod check;
+mod chunk;
 pub mod error;
+mod frame;
+mod index;
 mod layout;
+mod lease;
+mod pack;
 pub mod point;
 pub mod progress;
+mod random;
 pub mod reader;
 pub mod repository;
 pub mod seal;
 pub mod tree;
+mod wire;
 pub mod writer;
 
 pub use error::{Error, Result};

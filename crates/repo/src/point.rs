@@ -216,7 +216,7 @@ pub struct Point {
     pub signer: PublicKey,
     /// Newer points that were passed over by [`PointSelector::Latest`], and why.
     pub skipped: Vec<String>,
-    sealed: bytes::Bytes,
+    pub(crate) sealed: bytes::Bytes,
 }
 
 impl Point {

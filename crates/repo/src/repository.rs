@@ -6,7 +6,7 @@ use lifeboat_model::{
     id::{Instance, RepositoryId, Tenant},
     signature::PublicKey,
 };
-use lifeboat_store::{Key, SharedStore, Store, VersionId};
+use lifeboat_store::{Key, SharedStore, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -155,10 +155,6 @@ impl InstanceRepo {
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    pub(crate) fn backend(&self) -> &dyn Store {
-        &*self.store
     }
 
     /// All recovery points by their keys, oldest first. Nothing is opened, so nothing is said of their validity.

@@ -151,6 +151,11 @@ impl Write for Sealer {
     }
 }
 
+/// The digest that headers give for ciphertext.
+pub(crate) fn digest(bytes: &[u8]) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(bytes).into())
+}
+
 /// Seals a short text in one go.
 pub(crate) fn seal(recipients: &Recipients, plain: &[u8]) -> Result<SealedBytes> {
     let mut sealer = Sealer::new(recipients, Vec::with_capacity(plain.len() + 1024))?;
@@ -193,6 +198,13 @@ pub(crate) fn open<R: BufRead>(
 ) -> std::result::Result<age::stream::StreamReader<R>, OpenError> {
     let decryptor = age::Decryptor::new_buffered(file)?;
     Ok(decryptor.decrypt(identities.iter().map(|identity| &identity.0 as &dyn age::Identity))?)
+}
+
+/// Length of the header and nonce at the start of an age file; none if it does not end in these bytes.
+pub(crate) fn header_len(start: &[u8]) -> Option<usize> {
+    let mut rest = start;
+    age::Decryptor::new_buffered(&mut rest).ok()?;
+    Some(start.len() - rest.len())
 }
 
 /// Opens a whole age file of bounded size.

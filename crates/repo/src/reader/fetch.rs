@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::{Cursor, Read as _, Seek as _, SeekFrom},
+    io::{Read as _, Seek as _, SeekFrom},
     ops::Range,
     sync::{Mutex, PoisonError},
 };
@@ -96,9 +96,8 @@ impl Packs {
     }
 
     /// Opens a fetched range. A CPU-bound step: for worker threads.
-    pub fn open(&self, sealed: SealedRange) -> std::result::Result<OpenRange, OpenError> {
-        let file = SparseFile::new(sealed.head.bytes, sealed.body, sealed.body_start);
-        Ok(OpenRange(seal::open(&self.identities, file)?))
+    pub fn open(&self, sealed: SealedRange) -> OpenRange<'_> {
+        OpenRange { packs: self, sealed, reader: None }
     }
 
     async fn head(&self, pack: ObjectId, object: &ObjectRef) -> Result<Head> {
@@ -116,11 +115,11 @@ impl Packs {
         Ok(head)
     }
 
-    /// Where the payload begins: behind the header and the nonce.
+    /// Where the payload begins: behind the header and the nonce. The header must open for one of the identities.
     fn payload(&self, bytes: &Bytes) -> std::result::Result<usize, OpenError> {
-        let mut cursor = Cursor::new(&bytes[..]);
-        drop(seal::open(&self.identities, &mut cursor)?);
-        Ok(cursor.position() as usize)
+        let payload = seal::header_len(bytes).ok_or_else(|| OpenError::Damaged("it is no age file".into()))?;
+        seal::open(&self.identities, &bytes[..])?;
+        Ok(payload)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(ObjectId, Head)>> {
@@ -129,13 +128,63 @@ impl Packs {
 }
 
 /// A part of a pack that gives plaintext.
-pub(super) struct OpenRange(age::stream::StreamReader<SparseFile>);
+pub(super) struct OpenRange<'a> {
+    packs: &'a Packs,
+    sealed: SealedRange,
+    reader: Option<age::stream::StreamReader<SparseFile>>,
+}
 
-impl OpenRange {
-    /// The bytes of one frame, in `buffer`.
-    pub fn frame(&mut self, offset: u32, len: u32, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-        self.0.seek(SeekFrom::Start(offset.into()))?;
+impl OpenRange<'_> {
+    /// The bytes of one frame, in `buffer`. A frame that does not open says nothing of the next one.
+    pub fn frame(&mut self, offset: u32, len: u32, buffer: &mut Vec<u8>) -> std::result::Result<(), OpenError> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => {
+                let sealed = &self.sealed;
+                let file = SparseFile::new(sealed.head.bytes.clone(), sealed.body.clone(), sealed.body_start);
+                seal::open(&self.packs.identities, file)?
+            }
+        };
+        let damaged = |e: std::io::Error| OpenError::Damaged(e.to_string());
+        seek(&mut reader, offset.into()).map_err(damaged)?;
         buffer.resize(len as usize, 0);
-        self.0.read_exact(buffer)
+        reader.read_exact(buffer).map_err(damaged)?;
+        // Kept only after success: a reader that failed still holds the piece that did not open.
+        self.reader = Some(reader);
+        Ok(())
+    }
+}
+
+/// Goes to a position of the plaintext. Where that is the first byte of a piece, age's own `seek` reads the file's last
+/// piece, which is not at hand; a step to the byte after it, and one back inside the piece, does without.
+fn seek(reader: &mut age::stream::StreamReader<SparseFile>, position: u64) -> std::io::Result<()> {
+    if position > 0 && position.is_multiple_of(PIECE) {
+        reader.seek(SeekFrom::Start(position + 1))?;
+    }
+    reader.seek(SeekFrom::Start(position)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_part_opens_from_its_range_alone() {
+        let identity = Identity::generate();
+        let plain: Vec<u8> = (0..300_000u32).map(|n| (n / 7) as u8).collect();
+        let file: Bytes = seal::seal(&[identity.recipient()], &plain).unwrap().bytes.into();
+        let payload = seal::header_len(&file).unwrap() as u64;
+        let edges = [0, 1, 65_535, 65_536, 65_537, 131_071, 131_072, 200_000, 299_999, 300_000];
+        for (start, end) in edges.iter().flat_map(|start| edges.map(|end| (*start, end))).filter(|(a, b)| a < b) {
+            let body_start = payload + start / PIECE * SEALED_PIECE;
+            let body_end = (payload + end.div_ceil(PIECE) * SEALED_PIECE).min(file.len() as u64);
+            let body = file.slice(body_start as usize..body_end as usize);
+            let sparse = SparseFile::new(file.slice(..payload as usize), body, body_start);
+            let mut reader = seal::open(std::slice::from_ref(&identity), sparse).unwrap();
+            seek(&mut reader, start).unwrap();
+            let mut out = vec![0; (end - start) as usize];
+            reader.read_exact(&mut out).unwrap_or_else(|e| panic!("{start}..{end}: {e}"));
+            assert!(out == plain[start as usize..end as usize], "{start}..{end}");
+        }
     }
 }

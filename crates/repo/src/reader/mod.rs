@@ -10,7 +10,7 @@
 //! bytes for every pack that the header names.
 
 mod fetch;
-mod restore;
+pub(crate) mod restore;
 mod sparse;
 
 use std::{io, sync::Arc};
@@ -28,6 +28,7 @@ use crate::{
     repository::InstanceRepo,
     seal::{self, Identity},
     tree::{Entry, TreeCursor, TreeKind},
+    writer::WAL_MAGIC,
 };
 
 /// How a reader works.
@@ -140,7 +141,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the point's chunk key and looks into one pack: a wrong identity is told here, before anything is written.
+    /// Opens the point's chunk key. The identity of the host that wrote the point suffices here and for
+    /// [`entries`](Self::entries); everything else needs a recovery identity.
     pub async fn open(
         repo: InstanceRepo,
         point: &Point,
@@ -154,7 +156,6 @@ impl Reader {
         let plain = seal::open_all(identities, &file).map_err(|e| e.of(&object.key, &needed))?;
         let chunk_key = ChunkKey::from_json(&plain).map_err(|reason| Error::damaged(&object.key, reason))?;
         let packs = Arc::new(fetch::Packs::new(&repo, point, identities, &needed));
-        packs.check_identity().await?;
         let identities = identities.to_vec();
         Ok(Reader { repo, point: point.clone(), identities, needed, chunk_key, packs, options, progress })
     }
@@ -164,17 +165,23 @@ impl Reader {
         TreeCursor::new(self.repo.clone(), &self.point, kind, &self.identities)
     }
 
-    /// Restores what `filter` lets pass (everything when `None`) into `sink`.
+    /// Restores what `filter` lets pass (everything when `None`) into `sink`. Damage is reported, not an error: all that
+    /// can be read is restored. A wrong identity is told before anything is written.
     pub async fn restore_tree(
         &self,
         kind: TreeKind,
         sink: Arc<dyn Sink>,
         filter: Option<Filter>,
     ) -> Result<RestoreReport> {
+        self.packs.check_identity().await?;
         match self.entries(kind)? {
             Some(cursor) => restore::Restore::new(self, sink, filter).run(cursor).await,
             None => Ok(RestoreReport::default()),
         }
+    }
+
+    pub(crate) fn chunk_key(&self) -> &ChunkKey {
+        &self.chunk_key
     }
 
     /// The point's WAL, in order.
@@ -198,8 +205,6 @@ impl Reader {
     }
 }
 
-/// What a slice starts with; FORMAT.md ("WAL slices") has the rest.
-const WAL_MAGIC: &[u8; 8] = b"LBWAL001";
 const WAL_HEAD: usize = 8 + 8 + 4 + 8 + 8;
 
 fn open_wal(slice: &WalSlice, file: &[u8], identities: &[Identity], needed: &str) -> Result<Bytes> {

@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Result},
     frame::Decompressor,
     progress::{Counter, Progress},
+    seal::OpenError,
     tree::{Entry, EntryKind, Extent, TreeCursor, display_path},
 };
 
@@ -41,6 +42,8 @@ struct Pending {
     /// Extents that are not in place yet, and one for the window that adds them.
     missing: AtomicU64,
     damaged: AtomicBool,
+    /// The packs that it has been counted as hit by.
+    damaged_by: Mutex<Vec<ObjectId>>,
 }
 
 /// An extent and its file.
@@ -104,7 +107,15 @@ impl Restore {
     pub async fn run(mut self, mut cursor: TreeCursor) -> Result<RestoreReport> {
         let mut window = Vec::new();
         let mut bytes = 0;
-        while let Some(entry) = cursor.next().await? {
+        loop {
+            let entry = match cursor.next().await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                Err(error) => {
+                    self.shared.lost_tree_object(error)?;
+                    continue;
+                }
+            };
             if self.filter.as_ref().is_some_and(|filter| !filter(&entry)) {
                 continue;
             }
@@ -160,8 +171,10 @@ impl Restore {
             };
             let sealed = match fetched {
                 Ok(sealed) => sealed,
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => return shared.damaged(&object.key, &error.to_string(), &batch.pieces),
+                Err(error) => match damage_of(&error) {
+                    Some((_, reason)) => return shared.damaged(&object.key, &reason, &batch.pieces),
+                    None => return Err(error),
+                },
             };
             shared.progress.add(Counter::FetchedBytes, length.into());
             shared.report().0.fetched += u64::from(length);
@@ -207,7 +220,8 @@ impl Shared {
                 self.report().0.matching += 1;
             }
             let missing = AtomicU64::new(wanted.len() as u64 + 1);
-            let file = Arc::new(Pending { entry, missing, damaged: AtomicBool::new(false) });
+            let file =
+                Arc::new(Pending { entry, missing, damaged: AtomicBool::new(false), damaged_by: Mutex::default() });
             pieces.extend(wanted.into_iter().map(|extent| Piece { file: Arc::clone(&file), extent }));
             self.placed(&file)?;
         }
@@ -230,10 +244,7 @@ impl Shared {
 
     /// Opens a range and hands its pieces to the sink. A frame that does not open hits only its own pieces.
     fn hand_over(&self, key: &Key, sealed: super::fetch::SealedRange, pieces: Vec<Piece>) -> Result<()> {
-        let mut range = match self.packs.open(sealed) {
-            Ok(range) => range,
-            Err(error) => return self.damaged(key, &error.of(key, "").to_string(), &pieces),
-        };
+        let mut range = self.packs.open(sealed);
         let mut decompressor =
             Decompressor::new().map_err(|source| Error::Io { what: "decompressing".into(), source })?;
         let mut sealed_frame = Vec::new();
@@ -241,7 +252,10 @@ impl Shared {
             let place = pieces[0].extent;
             let opened = range
                 .frame(place.frame_offset, place.frame_len, &mut sealed_frame)
-                .map_err(|error| error.to_string())
+                .map_err(|error| match error {
+                    OpenError::WrongIdentity => "it is sealed to none of the given identities".to_owned(),
+                    OpenError::Damaged(reason) => reason,
+                })
                 .and_then(|()| decompressor.open(&sealed_frame));
             match opened {
                 Ok(raw) => self.place(key, raw, pieces)?,
@@ -284,31 +298,54 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes damage, and tells the sink once for each file.
+    /// Notes an object of the tree that cannot be read; the cursor goes on with the next one.
+    fn lost_tree_object(&self, error: Error) -> Result<()> {
+        let Some((object, reason)) = damage_of(&error) else { return Err(error) };
+        let (object, reason) = (Key::new(object)?, format!("{reason}; the entries that it lists are lost"));
+        let damage = Damage { object: object.clone(), reason, files: Vec::new(), file_count: 0 };
+        self.report().1.insert(object, damage);
+        Ok(())
+    }
+
+    /// Notes damage, each file once an object, and tells the sink once for each file.
     fn damaged(&self, key: &Key, reason: &str, pieces: &[Piece]) -> Result<()> {
         for piece in pieces {
-            let first = !piece.file.damaged.swap(true, Ordering::AcqRel);
             let path = piece.file.entry.display_path();
-            let mut report = self.report();
-            let damage = report.1.entry(key.clone()).or_insert_with(|| Damage {
-                object: key.clone(),
-                reason: reason.to_owned(),
-                files: Vec::new(),
-                file_count: 0,
-            });
-            if first {
-                damage.file_count += 1;
-                if damage.files.len() < NAMED {
-                    damage.files.push(path.clone());
-                }
+            let first_of_file = !piece.file.damaged.swap(true, Ordering::AcqRel);
+            let mut objects = piece.file.damaged_by.lock().unwrap_or_else(PoisonError::into_inner);
+            if !objects.contains(&piece.extent.pack) {
+                objects.push(piece.extent.pack);
+                self.note(key, reason, &path);
             }
-            drop(report);
-            if first {
+            drop(objects);
+            if first_of_file {
                 let told = self.sink.damaged(&piece.file.entry, reason);
                 told.map_err(|source| Error::Sink { path, source })?;
             }
         }
         Ok(())
+    }
+
+    fn note(&self, key: &Key, reason: &str, path: &str) {
+        let new = || Damage { object: key.clone(), reason: reason.to_owned(), files: Vec::new(), file_count: 0 };
+        let mut report = self.report();
+        let damage = report.1.entry(key.clone()).or_insert_with(new);
+        damage.file_count += 1;
+        if damage.files.len() < NAMED {
+            damage.files.push(path.to_owned());
+        }
+    }
+}
+
+/// The object and the reason, where an error says that an object is missing or not what was stored. Anything else (an
+/// unreachable store, a refusal) says nothing of the object, and ends the restore.
+pub(crate) fn damage_of(error: &Error) -> Option<(&str, String)> {
+    match error {
+        Error::Damaged { object, reason } => Some((object, reason.clone())),
+        Error::WrongIdentity { object, .. } => Some((object, "it is sealed to none of the given identities".into())),
+        Error::Store(lifeboat_store::Error::NotFound { key }) => Some((key, "it is missing".into())),
+        Error::Store(lifeboat_store::Error::Damaged { key, reason }) => Some((key, reason.clone())),
+        _ => None,
     }
 }
 
@@ -317,7 +354,8 @@ fn batches(mut pieces: Vec<Piece>) -> Vec<Batch> {
     pieces.sort_by_key(|piece| (piece.extent.pack, piece.extent.frame_offset, piece.extent.offset_in_frame));
     let mut batches: Vec<Batch> = Vec::new();
     for piece in pieces {
-        let (start, end) = (piece.extent.frame_offset, piece.extent.frame_offset.saturating_add(piece.extent.frame_len));
+        let (start, end) =
+            (piece.extent.frame_offset, piece.extent.frame_offset.saturating_add(piece.extent.frame_len));
         match batches.last_mut() {
             Some(batch)
                 if batch.pack == piece.extent.pack
@@ -356,7 +394,12 @@ mod tests {
             frame_len,
             offset_in_frame: 0,
         };
-        let file = Pending { entry: Entry::default(), missing: AtomicU64::new(1), damaged: AtomicBool::new(false) };
+        let file = Pending {
+            entry: Entry::default(),
+            missing: AtomicU64::new(1),
+            damaged: AtomicBool::new(false),
+            damaged_by: Mutex::default(),
+        };
         Piece { file: Arc::new(file), extent }
     }
 

@@ -25,7 +25,6 @@ pub struct TreeCursor {
     needed: String,
     objects: VecDeque<ObjectRef>,
     open: Option<(ObjectRef, Decoder)>,
-    broken: bool,
 }
 
 impl std::fmt::Debug for Decoder {
@@ -45,25 +44,22 @@ impl TreeCursor {
         let Some(tree) = point.header.tree(kind) else { return Ok(None) };
         let objects = tree.objects.iter().map(|key| point.object(key).cloned()).collect::<Result<_>>()?;
         let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
-        Ok(Some(Self { repo, identities: identities.to_vec(), needed, objects, open: None, broken: false }))
+        Ok(Some(Self { repo, identities: identities.to_vec(), needed, objects, open: None }))
     }
 
-    /// The next entry; none at the end. After an error the rest of the tree cannot be read.
+    /// The next entry; none at the end. After an error the next call goes on with the next object of the tree, so
+    /// that the entries of a damaged object are lost and no others.
     pub async fn next(&mut self) -> Result<Option<Entry>> {
-        if self.broken {
-            return Ok(None);
-        }
-        let result = self.advance().await;
-        self.broken = result.is_err();
-        result
-    }
-
-    async fn advance(&mut self) -> Result<Option<Entry>> {
         loop {
             if let Some((object, decoder)) = &mut self.open {
-                match decoder.next().map_err(|reason| Error::damaged(&object.key, reason))? {
-                    Some(entry) => return Ok(Some(entry)),
-                    None => self.open = None,
+                match decoder.next() {
+                    Ok(Some(entry)) => return Ok(Some(entry)),
+                    Ok(None) => self.open = None,
+                    Err(reason) => {
+                        let error = Error::damaged(&object.key, reason);
+                        self.open = None;
+                        return Err(error);
+                    }
                 }
             }
             let Some(object) = self.objects.pop_front() else { return Ok(None) };

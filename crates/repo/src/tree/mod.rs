@@ -8,10 +8,12 @@ use std::fmt;
 use lifeboat_model::id::{ChunkId, ObjectId};
 use serde::{Deserialize, Serialize};
 
+mod builder;
 mod codec;
 mod cursor;
 
-pub(crate) use codec::{Decoder, Encoder};
+pub(crate) use builder::{FinishedTreeObject, TreeBuilder};
+pub(crate) use codec::Decoder;
 pub use cursor::TreeCursor;
 
 /// The three trees a point can have.
@@ -156,6 +158,12 @@ impl Entry {
     }
 }
 
+/// Whether a path stays inside its tree: relative, no empty part, none that is `.` or `..`, no NUL byte.
+pub(crate) fn is_inside(path: &[u8]) -> bool {
+    let part_ok = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+    path.is_empty() || path.split(|byte| *byte == b'/').all(part_ok)
+}
+
 /// A path for people; bytes that are not UTF-8 show as `\xNN`.
 pub fn display_path(path: &[u8]) -> String {
     let mut text = String::with_capacity(path.len());
@@ -166,4 +174,16 @@ pub fn display_path(path: &[u8]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        assert!([&b""[..], b"a", b"a/b", b"..a/b.", b"\xff/ \n"].into_iter().all(is_inside));
+        assert!(![&b"/"[..], b"/a", b"a/", b"a//b", b"..", b"a/../b", b"./a", b"a\0b"].into_iter().any(is_inside));
+        assert_eq!(display_path(b"a\xffb"), "a\\xffb");
+    }
 }

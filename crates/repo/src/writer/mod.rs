@@ -1,6 +1,28 @@
-//! Writing a recovery point.
+//! Writing a recovery point in bounded memory.
+//!
+//! ```text
+//! caller ─ data ─► batch ─► workers (hash, look up, compress) ─► packer (order, seal, trees) ─► uploads ─► store
+//!   async, copies    1 MiB      one thread a core                  one thread                    async, a few
+//! ```
+//! The packer takes batches in the caller's order, so trees are written as a stream. Waiting goes backwards: a slow
+//! store fills the upload queue, the packer waits on it, batches in flight reach their bound, [`Writer::data`] waits.
+//!
+//! Memory, with the defaults on two cores (16 MiB packs, 3 uploads):
+//! - batches in flight: 24 MiB ([`BATCH_BYTES`]), including those that wait for their turn in the packer;
+//! - a worker: zstd context 4 MiB, frame and gathering buffer 1 MiB each (up to 5 MiB while a batch holds a 4 MiB chunk);
+//! - packs: one being filled, one queued, 3 uploading: 80 MiB, their buffers used again and again;
+//! - chunks of this run in the lookup: 12 MiB, then spilled to disk; index entries not yet written: 5 MiB;
+//! - a tree object: 10 MiB; the extents of the one file that is being written: 80 bytes a chunk (1.3 MiB for 1 GiB);
+//! - WAL: two slices, each raw and sealed: 64 MiB at most, 32 MiB as a rule;
+//! - what is known of packs: about 150 bytes each (10 MiB for a repository of 1 TiB).
+//!
+//! A crash leaves packs and trees that no point names. Packs that were durable some time before it are in an index
+//! object, and the next run uses them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,13 +33,34 @@ use lifeboat_model::{
 };
 
 use crate::{
+    chunk::ChunkKey,
     error::Result,
+    index::Index,
     point::{Point, PointDetails},
     progress::Progress,
     repository::InstanceRepo,
     seal::{Identity, Recipient},
     tree::{ChangeMark, Entry, FileTime, TreeCursor, TreeKind},
 };
+
+mod batch;
+mod begin;
+mod collect;
+mod commit;
+mod failure;
+mod packer;
+mod uploads;
+mod wal;
+mod work;
+
+use batch::Buffers;
+use collect::Collector;
+use failure::Failure;
+pub(crate) use wal::MAGIC as WAL_MAGIC;
+pub use wal::WalSink;
+
+/// Bytes of batches in flight.
+const BATCH_BYTES: usize = 24 << 20;
 
 /// Tells the time; tests bring their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -83,8 +126,10 @@ pub struct Finish {
     pub size: Option<u64>,
     /// Modification time.
     pub mtime: Option<FileTime>,
-    /// Change mark. Leave it out where the file changed while it was read.
+    /// Change mark.
     pub change: Option<ChangeMark>,
+    /// The file changed while it was read: no change mark is kept, so that the next run reads it again.
+    pub changed: bool,
     /// What happened, for people.
     pub note: Option<String>,
 }
@@ -128,24 +173,40 @@ pub struct PointDraft {
     pub wal: Option<WalSpan>,
 }
 
+/// What all stages of a run share.
+struct Shared {
+    repo: InstanceRepo,
+    point: PointId,
+    /// Who can open data.
+    recipients: Vec<Recipient>,
+    /// Who can open trees, indexes and details: the same, and this host.
+    metadata_recipients: Vec<Recipient>,
+    chunk_key: ChunkKey,
+    index: Index,
+    progress: Arc<dyn Progress>,
+    failure: Failure,
+    level: i32,
+    pack_size: u64,
+    uploads: usize,
+    data_buffers: Buffers,
+    pack_buffers: Buffers,
+    stored_bytes: Mutex<u64>,
+}
+
+/// Starts a thread of the pipeline; it ends by itself when the stage before it has ended.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    started.map_err(|source| crate::Error::Io { what: format!("starting the thread {name}"), source })
+}
+
 /// Writes one recovery point. Dropped without [`commit`](Writer::commit), it leaves nothing visible.
 pub struct Writer {
-    repo: InstanceRepo,
-}
-
-/// Takes WAL slices, from any task.
-#[derive(Clone)]
-pub struct WalSink {
-    repo: InstanceRepo,
-}
-
-impl WalSink {
-    /// Hands in the bytes that start at `first`. Returns once they are accepted; they are durable after
-    /// [`Writer::commit`] has succeeded.
-    pub async fn put(&self, system_id: u64, timeline: u32, first: Lsn, bytes: Bytes) -> Result<()> {
-        let _ = (&self.repo, system_id, timeline, first, bytes);
-        todo!()
-    }
+    shared: Arc<Shared>,
+    collector: Collector,
+    uploading: tokio::task::JoinHandle<uploads::Durable>,
+    wal: WalSink,
+    lease: crate::lease::Lease,
+    run: begin::Run,
 }
 
 impl Writer {
@@ -156,84 +217,90 @@ impl Writer {
         options: WriterOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Writer> {
-        let _ = (keys, options, progress);
-        Ok(Writer { repo })
+        begin::begin(repo, keys, options, progress).await
     }
 
     /// The id the point will have.
     pub fn point_id(&self) -> PointId {
-        let _ = &self.repo;
-        todo!()
+        self.shared.point
     }
 
-    /// The newest valid point that this run builds upon.
+    /// The newest valid point of the instance, whether or not its trees can be built upon.
     pub fn previous_point(&self) -> Option<&Point> {
-        todo!()
+        self.run.previous.as_ref()
     }
 
-    /// Its tree of this kind, in stored order; none where there is none that this host can open.
-    pub fn previous(&self, _kind: TreeKind) -> Option<TreeCursor> {
-        todo!()
+    /// The newest point's tree of this kind, in stored order. None where there is none, where this host cannot open
+    /// it, or where it is sealed to other recipients than this run's: then everything must be read.
+    pub fn previous(&self, kind: TreeKind) -> Option<TreeCursor> {
+        let point = self.run.previous.as_ref().filter(|_| self.run.builds_on_previous)?;
+        let host = [self.run.keys.host.clone()];
+        TreeCursor::new(self.shared.repo.clone(), point, kind, &host).ok().flatten()
     }
 
     /// Whether all bytes of an entry of [`previous`](Self::previous) are still stored, so that it may be handed to
     /// [`entry`](Self::entry) as it is.
-    pub fn is_stored(&self, _entry: &Entry) -> bool {
-        todo!()
+    pub fn is_stored(&self, entry: &Entry) -> bool {
+        self.collector.is_stored(entry)
     }
 
     /// Begins a tree. Each kind at most once, one after the other.
-    pub async fn begin_tree(&mut self, _kind: TreeKind) -> Result<()> {
-        todo!()
+    pub async fn begin_tree(&mut self, kind: TreeKind) -> Result<()> {
+        self.collector.begin_tree(kind).await
     }
 
     /// Adds a directory, link or pipe, or a file whose extents are known from the previous tree.
-    pub async fn entry(&mut self, _entry: Entry) -> Result<()> {
-        todo!()
+    pub async fn entry(&mut self, entry: Entry) -> Result<()> {
+        self.collector.entry(entry).await
     }
 
     /// Begins a file; size and extents in `entry` are ignored.
-    pub async fn begin_file(&mut self, _entry: Entry, _chunking: Chunking) -> Result<()> {
-        todo!()
+    pub async fn begin_file(&mut self, entry: Entry, chunking: Chunking) -> Result<()> {
+        self.collector.begin_file(entry, chunking)
     }
 
     /// The file's next bytes.
-    pub async fn data(&mut self, _bytes: Bytes) -> Result<()> {
-        todo!()
+    pub async fn data(&mut self, bytes: Bytes) -> Result<()> {
+        self.collector.data(&bytes).await
+    }
+
+    /// The file's next bytes, from a buffer that is the caller's again afterwards.
+    pub async fn data_from(&mut self, bytes: &[u8]) -> Result<()> {
+        self.collector.data(bytes).await
     }
 
     /// The file's next `len` bytes are zeros.
-    pub async fn hole(&mut self, _len: u64) -> Result<()> {
-        todo!()
+    pub async fn hole(&mut self, len: u64) -> Result<()> {
+        self.collector.hole(len)
     }
 
     /// Ends the file.
-    pub async fn end_file(&mut self, _finish: Finish) -> Result<()> {
-        todo!()
+    pub async fn end_file(&mut self, finish: Finish) -> Result<()> {
+        self.collector.end_file(finish).await
     }
 
     /// Ends the tree; returns once it has been packed.
     pub async fn end_tree(&mut self) -> Result<TreeStats> {
-        todo!()
+        self.collector.end_tree().await
     }
 
     /// Takes WAL from another task while this one writes trees.
     pub fn wal_sink(&self) -> WalSink {
-        WalSink { repo: self.repo.clone() }
+        self.wal.clone()
     }
 
     /// [`WalSink::put`].
     pub async fn put_wal(&mut self, system_id: u64, timeline: u32, first: Lsn, bytes: Bytes) -> Result<()> {
-        self.wal_sink().put(system_id, timeline, first, bytes).await
+        self.wal.put(system_id, timeline, first, bytes).await
     }
 
     /// Waits until everything is durable, checks that it is, writes the point last and gives the lease back.
-    pub async fn commit(self, _draft: PointDraft) -> Result<Point> {
-        todo!()
+    pub async fn commit(self, draft: PointDraft) -> Result<Point> {
+        commit::commit(self, draft).await
     }
 
     /// Ends without a point. What was stored is indexed, so that the next run uses it.
     pub async fn abort(self) -> Result<()> {
-        todo!()
+        commit::abort(self).await
     }
 }

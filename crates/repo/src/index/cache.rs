@@ -1,0 +1,248 @@
+//! The index on this host's disk: sorted runs that cover index objects of the repository.
+//!
+//! It is only a cache. It counts as valid for one chunk key and one set of recipients; it is thrown away when a file
+//! of it is damaged, or when the repository no longer has an index object that it covers, and is then built again
+//! from the index objects.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use lifeboat_model::id::{ObjectId, Sha256Digest};
+use lifeboat_store::VersionId;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Index, PackMeta,
+    object::{self, IndexContent},
+    run::{self, Record, Run},
+};
+use crate::{
+    chunk::ChunkKey,
+    error::{Error, Result},
+    layout,
+    progress::Progress,
+    repository::InstanceRepo,
+    seal::{Identity, OpenError, Recipient},
+};
+
+const STATE: &str = "state";
+/// More runs than this are merged into one: each costs 256 KiB of memory and a read a question.
+const MAX_RUNS: usize = 8;
+/// Records gathered before they are written as a run: about 16 MiB.
+const GATHER: usize = 256 << 10;
+/// Index objects fetched at the same time.
+const FETCHES: usize = 4;
+
+/// What the cache holds; a line with the BLAKE3 of the rest stands before it in the file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    valid_for: String,
+    covered: BTreeSet<ObjectId>,
+    runs: Vec<String>,
+    packs: Vec<(ObjectId, u64, Sha256Digest, Option<VersionId>)>,
+}
+
+/// Whose index is loaded, and how.
+pub(crate) struct Load<'a> {
+    pub repo: &'a InstanceRepo,
+    pub chunk_key: &'a ChunkKey,
+    pub host: &'a Identity,
+    pub recipients: &'a [Recipient],
+    pub cache_dir: &'a Path,
+    pub progress: &'a dyn Progress,
+    /// Packs that the previous point vouches for, should an index object have gone.
+    pub vouched: Vec<(ObjectId, PackMeta)>,
+}
+
+/// Brings the cache up to date with the repository's index objects and opens it.
+pub(crate) async fn load(load: Load<'_>) -> Result<Index> {
+    let repo = load.repo;
+    let names = [repo.repository().to_string(), repo.tenant().to_string(), repo.instance().to_string()];
+    let dir = names.iter().fold(load.cache_dir.to_owned(), |dir, name| dir.join(name));
+    let mut listed = BTreeSet::new();
+    let mut objects = repo.store().list(&repo.layout().prefix("index"));
+    while let Some(object) = objects.try_next().await? {
+        listed.extend(layout::last_id(&object.key));
+    }
+    let valid_for = fingerprint(load.chunk_key, load.recipients);
+    let (builder, listed) = blocking(move || Builder::open(dir, valid_for, &listed).map(|b| (b, listed))).await?;
+    let mut builder = add_new(&load, builder, listed).await?;
+    let (mut metas, runs, spill) = blocking(move || builder.finish()).await?;
+    for (id, meta) in load.vouched {
+        metas.entry(id).or_insert(meta);
+    }
+    let stored = present(repo, metas).await?;
+    Ok(Index::new(stored, runs, spill))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::Io { what: "loading the index".into(), source: io::Error::other(e) })?
+}
+
+fn fingerprint(key: &ChunkKey, recipients: &[Recipient]) -> String {
+    let recipients: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
+    let text = format!("1 {} {}", key.id, recipients.into_iter().collect::<Vec<_>>().join(" "));
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// Fetches the index objects that the cache does not cover.
+async fn add_new(load: &Load<'_>, mut builder: Builder, listed: BTreeSet<ObjectId>) -> Result<Builder> {
+    let missing: Vec<_> = listed.into_iter().filter(|id| !builder.state.covered.contains(id)).collect();
+    let fetch = |id: ObjectId| async move {
+        let key = load.repo.layout().index(id);
+        let file = load.repo.store().get(&key, None, None).await?;
+        let host = [load.host.clone()];
+        let content = blocking(move || Ok(object::decode(&host, &file))).await?;
+        Ok::<_, Error>((id, key, content))
+    };
+    let mut fetched = futures::stream::iter(missing).map(fetch).buffered(FETCHES);
+    while let Some((id, key, content)) = fetched.try_next().await? {
+        match content {
+            Ok(content) => {
+                let usable = content.chunk_key == load.chunk_key.id
+                    && load.recipients.iter().all(|recipient| content.recipients.contains(&recipient.to_string()));
+                let add = move || builder.add(id, usable.then_some(content)).map(|()| builder);
+                builder = blocking(add).await?;
+            }
+            // Sealed to another host: nothing of it can ever be used here.
+            Err(OpenError::WrongIdentity) => builder.state.covered.extend([id]),
+            Err(OpenError::Damaged(reason)) => {
+                load.progress.note(&format!("{key} is damaged ({reason}): what it lists is stored anew"));
+            }
+        }
+    }
+    Ok(builder)
+}
+
+/// The packs that the repository really has, whole.
+async fn present(repo: &InstanceRepo, mut metas: HashMap<ObjectId, PackMeta>) -> Result<HashMap<ObjectId, PackMeta>> {
+    let mut stored = HashMap::with_capacity(metas.len());
+    let mut objects = repo.store().list(&repo.layout().prefix("packs"));
+    while let Some(object) = objects.try_next().await? {
+        let Some((id, meta)) = layout::last_id(&object.key).and_then(|id| metas.remove_entry(&id)) else { continue };
+        if meta.len == object.len && (meta.version.is_none() || meta.version == object.version) {
+            stored.insert(id, meta);
+        }
+    }
+    Ok(stored)
+}
+
+/// The cache while it is brought up to date.
+struct Builder {
+    dir: PathBuf,
+    state: State,
+    runs: Vec<Arc<Run>>,
+    metas: HashMap<ObjectId, PackMeta>,
+    gathered: Vec<Record>,
+    changed: bool,
+}
+
+impl Builder {
+    fn cache_error(path: &Path) -> impl Fn(io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Cache { path: path.clone(), source }
+    }
+
+    /// Opens what is there, or starts empty.
+    fn open(dir: PathBuf, valid_for: String, listed: &BTreeSet<ObjectId>) -> Result<Self> {
+        std::fs::create_dir_all(&dir).map_err(Self::cache_error(&dir))?;
+        let state = read_state(&dir).filter(|state| state.valid_for == valid_for && state.covered.is_subset(listed));
+        if let Some(state) = state {
+            let runs: io::Result<Vec<_>> =
+                state.runs.iter().map(|name| Run::open(&dir.join(name)).map(Arc::new)).collect();
+            if let Ok(runs) = runs {
+                let meta = |(id, len, sha256, version): &(_, _, _, Option<VersionId>)| {
+                    (*id, PackMeta { len: *len, sha256: *sha256, version: version.clone() })
+                };
+                let metas = state.packs.iter().map(meta).collect();
+                return Ok(Self { dir, state, runs, metas, gathered: Vec::new(), changed: false });
+            }
+        }
+        std::fs::remove_dir_all(&dir).map_err(Self::cache_error(&dir))?;
+        std::fs::create_dir_all(&dir).map_err(Self::cache_error(&dir))?;
+        let state = State { valid_for, ..State::default() };
+        Ok(Self { dir, state, runs: Vec::new(), metas: HashMap::new(), gathered: Vec::new(), changed: true })
+    }
+
+    /// Adds an index object; `None` where nothing of it may be used.
+    fn add(&mut self, id: ObjectId, content: Option<IndexContent>) -> Result<()> {
+        for pack in content.into_iter().flat_map(|content| content.packs) {
+            self.gathered.extend(pack.table.locations(pack.id));
+            self.metas.insert(pack.id, pack.meta);
+            if self.gathered.len() >= GATHER {
+                self.write_run()?;
+            }
+        }
+        self.changed = true;
+        self.state.covered.insert(id);
+        Ok(())
+    }
+
+    fn new_path(&self) -> Result<PathBuf> {
+        Ok(self.dir.join(format!("run-{}", hex::encode(crate::random::bytes::<8>()?))))
+    }
+
+    fn write_run(&mut self) -> Result<()> {
+        let mut records = std::mem::take(&mut self.gathered);
+        records.sort_by_key(|record| record.0);
+        let path = self.new_path()?;
+        let run = Run::write(&path, records.into_iter().map(Ok)).map_err(Self::cache_error(&path))?;
+        self.runs.push(Arc::new(run));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(HashMap<ObjectId, PackMeta>, Vec<Arc<Run>>, PathBuf)> {
+        if !self.gathered.is_empty() {
+            self.write_run()?;
+        }
+        if self.runs.len() > MAX_RUNS {
+            let path = self.new_path()?;
+            let merged = run::merge(&self.runs, &path).map_err(Self::cache_error(&path))?;
+            self.runs = vec![Arc::new(merged)];
+        }
+        if self.changed {
+            self.write_state()?;
+        }
+        self.remove_strangers();
+        let spill = self.dir.join(format!("spill-{}", hex::encode(crate::random::bytes::<8>()?)));
+        Ok((std::mem::take(&mut self.metas), std::mem::take(&mut self.runs), spill))
+    }
+
+    fn write_state(&mut self) -> Result<()> {
+        let name = |run: &Arc<Run>| run.path().file_name().map(|name| name.to_string_lossy().into_owned());
+        self.state.runs = self.runs.iter().filter_map(name).collect();
+        let packs = self.metas.iter().map(|(id, meta)| (*id, meta.len, meta.sha256, meta.version.clone()));
+        self.state.packs = packs.collect();
+        let json = serde_json::to_string(&self.state).expect("a state has only text keys");
+        let text = format!("{}\n{json}", blake3::hash(json.as_bytes()).to_hex());
+        let (path, temporary) = (self.dir.join(STATE), self.dir.join("state.new"));
+        // A crash in between leaves the old state, or none: then the cache is built again.
+        std::fs::write(&temporary, text)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .map_err(Self::cache_error(&path))
+    }
+
+    /// Removes what the state does not name: merged runs, and what a killed run left. Failing costs only space.
+    fn remove_strangers(&self) {
+        let Ok(entries) = std::fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != STATE && !self.runs.iter().any(|run| run.path() == entry.path()) {
+                let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+            }
+        }
+    }
+}
+
+fn read_state(dir: &Path) -> Option<State> {
+    let text = std::fs::read_to_string(dir.join(STATE)).ok()?;
+    let (hash, json) = text.split_once('\n')?;
+    (hash == blake3::hash(json.as_bytes()).to_hex().as_str()).then_some(())?;
+    serde_json::from_str(json).ok()
+}

@@ -1,0 +1,280 @@
+//! One writer per instance, by lease objects, safe where conditional puts are honoured and where they are ignored.
+//!
+//! Whoever wants the lease puts an object of its own and then lists: of two that do so at once, at least the later
+//! lister sees both, and whoever sees another live lease takes its own back. Ages are differences of the *store's*
+//! times, so hosts' clocks do not matter. A writer that was killed leaves its lease behind: the next one on the same
+//! host sees that the process is gone, any other waits until it has outlived its time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use lifeboat_model::id::{Instance, ObjectId};
+use lifeboat_store::{Key, ObjectInfo};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{Error, Result},
+    progress::Progress,
+    repository::InstanceRepo,
+};
+
+/// How long a lease lives without renewal.
+pub(crate) const TTL: Duration = Duration::from_secs(120);
+const RENEWAL: Duration = Duration::from_secs(30);
+/// How often the older of two that met tries again.
+const TRIES: u32 = 6;
+
+/// The content of a lease object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Body {
+    session: ObjectId,
+    software: String,
+    host: String,
+    boot: String,
+    pid_namespace: String,
+    pid: u32,
+    pid_start: u64,
+    ttl_ms: u64,
+    acquired: Timestamp,
+}
+
+impl Body {
+    fn own(session: ObjectId, software: &str, now: Timestamp) -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let pid = std::process::id();
+        Body {
+            session,
+            software: software.to_owned(),
+            host: read("/proc/sys/kernel/hostname"),
+            boot: read("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: namespace.to_string_lossy().into_owned(),
+            pid,
+            pid_start: process_start(pid).unwrap_or_default(),
+            ttl_ms: TTL.as_millis() as u64,
+            acquired: now,
+        }
+    }
+
+    /// Whether the holder ran where we run and its process is gone. If in doubt, no.
+    fn is_gone(&self, here: &Body) -> bool {
+        let same_place = !self.boot.is_empty()
+            && !self.pid_namespace.is_empty()
+            && (&self.boot, &self.pid_namespace) == (&here.boot, &here.pid_namespace);
+        same_place && self.session != here.session && process_start(self.pid) != Some(self.pid_start)
+    }
+
+    fn describe(&self) -> String {
+        format!("{} on host {}, process {}, since {:.0}", self.software, self.host, self.pid, self.acquired)
+    }
+}
+
+/// When the process started (clock ticks since boot); none if there is no such process.
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name, in parentheses, may hold anything; the start time is the 20th field after it.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Ticket and session of a lease object's key: the same for all renewals of one lease.
+fn ticket(key: &Key) -> Option<(u64, ObjectId)> {
+    let mut parts = key.as_str().rsplit('/').next()?.split('-');
+    Some((u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?.parse().ok()?))
+}
+
+/// What is shared with the task that renews.
+struct Held {
+    repo: InstanceRepo,
+    body: Body,
+    ticket_ms: u64,
+    current: Mutex<Current>,
+    /// Renewals do not overlap.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Current {
+    renewal: u32,
+    key: Key,
+    put_began: Instant,
+}
+
+/// A held lease. Given back by [`release`](Lease::release); dropped, it is given back if a runtime is there to do so.
+pub(crate) struct Lease {
+    held: Arc<Held>,
+    /// Ends the renewals; one that is under way is finished first.
+    stop: CancellationToken,
+    released: bool,
+}
+
+impl Held {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instance(&self) -> Instance {
+        self.repo.instance().clone()
+    }
+
+    async fn put(repo: &InstanceRepo, key: &Key, body: &Body) -> Result<()> {
+        let json = serde_json::to_vec(body).expect("a lease has only text keys");
+        repo.store().put(key, json.into()).await?;
+        Ok(())
+    }
+
+    /// Puts the next renewal, then removes the one before.
+    async fn renew(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let (renewal, old) = {
+            let current = self.current();
+            (current.renewal + 1, current.key.clone())
+        };
+        let began = Instant::now();
+        let key = self.repo.layout().lease(self.ticket_ms, self.body.session, renewal);
+        Self::put(&self.repo, &key, &self.body).await?;
+        *self.current() = Current { renewal, key, put_began: began };
+        self.repo.store().delete(&old, None).await?;
+        Ok(())
+    }
+
+    /// All lease objects that are not ours and may be live; others' dead ones are removed.
+    async fn others(&self) -> Result<Vec<(ObjectInfo, Body)>> {
+        let store = self.repo.store();
+        let listed: Vec<ObjectInfo> = store.list(&self.repo.layout().prefix("lease")).try_collect().await?;
+        let mine = |object: &ObjectInfo| ticket(&object.key).is_some_and(|(_, session)| session == self.body.session);
+        let Some(now) = listed.iter().filter(|object| mine(object)).map(|object| object.modified).max() else {
+            let reason = "its object is not in the repository".to_owned();
+            return Err(Error::LeaseLost { instance: self.instance(), reason });
+        };
+        let mut live = Vec::new();
+        for object in listed.into_iter().filter(|object| !mine(object)) {
+            let body = match store.get(&object.key, None, None).await {
+                Ok(bytes) => serde_json::from_slice::<Body>(&bytes).ok(),
+                Err(lifeboat_store::Error::NotFound { .. }) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let age = now.duration_since(object.modified);
+            let ttl = body.as_ref().map_or(TTL, |body| Duration::from_millis(body.ttl_ms));
+            let gone = body.as_ref().is_some_and(|body| body.is_gone(&self.body));
+            match body {
+                Some(body) if !gone && age.as_secs_f64() <= ttl.as_secs_f64() => live.push((object, body)),
+                None if age.as_secs_f64() <= ttl.as_secs_f64() => {
+                    let unknown = Body { session: ObjectId([0; 16]), host: "(unreadable)".into(), ..self.body.clone() };
+                    live.push((object, unknown));
+                }
+                _ => store.delete(&object.key, None).await?,
+            }
+        }
+        Ok(live)
+    }
+
+    /// Removes every object of this lease, also one whose put seemed to fail.
+    async fn remove(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let store = self.repo.store();
+        let mut listed = store.list(&self.repo.layout().prefix("lease"));
+        while let Some(object) = listed.try_next().await? {
+            if ticket(&object.key).is_some_and(|(_, session)| session == self.body.session) {
+                store.delete(&object.key, None).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lease {
+    /// Takes the lease, or says who has it.
+    pub async fn acquire(
+        repo: &InstanceRepo,
+        software: &str,
+        now: Timestamp,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Lease> {
+        let mut rival = None;
+        for _ in 0..TRIES {
+            let session = ObjectId(crate::random::bytes()?);
+            let body = Body::own(session, software, now);
+            let ticket_ms = now.as_millisecond().unsigned_abs();
+            let key = repo.layout().lease(ticket_ms, session, 0);
+            let current = Mutex::new(Current { renewal: 0, key: key.clone(), put_began: Instant::now() });
+            let turn = tokio::sync::Mutex::default();
+            let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, turn });
+            // The put may have an effect and yet report an error: then the object must go as well.
+            let others = match Held::put(repo, &key, &held.body).await {
+                Ok(()) => held.others().await,
+                Err(error) => Err(error),
+            };
+            match others {
+                Ok(others) if others.is_empty() => return Ok(Self::start(held, progress)),
+                Ok(others) => {
+                    held.remove().await?;
+                    let oldest = others.into_iter().min_by_key(|(object, _)| ticket(&object.key));
+                    let Some((object, body)) = oldest else { continue };
+                    let older = ticket(&object.key) < Some((ticket_ms, session));
+                    rival = Some(body);
+                    if older {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    let _ = held.remove().await;
+                    return Err(error);
+                }
+            }
+            let wait = 50 + u64::from(u16::from_le_bytes(crate::random::bytes()?)) % 250;
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+        }
+        let holder = rival.map_or_else(|| "somebody".to_owned(), |body| body.describe());
+        let retry = format!("its lease ends by itself, {} s after its last sign of life", TTL.as_secs());
+        Err(Error::Busy { instance: repo.instance().clone(), holder, retry })
+    }
+
+    fn start(held: Arc<Held>, progress: Arc<dyn Progress>) -> Lease {
+        let (shared, stop) = (held.clone(), CancellationToken::new());
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            while stopped.run_until_cancelled(tokio::time::sleep(RENEWAL)).await.is_some() {
+                if let Err(error) = shared.renew().await {
+                    progress.note(&format!("the writer's lease could not be renewed, trying again: {error}"));
+                }
+            }
+        });
+        Lease { held, stop, released: false }
+    }
+
+    /// Makes sure that nobody else can have taken the lease; to be called right before the point is written.
+    pub async fn recheck(&self) -> Result<()> {
+        let held = &self.held;
+        let lost = |reason: String| Error::LeaseLost { instance: held.instance(), reason };
+        let silent = held.current().put_began.elapsed();
+        if silent >= TTL {
+            return Err(lost(format!("it was not renewed for {} s", silent.as_secs())));
+        }
+        held.renew().await?;
+        match held.others().await?.first() {
+            Some((_, body)) => Err(lost(format!("it was taken by {}", body.describe()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the lease back.
+    pub async fn release(mut self) -> Result<()> {
+        self.released = true;
+        self.stop.cancel();
+        self.held.remove().await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let (false, Ok(runtime)) = (self.released, tokio::runtime::Handle::try_current()) {
+            let held = self.held.clone();
+            runtime.spawn(async move { held.remove().await });
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The end of a run. The point is written last, after everything that it names has been seen to be there.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    sync::PoisonError,
+};
+
+use futures::TryStreamExt as _;
+use lifeboat_model::id::ObjectId;
+
+use super::{
+    PointDraft, Shared, WalSink, Writer,
+    begin::Run,
+    packer::Summary,
+    uploads::Durable,
+    wal::{self, StoredSlice},
+};
+use crate::{
+    error::{Error, Result},
+    lease::Lease,
+    point::{self, FORMAT, ObjectKind, ObjectRef, Point, PointHeader, SealedPart, WalRange},
+    repository::InstanceRepo,
+    seal,
+};
+
+pub(super) async fn commit(writer: Writer, draft: PointDraft) -> Result<Point> {
+    let Writer { shared, collector, uploading, wal, lease, run } = writer;
+    if !collector.is_at_rest() {
+        let _ = lease.release().await;
+        return Err(Error::usage("a point cannot be committed while a tree is open"));
+    }
+    let result = async {
+        let summary = collector.finish().await;
+        let (durable, slices) = drain(&shared, uploading, &wal).await?;
+        let content = Content { summary: summary?, durable, slices };
+        publish(&shared, &run, &lease, content, draft).await
+    }
+    .await;
+    // A commit that failed has an error to report already; one that succeeded has its point whatever becomes of the lease.
+    if let Err(error) = lease.release().await {
+        shared.progress.note(&format!("the writer's lease could not be given back, it ends by itself: {error}"));
+    }
+    result
+}
+
+pub(super) async fn abort(writer: Writer) -> Result<()> {
+    let Writer { shared, collector, uploading, wal, lease, .. } = writer;
+    let _ = collector.finish().await;
+    let drained = drain(&shared, uploading, &wal).await;
+    let released = lease.release().await;
+    match drained {
+        // A caller that aborts because of this very error knows it already.
+        Err(Error::Ended(_)) | Ok(_) => released,
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until everything handed in is durable and indexed.
+async fn drain(
+    shared: &Shared,
+    uploading: tokio::task::JoinHandle<Durable>,
+    wal: &WalSink,
+) -> Result<(Durable, Vec<StoredSlice>)> {
+    let durable = uploading.await;
+    let slices = wal.finish().await;
+    shared.failure.check()?;
+    let durable = durable.map_err(|e| Error::Io { what: "uploading".into(), source: io::Error::other(e) })?;
+    Ok((durable, slices))
+}
+
+/// What the point will name.
+struct Content {
+    summary: Summary,
+    durable: Durable,
+    slices: Vec<StoredSlice>,
+}
+
+async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, draft: PointDraft) -> Result<Point> {
+    let Content { summary, durable, slices } = content;
+    let mut objects = vec![run.chunk_key.clone()];
+    objects.extend(packs(shared, &durable, &summary.packs)?);
+    let packs = objects.len() - 1;
+    let mut trees: BTreeMap<_, _> = durable.objects.into_iter().map(|object| (object.key.clone(), object)).collect();
+    for key in summary.trees.iter().flat_map(|tree| &tree.objects) {
+        let tree = trees.remove(key);
+        objects.push(tree.ok_or_else(|| Error::Gone { object: key.to_string(), reason: "it was not stored".into() })?);
+    }
+    let wal = match &draft.wal {
+        Some(span) => {
+            let slices = wal::covering(slices, span)?;
+            let keys = slices.iter().map(|slice| slice.object.key.clone()).collect();
+            objects.extend(slices.into_iter().map(|slice| slice.object));
+            let (system_id, timeline, start, end) = (span.system_id, span.timeline, span.start, span.end);
+            Some(WalRange { system_id, timeline, start, end, objects: keys })
+        }
+        None => None,
+    };
+    check_durable(&shared.repo, &objects).await?;
+
+    let details = serde_json::to_vec(&draft.details).map_err(|e| Error::usage(format!("the details: {e}")))?;
+    let sealed = seal::seal(&shared.metadata_recipients, &details)?;
+    let finished = (run.options.clock)();
+    let header = PointHeader {
+        format: FORMAT,
+        features: Vec::new(),
+        point: shared.point,
+        repository: shared.repo.repository(),
+        tenant: shared.repo.tenant().clone(),
+        instance: shared.repo.instance().clone(),
+        started: draft.started,
+        finished,
+        software: run.options.software.clone(),
+        chunk_key: shared.chunk_key.id,
+        recipients: shared.recipients.iter().map(ToString::to_string).collect(),
+        sizes: sizes(shared, &summary, packs, &objects),
+        trees: summary.trees,
+        wal,
+        sealed: SealedPart { len: sealed.bytes.len() as u64, sha256: sealed.sha256 },
+        objects,
+    };
+    let bytes: bytes::Bytes = point::encode(&header, &sealed.bytes, &run.keys.signing)?.into();
+    let key = shared.repo.layout().point(finished, shared.point);
+    let mut made = point::decode(&key, None, &bytes, &[run.keys.signing.public()])?;
+    lease.recheck().await?;
+    made.version = shared.repo.store().put(&key, bytes).await?.version;
+    Ok(made)
+}
+
+fn sizes(shared: &Shared, summary: &Summary, packs: usize, objects: &[ObjectRef]) -> BTreeMap<String, u64> {
+    let stored = *shared.stored_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+    let source = summary.trees.iter().map(|tree| tree.bytes).sum();
+    let referenced = objects.iter().map(|object| object.len).sum();
+    let sizes = [("source", source), ("stored", stored), ("referenced", referenced), ("packs", packs as u64)];
+    sizes.into_iter().map(|(name, size)| (name.to_owned(), size)).collect()
+}
+
+/// References to the packs that the trees use.
+fn packs(shared: &Shared, durable: &Durable, used: &HashSet<ObjectId>) -> Result<Vec<ObjectRef>> {
+    let mut used: Vec<ObjectId> = used.iter().copied().collect();
+    used.sort();
+    let reference = |id: ObjectId| {
+        let key = shared.repo.layout().pack(id);
+        let meta = durable.packs.get(&id).or_else(|| shared.index.stored_pack(id));
+        let meta = meta.ok_or_else(|| Error::Gone { object: key.to_string(), reason: "it was not stored".into() })?;
+        let (len, sha256, version) = (meta.len, meta.sha256, meta.version.clone());
+        Ok(ObjectRef { key, kind: ObjectKind::Pack, len, sha256, version, retain_until: None })
+    };
+    used.into_iter().map(reference).collect()
+}
+
+/// Sees that the store still has everything: packs by one listing, and by name what the listing does not show as it
+/// was written.
+async fn check_durable(repo: &InstanceRepo, objects: &[ObjectRef]) -> Result<()> {
+    let mut open: BTreeMap<_, _> = objects.iter().map(|object| (&object.key, object)).collect();
+    let mut listed = repo.store().list(&repo.layout().prefix("packs"));
+    while let Some(found) = listed.try_next().await? {
+        let as_written = |object: &ObjectRef| object.len == found.len && object.version == found.version;
+        if open.get(&found.key).is_some_and(|object| as_written(object)) {
+            open.remove(&found.key);
+        }
+    }
+    let heads = open.into_values().map(|object| head(repo, object));
+    let mut heads = futures::stream::iter(heads.map(Ok)).try_buffer_unordered(8);
+    while heads.try_next().await?.is_some() {}
+    Ok(())
+}
+
+async fn head(repo: &InstanceRepo, object: &ObjectRef) -> Result<()> {
+    let gone = |reason: String| Error::Gone { object: object.key.to_string(), reason };
+    match repo.store().head(&object.key, object.version.as_ref()).await {
+        Ok(info) if info.len == object.len => Ok(()),
+        Ok(info) => Err(gone(format!("it has {} bytes, {} were written", info.len, object.len))),
+        Err(lifeboat_store::Error::NotFound { .. }) => Err(gone("the store does not know it".into())),
+        Err(error) => Err(error.into()),
+    }
+}
