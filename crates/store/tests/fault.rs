@@ -1,5 +1,7 @@
 //! The store that fails on command: nothing wrong without rules, and each fault does what it says.
 
+#![allow(clippy::unwrap_used)] // a test ends where something is not as it must be
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! A directory as a store: the contract, what a crash leaves, and the words for what can be wrong with a folder.
 
+#![allow(clippy::unwrap_used)] // a test ends where something is not as it must be
+
 use std::fs;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! The bucket as a store, on the testbed's real Ceph RGW, with and without faults of the network between.
 
+#![allow(clippy::unwrap_used)] // a test ends where something is not as it must be
+
 use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! A repository in a directory: the embedded default.
 //!
 //! Reading, looking and deleting are `object_store`'s. Writing and listing are ours, because its staging files stay
-//! behind after a crash and its listing has no order: see [`write`] for what a crash leaves (nothing) and [`walk`]
+//! behind after a crash and its listing has no order: see `write.rs` for what a crash leaves (nothing) and `walk.rs`
 //! for the order.
 //!
 //! A directory has no versions: a version asked for (recorded when the same repository lay in a bucket) is ignored.

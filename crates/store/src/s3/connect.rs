@@ -177,22 +177,24 @@ impl Bucket {
     /// Whether versioning is on. A credential that may not ask (a narrow writer) is taken as "unknown": false.
     async fn keeps_versions(&self) -> Result<bool> {
         let policy = Policy { attempts: FIRST_ATTEMPTS.min(self.policy().attempts), ..*self.policy() };
-        let answer = policy.run(|| self.attempt("open", &self.name, 0, self.versioning())).await;
-        match answer {
+        let name = self.describe();
+        match policy.run(|| self.attempt("open", &name, 0, self.versioning(&name))).await {
             Ok(status) => Ok(status == Some(BucketVersioningStatus::Enabled)),
             Err(Error::Denied { reason, .. }) if failure::is_missing_right(&reason) => {
-                tracing::debug!(bucket = self.name, reason, "may not ask whether the bucket keeps versions");
+                tracing::debug!(bucket = name, reason, "may not ask whether the bucket keeps versions");
                 Ok(false)
             }
-            Err(error @ Error::Unusable { .. }) => Err(error),
-            Err(error) => Err(Error::Unusable { store: self.describe(), reason: error.to_string() }),
+            Err(error @ (Error::NotFound { .. } | Error::Other { .. })) => {
+                let reason = format!("it does not answer like S3 ({error}); check endpoint and path_style");
+                Err(Error::Unusable { store: name, reason })
+            }
+            Err(error) => Err(error),
         }
     }
 
-    async fn versioning(&self) -> Result<Option<BucketVersioningStatus>> {
+    async fn versioning(&self, name: &str) -> Result<Option<BucketVersioningStatus>> {
         let answer = self.client.get_bucket_versioning().bucket(&self.name).send().await;
-        let answer = answer.map_err(|e| self.failure("open", &self.name, e))?;
-        Ok(answer.status)
+        Ok(answer.map_err(|e| self.failure("open", name, e))?.status)
     }
 }
 

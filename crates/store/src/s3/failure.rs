@@ -28,6 +28,9 @@ const WRONG_CREDENTIALS: [&str; 5] =
     ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthorizationHeaderMalformed"];
 const FULL: [&str; 4] = ["QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "InsufficientCapacity"];
 
+/// Layers of the SDK that say nothing by themselves.
+const LAYERS: [&str; 4] = ["dispatch failure", "io error", "client error (Connect)", "request failed"];
+
 /// Marks a refusal that is about a missing right, not about who asks.
 const MISSING_RIGHT: &str = "AccessDenied";
 
@@ -56,8 +59,10 @@ impl Bucket {
 
     fn no_answer(&self, operation: &'static str, key: &str, error: &(dyn StdError + 'static)) -> Error {
         if let Some(certificate) = certificate_fault(error) {
-            let reason =
-                format!("its certificate is not accepted ({certificate}); set ca_file to the authority that issued it");
+            let reason = format!(
+                "its certificate is not accepted ({certificate}); check the endpoint's name, and set ca_file to the \
+                 authority that issued it"
+            );
             return Error::Unusable { store: self.describe(), reason };
         }
         let reason = format!("{} did not answer: {}", self.endpoint, causes(error));
@@ -107,28 +112,26 @@ pub(super) fn causes(error: &(dyn StdError + 'static)) -> String {
     let mut cause = Some(error);
     while let Some(error) = cause {
         let text = error.to_string();
+        cause = error.source();
+        if cause.is_some() && LAYERS.contains(&text.as_str()) {
+            continue;
+        }
         match texts.last_mut() {
             Some(last) if last.contains(&text) => {}
             Some(last) if text.contains(last.as_str()) => *last = text,
             _ => texts.push(text),
         }
-        cause = error.source();
     }
     texts.join(": ")
 }
 
-/// The TLS layer hides its error inside an I/O error, whose `source` skips it.
+/// The TLS layer hides its error inside I/O errors, whose `source` skips what they hold.
 fn certificate_fault(error: &(dyn StdError + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::InvalidCertificate(fault)) = tls.or_else(|| error.downcast_ref()) {
-            return Some(fault.to_string());
-        }
-        cause = error.source();
+    if let Some(rustls::Error::InvalidCertificate(fault)) = error.downcast_ref() {
+        return Some(fault.to_string());
     }
-    None
+    let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    held.and_then(|held| certificate_fault(held)).or_else(|| error.source().and_then(certificate_fault))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@
 //! **Retries** are [`crate::retry`]'s alone; the SDK's own are off. Every attempt has a time limit, and a body that
 //! stalls is given up early. Dropping a future drops its connection; an unfinished multipart upload is then aborted.
 //!
-//! Read on: [`connect`](mod@connect) for the client and its TLS, [`upload`] and [`download`], [`listing`], and [`failure`] for what
-//! the servers' answers mean.
+//! Read on: `connect.rs` for the client and its TLS, `upload.rs`, `download.rs`, `listing.rs`; and `failure.rs` for
+//! what the servers' answers mean.
 
 use std::{fmt, future::Future, ops::Range, sync::Arc, sync::atomic::AtomicBool, time::Duration};
 

@@ -44,10 +44,10 @@ struct Digest {
 }
 
 impl Digest {
-    async fn of(bytes: &Bytes) -> Result<Self> {
+    async fn of(key: &Key, bytes: &Bytes) -> Result<Self> {
         let bytes = bytes.clone();
         let hash = tokio::task::spawn_blocking(move || Sha256::digest(&bytes)).await;
-        let hash = hash.map_err(|e| Error::Other { operation: "put", key: String::new(), reason: e.to_string() })?;
+        let hash = hash.map_err(|e| Error::Other { operation: "put", key: key.to_string(), reason: e.to_string() })?;
         Ok(Self { hex: hex::encode(hash), base64: STANDARD.encode(hash) })
     }
 }
@@ -87,7 +87,7 @@ impl Bucket {
     }
 
     async fn put_whole(&self, put: &Put<'_>) -> Result<Stored> {
-        let digest = Digest::of(&put.bytes).await?;
+        let digest = Digest::of(put.key, &put.bytes).await?;
         self.until_settled(put, || self.send_whole(put, &digest)).await
     }
 
@@ -132,18 +132,24 @@ impl Bucket {
 
     /// Decides what a failed attempt was: no effect (`None`: send again), done with its reply lost (`Some`), or final.
     async fn after_fault(&self, put: &Put<'_>, error: Error, attempts: &mut Attempts) -> Result<Option<Stored>> {
-        match error {
-            Error::Other { ref reason, .. } if self.gives_up_condition(reason) => return Ok(None),
-            // On a first attempt the key was taken before. Later, the taker may be our own first attempt.
-            Error::AlreadyExists { .. } if attempts.is_retry() => {}
-            // An upload that is gone was completed (by an attempt whose reply was lost) or aborted by others.
-            Error::NotFound { .. } if attempts.is_retry() => {}
-            error => attempts.wait_after(error).await?,
+        match &error {
+            Error::Other { reason, .. } if self.gives_up_condition(reason) => return Ok(None),
+            _ => {}
         }
-        let found = match self.look(put.key, None).await {
-            Ok(found) => found,
-            Err(Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+        // On a first attempt the key was taken before. Later, the taker may be our own first attempt; and an upload
+        // that is gone may have been completed by it.
+        let taken_or_gone = matches!(error, Error::AlreadyExists { .. } | Error::NotFound { .. });
+        let found = if taken_or_gone && attempts.is_retry() {
+            match self.look(put.key, None).await {
+                Err(Error::NotFound { .. }) => return Err(error),
+                found => found?,
+            }
+        } else {
+            attempts.wait_after(error).await?;
+            match self.look(put.key, None).await {
+                Err(Error::NotFound { .. }) => return Ok(None),
+                found => found?,
+            }
         };
         let ours = found.metadata().and_then(|metadata| metadata.get(TAG)) == Some(&put.tag);
         if ours && found.content_length() == Some(put.bytes.len() as i64) {
@@ -216,7 +222,7 @@ impl Bucket {
     }
 
     async fn put_part(&self, key: &Key, upload: String, slice: Bytes, number: i32) -> Result<CompletedPart> {
-        let digest = &Digest::of(&slice).await?;
+        let digest = &Digest::of(key, &slice).await?;
         let (upload, slice) = (&upload, &slice);
         let request = || async move {
             let request = self
