@@ -114,12 +114,19 @@ impl SourceNotes {
     /// Their name among a point's facts.
     pub const FACT: &'static str = "source";
 
+    const VANISHED: &'static str = ": vanished before it was read";
+
     /// How many files are named one by one; the counts are always exact.
     pub const MOST: usize = 100;
 
     /// The counts of one tree.
     pub fn of(&self, tree: &str) -> NoteCounts {
         self.by_tree.get(tree).copied().unwrap_or_default()
+    }
+
+    /// The named files of the filestore that vanished before they were read, relative to its root.
+    pub fn vanished_files(&self) -> impl Iterator<Item = String> + '_ {
+        self.skipped.iter().filter_map(|line| line.strip_suffix(Self::VANISHED).map(str::to_owned))
     }
 
     /// Records a file that changed while it was read.

@@ -1,0 +1,213 @@
+//! A drill of a recovery point: chosen and checked in the repository, brought back by the same restore that an
+//! emergency uses.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use lifeboat_engine::restore::{self, Parts, RestoreReport, RestoreRequest};
+use lifeboat_evidence::drill::{DrilledPoint, ObjectVersion, VersionsReadBack};
+use lifeboat_model::{check::Check, signature::PublicKey};
+use lifeboat_repo::{
+    check::{Problem, VerifyMode, VerifyReport, verify},
+    point::{ObjectRef, Point, PointSelector},
+    progress::Progress,
+    repository::InstanceRepo,
+    seal::Identity,
+};
+use lifeboat_store::ObjectInfo;
+use tokio::{sync::OnceCell, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{Error, Result},
+    ladder::{Answer, LOCKS, OBJECTS, SIGNATURE, VERSIONS},
+    source::{Fetched, Selected, Source},
+};
+
+/// VersionIds looked up at the same time.
+const HEADS: usize = 16;
+
+/// A point of a repository.
+pub struct RepositoryPoint {
+    repo: InstanceRepo,
+    selector: PointSelector,
+    trusted: Vec<PublicKey>,
+    identities: Vec<Identity>,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+    point: OnceCell<Point>,
+}
+
+impl RepositoryPoint {
+    /// The point that `selector` names when the drill begins, opened with `identities`.
+    pub fn new(
+        repo: InstanceRepo,
+        selector: PointSelector,
+        keys: (Vec<PublicKey>, Vec<Identity>),
+        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        progress: Arc<dyn Progress>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (trusted, identities) = keys;
+        Self { repo, selector, trusted, identities, clock, progress, cancel, point: OnceCell::new() }
+    }
+
+    async fn find(&self) -> Result<&Point> {
+        let find = || async {
+            let found = self.repo.find_point(&self.selector, &self.trusted).await;
+            found.map_err(|error| Error::source("cannot select the recovery point")(Box::new(error)))
+        };
+        self.point.get_or_try_init(find).await
+    }
+
+    /// Rung 2: what can be checked without a key and without reading.
+    async fn check(&self, point: &Point) -> Result<(Vec<Check>, VersionsReadBack)> {
+        let begun = Instant::now();
+        let heads = verify(&self.repo, std::slice::from_ref(point), VerifyMode::Heads, Arc::clone(&self.progress)).await;
+        let report = heads.map_err(|error| Error::source("cannot look at the point's objects")(Box::new(error)))?;
+        let versions = self.versions(point).await?;
+        let signer = format!("signed by key {} ({})", point.signer.id(), point.signer);
+        let signature = match point.skipped.as_slice() {
+            [] => Answer::passed(signer),
+            skipped => Answer::failed(format!("newer points do not verify: {}", skipped.join("; "))),
+        };
+        let locks = "object lock is not used yet: nothing keeps a stolen credential from deleting";
+        let took = begun.elapsed();
+        let checks = vec![
+            SIGNATURE.answered(signature, took),
+            OBJECTS.answered(objects(&report), took),
+            VERSIONS.answered(versions_answer(&versions), took),
+            LOCKS.answered(Answer::not_executed(locks), took),
+        ];
+        Ok((checks, versions))
+    }
+
+    /// Asks the store for every recorded version, some at the same time.
+    async fn versions(&self, point: &Point) -> Result<VersionsReadBack> {
+        let mut versions = VersionsReadBack::default();
+        let mut asked = JoinSet::new();
+        let mut rest = point.header.objects.iter();
+        loop {
+            while asked.len() < HEADS
+                && let Some(object) = rest.next()
+            {
+                let (store, object) = (self.repo.store().clone(), object.clone());
+                asked.spawn(async move {
+                    let info = store.head(&object.key, object.version.as_ref()).await;
+                    (object, info)
+                });
+            }
+            let Some(answer) = asked.join_next().await else { return Ok(versions) };
+            let (object, info) = answer.map_err(|error| Error::Task(error.to_string()))?;
+            match info {
+                Err(error) if error.is_transient() => {
+                    return Err(Error::source("cannot read VersionIds")(Box::new(error)));
+                }
+                info => count(&mut versions, object, info.ok()),
+            }
+        }
+    }
+}
+
+fn count(versions: &mut VersionsReadBack, object: ObjectRef, info: Option<ObjectInfo>) {
+    versions.objects += 1;
+    let read_back = info.as_ref().and_then(|info| info.version.clone());
+    match (&object.version, &info) {
+        (_, None) => versions.missing += 1,
+        (None, Some(_)) => versions.without_version += 1,
+        (recorded, Some(_)) if *recorded == read_back => versions.equal += 1,
+        _ => versions.different += 1,
+    }
+    if versions.listed.len() < VersionsReadBack::LISTED {
+        versions.listed.push(ObjectVersion {
+            key: object.key.to_string(),
+            recorded: object.version.map(|version| version.0),
+            read_back: read_back.map(|version| version.0),
+        });
+    }
+}
+
+fn objects(report: &VerifyReport) -> Answer {
+    let line = |problem: &Problem| format!("{}: {}", problem.key, problem.what);
+    match report.problems.as_slice() {
+        [] => Answer::passed(format!("{} objects, {} bytes", report.objects, report.bytes)),
+        problems => Answer::failed(problems.iter().map(line).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn versions_answer(versions: &VersionsReadBack) -> Answer {
+    if versions.different + versions.missing > 0 {
+        let text = format!("{} other versions, {} missing", versions.different, versions.missing);
+        return Answer::failed(text);
+    }
+    if versions.equal == 0 {
+        return Answer::not_executed("this storage has no object versions");
+    }
+    Answer::passed(format!("{} of {} objects read back by VersionId", versions.equal, versions.objects))
+}
+
+#[async_trait]
+impl Source for RepositoryPoint {
+    async fn select(&self) -> Result<Selected> {
+        let point = self.find().await?;
+        let header = &point.header;
+        let (checks, versions) = self.check(point).await?;
+        let age = (self.clock)().duration_since(header.finished).as_secs();
+        let age_seconds = u64::try_from(age).unwrap_or_default();
+        let selected_by = match &self.selector {
+            PointSelector::Latest => "latest".to_owned(),
+            PointSelector::Id(prefix) => format!("id {prefix}"),
+        };
+        Ok(Selected {
+            name: format!("recovery point {}", header.point),
+            finished: header.finished,
+            age_seconds,
+            point: Some(DrilledPoint {
+                id: header.point,
+                key: point.key.to_string(),
+                sha256: point.sha256,
+                version: point.version.as_ref().map(|version| version.0.clone()),
+                finished: header.finished,
+                age_seconds,
+                selected_by,
+            }),
+            repository: Some(header.repository),
+            versions,
+            checks,
+        })
+    }
+
+    async fn fetch(&self, _selected: &Selected, to: &Path) -> Result<Fetched> {
+        let request = RestoreRequest {
+            repo: &self.repo,
+            point: self.find().await?,
+            identities: &self.identities,
+            to: to.to_owned(),
+            delta: false,
+            parts: Parts::ALL,
+        };
+        let restored = restore::run(request, Arc::clone(&self.progress), &self.cancel).await;
+        Ok(fetched(restored.map_err(|error| Error::source("cannot restore the point")(Box::new(error)))?))
+    }
+}
+
+fn fetched(report: RestoreReport) -> Fetched {
+    let damage = report.damage.iter().map(|damage| {
+        let files = damage.files.join(", ");
+        format!("{}: {}; hits {} files: {files}", damage.object, damage.reason, damage.file_count)
+    });
+    Fetched {
+        files: report.parts.iter().map(|part| part.files).sum(),
+        bytes: report.parts.iter().map(|part| part.bytes).sum(),
+        parts: report.parts.iter().map(|part| (part.name.to_owned(), part.seconds)).collect(),
+        damage: damage.collect(),
+        began: Some(report.postgres.started),
+        consistent_at: Some(report.postgres.backup_end),
+        wal_end: Some(report.postgres.wal_end),
+        witness: report.witness,
+        known_missing: report.notes.vanished_files().collect(),
+        notes: report.notes.remarks,
+    }
+}
