@@ -38,7 +38,8 @@ pub use starter::{StarterValues, starter};
 pub fn parse(text: &str, file: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     let source = Source::new(text, file);
-    for error in &errors {
+    // The first one only: what follows it is mostly its echo.
+    for error in errors.iter().take(1) {
         // The error's own rendering would quote the line, which may hold a secret; its message is fixed text.
         let line = error.span().map(|span| source.line(span.start));
         source.problem(line, "", &format!("not valid TOML: {}", error.message()), "correct this line");
