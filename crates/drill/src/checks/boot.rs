@@ -1,0 +1,94 @@
+//! Rung 10: the image fits, the modules are there, the registry loads, and the log has nothing to hide.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use lifeboat_odoo::{
+    boot_log,
+    modules::{self, Difference, Module},
+    versions::series,
+};
+
+use crate::{checks::some, ladder::Answer, odoo::Program};
+
+/// The image's series against every database's.
+pub(crate) fn image(image: &str, probed: &Result<Program, String>, databases: &[(String, Vec<Module>)]) -> Answer {
+    let program = match probed {
+        Ok(program) => program,
+        Err(why) => return Answer::failed(why.clone()),
+    };
+    let available = series(&program.version).unwrap_or_default();
+    let mut wrong = Vec::new();
+    for (database, installed) in databases {
+        match modules::database_series(installed) {
+            Ok(needed) if needed == available => {}
+            Ok(needed) => {
+                wrong.push(format!("image {image} has Odoo {available}, database \"{database}\" needs {needed}"));
+            }
+            Err(error) => wrong.push(format!("database \"{database}\": {error}")),
+        }
+    }
+    if wrong.is_empty() { Answer::passed(program.version.clone()) } else { Answer::failed(wrong.join("; ")) }
+}
+
+/// Installed modules against those in the image and the restored addons.
+pub(crate) fn modules(program: &Program, databases: &[(String, Vec<Module>)], missing_addons: &[PathBuf]) -> Answer {
+    let (mut missing, mut other, mut installed) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for (_, modules) in databases {
+        let Difference { missing: gone, other_version } = modules::compare(modules, &program.available);
+        installed += modules.len();
+        missing.extend(gone);
+        other.extend(
+            other_version.into_iter().map(|(name, database, image)| {
+                format!("{name} is {database} in the database and {image} in the image")
+            }),
+        );
+    }
+    let mut wrong = Vec::new();
+    if !missing_addons.is_empty() {
+        let paths: Vec<String> = missing_addons.iter().map(|path| path.display().to_string()).collect();
+        wrong.push(format!("addons folders not in the config backup: {}", paths.join(", ")));
+    }
+    if !missing.is_empty() {
+        wrong.push(format!("missing: {}", missing.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    if !other.is_empty() {
+        let other: Vec<String> = other.into_iter().collect();
+        wrong.push(some(&other, other.len() as u64));
+    }
+    match wrong.is_empty() {
+        true => Answer::passed(format!("{installed} installed, all available ({} in reach)", program.available.len())),
+        false => Answer::failed(wrong.join("; ")),
+    }
+}
+
+/// Whether the registry of every database was loaded and HTTP is served.
+pub(crate) fn registry(serves: bool, log: &boot_log::Report, databases: &[String]) -> Answer {
+    let missing: Vec<String> = databases.iter().filter(|name| !log.loaded(name)).cloned().collect();
+    if serves && missing.is_empty() {
+        let times: Vec<String> =
+            log.registries.iter().map(|(name, seconds)| format!("{name} in {seconds:.1} s")).collect();
+        return Answer::passed(format!("registry loaded: {}; HTTP served", times.join(", ")));
+    }
+    let findings: Vec<String> = log.findings.iter().map(|finding| finding.text.clone()).collect();
+    let last = some(&findings, log.found);
+    Answer::failed(match (serves, missing.is_empty()) {
+        (false, _) => format!("Odoo ended before it served; its log: {last}"),
+        (true, _) => format!("registry not loaded: {}; its log: {last}", missing.join(", ")),
+    })
+}
+
+/// The whole log, the requests of the use rung included.
+pub(crate) fn log(report: &boot_log::Report) -> Answer {
+    if report.lines == 0 {
+        return Answer::not_executed("Odoo printed nothing");
+    }
+    if report.found == 0 {
+        return Answer::passed(format!("{} lines, nothing found", report.lines));
+    }
+    let findings: Vec<String> = report
+        .findings
+        .iter()
+        .map(|finding| format!("line {}: {}: {}", finding.line, finding.kind.describe(), finding.text))
+        .collect();
+    Answer::failed(some(&findings, report.found))
+}

@@ -1,0 +1,61 @@
+//! Rung 9: the copy is made harmless, and asserted to be, before Odoo's first load of it.
+
+use lifeboat_model::check::Verdict;
+use lifeboat_odoo::neutralise::{self, Asserted};
+use tokio_postgres::Client;
+
+use crate::{
+    checks::some,
+    error::{Result, chain},
+    ladder::Answer,
+    odoo::{self, Program},
+    sandbox::{Container, User},
+};
+
+/// Odoo's own program, where the image has the right one.
+pub(crate) struct OwnProgram<'a> {
+    pub container: &'a Container,
+    pub user: User,
+    pub program: &'a Program,
+}
+
+/// Runs Odoo's own neutralisation where there is one, then ours.
+pub(crate) async fn apply(own: Option<OwnProgram<'_>>, database: &str, client: &mut Client) -> Result<Answer> {
+    let (mut said, mut failed) = (Vec::new(), None);
+    match own {
+        Some(own) => match odoo::neutralise(own.container, own.user, own.program, database).await {
+            Ok(()) => said.push("odoo neutralize".to_owned()),
+            // Ours runs all the same, and the assertions decide; but the failure is not hidden.
+            Err(error) => failed = Some(format!("odoo neutralize failed: {}", chain(&error))),
+        },
+        None => said.push("odoo neutralize not available".to_owned()),
+    }
+    let applied = neutralise::apply(client).await?;
+    let ran = applied.iter().filter(|one| one.rows.is_some()).count();
+    let rows: u64 = applied.iter().filter_map(|one| one.rows).sum();
+    said.push(format!("{ran} statements of {} apply, {rows} rows changed", applied.len()));
+    Ok(match failed {
+        Some(why) => Answer::failed(format!("{why}; {}", said.join(", "))),
+        None => Answer::passed(format!("{database}: {}", said.join(", "))),
+    })
+}
+
+/// Asks every assertion of every database.
+pub(crate) async fn assert(clients: &[(String, Client)]) -> Result<Answer> {
+    let (mut held, mut absent, mut wrong) = (0, 0, Vec::new());
+    for (database, client) in clients {
+        for Asserted { id, verdict, .. } in neutralise::assert(client).await? {
+            match verdict {
+                Verdict::Passed => held += 1,
+                Verdict::NotExecuted(_) => absent += 1,
+                Verdict::Failed(why) => wrong.push(format!("{database}: {id}: {why}")),
+            }
+        }
+    }
+    let seen = format!("{held} assertions hold, {absent} do not apply");
+    Ok(match (wrong.is_empty(), held) {
+        (true, 0) => Answer::not_executed("no assertion applies: is this an Odoo database?"),
+        (true, _) => Answer::passed(seen),
+        (false, _) => Answer::failed(format!("{}; {seen}", some(&wrong, wrong.len() as u64))),
+    })
+}

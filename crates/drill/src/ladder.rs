@@ -1,0 +1,242 @@
+//! The ladder: every check that a drill knows, in order, and the book of what each answered.
+//!
+//! The list is fixed, so that a report always has every check once: passed, failed, or *not executed* and why. What a drill
+//! did not reach is filled in at the end with the reason that stopped it; nothing is left out and nothing passes unasked.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use lifeboat_model::check::{Check, Outcome, Verdict, millis};
+
+use crate::error::{Result, chain};
+
+/// Follows a drill while it runs, for progress output.
+pub trait Observer: Send + Sync {
+    /// A phase begins.
+    fn phase(&self, _name: &str) {}
+    /// A check has answered.
+    fn check(&self, _check: &Check) {}
+}
+
+/// Follows nothing.
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// One check of the ladder.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// Stable id, `rung.name`.
+    pub id: &'static str,
+    /// Rung, 1–15.
+    pub rung: u8,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// What must be seen.
+    pub expected: &'static str,
+    /// Whether the drill is incomplete without it, whatever the configuration says.
+    pub required: bool,
+}
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Answer {
+    /// What was seen.
+    pub observed: String,
+    /// What it means.
+    pub verdict: Verdict,
+}
+
+impl Answer {
+    /// As expected.
+    pub fn passed(observed: impl Into<String>) -> Answer {
+        Answer { observed: observed.into(), verdict: Verdict::Passed }
+    }
+
+    /// Not as expected; the same text says what was seen and why it is wrong.
+    pub fn failed(why: impl Into<String>) -> Answer {
+        let why = why.into();
+        Answer { observed: why.clone(), verdict: Verdict::Failed(why) }
+    }
+
+    /// Could not be asked.
+    pub fn not_executed(why: impl Into<String>) -> Answer {
+        Answer { observed: String::new(), verdict: Verdict::NotExecuted(why.into()) }
+    }
+
+    /// Passed or failed, by a condition.
+    pub fn when(holds: bool, observed: impl Into<String>) -> Answer {
+        if holds { Answer::passed(observed) } else { Answer::failed(observed) }
+    }
+}
+
+macro_rules! ladder {
+    ($($name:ident = $rung:literal $id:literal $need:ident: $purpose:literal, $expected:literal;)*) => {
+        $(#[doc = $purpose] pub const $name: Spec = Spec { id: $id, rung: $rung, purpose: $purpose, expected: $expected, required: ladder!(@ $need) };)*
+        /// Every check, in order.
+        pub const LADDER: &[Spec] = &[$($name),*];
+    };
+    (@ required) => { true };
+    (@ optional) => { false };
+}
+
+ladder! {
+    SELECT = 1 "select.point" required: "the recovery point to rehearse", "a recovery point";
+    SIGNATURE = 2 "point.signature" required: "the point was signed by a trusted key", "a valid Ed25519 signature of a trusted key";
+    OBJECTS = 2 "point.objects" required: "every object of the point is stored", "all objects, with the recorded lengths";
+    VERSIONS = 2 "point.versions" optional: "objects are read by the version that was written", "the recorded VersionIds";
+    LOCKS = 2 "point.locks" optional: "objects cannot be deleted early", "retention as recorded";
+    FETCH = 3 "fetch.place" required: "everything is fetched, decrypted, verified and placed", "every byte in place, no damage";
+    MANIFEST = 4 "files.manifest" required: "restored files are those of the server's own backup_manifest", "sizes and checksums equal";
+    PAGES = 4 "files.pages" required: "page checksums of every relation file", "no page with a wrong checksum";
+    REPLAY = 5 "replay.end" required: "WAL is replayed to the end of the point and the server promotes itself", "consistent, end of the point's WAL reached, promoted";
+    ISOLATION = 5 "sandbox.isolation" required: "the sandbox has no way out", "an internal network, no route, no published port";
+    AMCHECK = 6 "structure.amcheck" required: "heaps and B-tree indexes are sound", "pg_amcheck with heapallindexed reports nothing";
+    DIGESTS = 7 "data.digests" optional: "row counts and digests of every table equal the source's", "all tables equal";
+    ATTACHMENTS = 8 "attachments.filestore" required: "every attachment's file is there", "present, right size, right SHA-1";
+    NEUTRALISE = 9 "neutralise.apply" required: "the copy is made harmless before Odoo loads it", "all statements that apply have run";
+    ASSERT = 9 "neutralise.assert" required: "the copy is harmless", "every assertion that applies holds";
+    IMAGE = 10 "boot.image" required: "the Odoo image fits the database", "Odoo of the database's series";
+    MODULES = 10 "boot.modules" required: "installed modules are available in the same versions", "none missing, all versions equal";
+    REGISTRY = 10 "boot.registry" required: "Odoo loads the registry and serves", "registry loaded, HTTP answers";
+    LOG = 10 "boot.log" required: "the boot log has nothing that must not be there", "no error, no traceback, no missing module or file";
+    LOGIN = 11 "use.login" required: "a real user logs in through the session endpoint", "a session";
+    RECORDS = 11 "use.records" required: "records are read through Odoo", "partners as the database has them";
+    CONTENT = 11 "use.attachments" required: "attachments are fetched over HTTP", "SHA-1 of each content as recorded";
+    ASSETS = 11 "use.assets" optional: "the login page's stylesheet is served", "status 200, not empty";
+    INVOICE = 11 "use.invoice" optional: "an invoice is rendered as PDF", "a PDF";
+    BOOKS = 12 "books.integrity" optional: "Odoo's own inalterability check", "no corrupted entry";
+    RPO = 13 "measure.rpo" required: "age of the newest restored commit at the reference time", "within the target";
+    RTO = 13 "measure.rto" required: "from the first second to a served login", "within the target";
+    TEARDOWN = 14 "teardown.proof" required: "nothing is left of the sandbox", "no container, volume, network or plaintext";
+    SIGNED = 15 "evidence.signed" optional: "the evidence is signed and stored", "a signed statement in the repository";
+}
+
+/// The book of answers.
+pub struct Ladder {
+    checks: Vec<Check>,
+    observer: Arc<dyn Observer>,
+    stopped: Option<String>,
+}
+
+impl Ladder {
+    /// An empty book.
+    pub fn new(observer: Arc<dyn Observer>) -> Ladder {
+        Ladder { checks: Vec::with_capacity(LADDER.len()), observer, stopped: None }
+    }
+
+    /// Writes an answer down, once per check: the first counts.
+    pub fn record(&mut self, check: Check) {
+        if self.checks.iter().all(|known| known.id != check.id) {
+            tracing::debug!(check = %check.id, verdict = check.verdict.word(), "check");
+            self.observer.check(&check);
+            self.checks.push(check);
+        }
+    }
+
+    /// Whether a check has passed.
+    pub fn passed(&self, spec: &Spec) -> bool {
+        self.checks.iter().any(|check| check.id == spec.id && check.verdict.is_passed())
+    }
+
+    /// Says why nothing further was done. The first reason counts.
+    pub fn stop(&mut self, why: impl Into<String>) {
+        self.stopped.get_or_insert_with(|| why.into());
+    }
+
+    /// Fills in what was not reached, and orders by rung.
+    pub fn finish(mut self) -> Vec<Check> {
+        let why = self.stopped.clone().unwrap_or_else(|| "not reached".to_owned());
+        for spec in LADDER {
+            self.record(spec.not_executed(&why));
+        }
+        let place = |check: &Check| LADDER.iter().position(|spec| spec.id == check.id);
+        self.checks.sort_by_key(|check| place(check).unwrap_or(usize::MAX));
+        self.checks
+    }
+}
+
+/// The outcome of a drill: what the ladder requires and what the configuration requires besides must have run. The last rung is
+/// the caller's, who signs after this sum is drawn.
+pub fn outcome(checks: &[Check], also_required: &[String]) -> Outcome {
+    let required = |id: &str| {
+        LADDER.iter().any(|spec| spec.id == id && spec.required)
+            || also_required.iter().any(|wanted| wanted == id && wanted != SIGNED.id)
+    };
+    let unknown = also_required.iter().any(|id| checks.iter().all(|check| check.id != *id));
+    match Outcome::of(checks, required) {
+        Outcome::Passed if unknown => Outcome::Incomplete,
+        outcome => outcome,
+    }
+}
+
+impl Spec {
+    /// Asks, with the time it takes. An error means that it could not be asked.
+    pub async fn ask(&self, work: impl Future<Output = Result<Answer>>) -> Check {
+        let started = Instant::now();
+        let answer = work.await.unwrap_or_else(|error| Answer::not_executed(chain(&error)));
+        self.answered(answer, started.elapsed())
+    }
+
+    /// An answer that is there already.
+    pub fn answered(&self, answer: Answer, took: Duration) -> Check {
+        Check {
+            id: self.id.to_owned(),
+            rung: self.rung,
+            purpose: self.purpose.to_owned(),
+            expected: self.expected.to_owned(),
+            observed: answer.observed,
+            verdict: answer.verdict,
+            duration_ms: millis(took),
+        }
+    }
+
+    /// Not executed, and why.
+    pub fn not_executed(&self, why: &str) -> Check {
+        self.answered(Answer::not_executed(why), Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_rungs_ascend() {
+        for (index, spec) in LADDER.iter().enumerate() {
+            assert!(LADDER[..index].iter().all(|other| other.id != spec.id), "{}", spec.id);
+            assert!(index == 0 || LADDER[index - 1].rung <= spec.rung, "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn what_was_not_reached_is_named_with_the_reason() {
+        let mut ladder = Ladder::new(Arc::new(Silent));
+        ladder.record(SELECT.answered(Answer::passed("x"), Duration::ZERO));
+        ladder.record(FETCH.answered(Answer::failed("pack gone"), Duration::ZERO));
+        ladder.stop("fetch.place failed");
+        let checks = ladder.finish();
+        assert_eq!(checks.len(), LADDER.len());
+        assert!(checks.windows(2).all(|pair| pair[0].rung <= pair[1].rung));
+        let boot = checks.iter().find(|check| check.id == REGISTRY.id).unwrap();
+        assert_eq!(boot.verdict, Verdict::NotExecuted("fetch.place failed".into()));
+        assert_eq!(outcome(&checks, &[]), Outcome::Failed);
+    }
+
+    #[test]
+    fn only_a_whole_climb_passes() {
+        let climb = |skip: &str| -> Vec<Check> {
+            let ask = |spec: &Spec| match spec.id == skip || !spec.required {
+                true => spec.not_executed("no image"),
+                false => spec.answered(Answer::passed(""), Duration::ZERO),
+            };
+            LADDER.iter().map(ask).collect()
+        };
+        assert_eq!(outcome(&climb(""), &[]), Outcome::Passed);
+        assert_eq!(outcome(&climb("use.login"), &[]), Outcome::Incomplete);
+        assert_eq!(outcome(&climb(""), &["books.integrity".into()]), Outcome::Incomplete);
+        assert_eq!(outcome(&climb(""), &["no.such".into()]), Outcome::Incomplete);
+    }
+}

@@ -1,0 +1,357 @@
+//! The restored Odoo in its container: our configuration file, the restored addons read-only, the filestore as its own.
+//!
+//! The restored `odoo.conf` is not used: it names servers and passwords of production. What Odoo must know is the sandbox's
+//! database, the folders and that nothing runs by itself; it gets that in a file, so that no password is an argument.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use lifeboat_model::secret::Secret;
+use lifeboat_odoo::{
+    boot_log::{self, Scanner},
+    modules::{Available, MANIFESTS_PROGRAM},
+    versions,
+};
+use tokio::{sync::watch, time::timeout};
+use url::Url;
+
+use crate::{
+    error::{Error, Result},
+    postgres::Lines,
+    sandbox::{Bind, Container, Image, User},
+};
+
+const SETTINGS: &str = "/lifeboat/odoo";
+const DATA: &str = "/lifeboat/odoo-data";
+const ADDONS: &str = "/lifeboat/addons";
+const PORT: u16 = 8069;
+
+/// The restored files that Odoo uses, as they lie on the host.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The folder that has one folder per database.
+    pub filestore: Option<PathBuf>,
+    /// The only database's own folder, where the configured filestore path was that one.
+    pub single: Option<(String, PathBuf)>,
+    /// Restored addons folders.
+    pub addons: Vec<PathBuf>,
+    /// Configured addons folders that were not restored.
+    pub missing_addons: Vec<PathBuf>,
+}
+
+impl Layout {
+    /// Finds the filestore's level: the configured path may be `…/filestore`, the data folder above it, or one database's folder.
+    pub fn find(restored: &Path, databases: &[String], addons: &[PathBuf]) -> Layout {
+        let root = restored.join("filestore");
+        let holds = |folder: &Path| databases.iter().any(|database| folder.join(database).is_dir());
+        let filestore = [root.clone(), root.join("filestore")].into_iter().find(|folder| holds(folder));
+        let single = match (&filestore, databases) {
+            (None, [database]) if is_database_folder(&root) => Some((database.clone(), root)),
+            _ => None,
+        };
+        let place = |path: &PathBuf| {
+            let relative = path.strip_prefix("/").unwrap_or(path);
+            restored.join("config/paths").join(relative)
+        };
+        let (addons, missing): (Vec<_>, Vec<_>) =
+            addons.iter().map(|path| (path, place(path))).partition(|(_, place)| place.is_dir());
+        Layout {
+            filestore,
+            single,
+            addons: addons.into_iter().map(|(_, place)| place).collect(),
+            missing_addons: missing.into_iter().map(|(path, _)| path.clone()).collect(),
+        }
+    }
+
+    /// The folder of one database's attachments.
+    pub fn of_database(&self, database: &str) -> Option<PathBuf> {
+        match (&self.filestore, &self.single) {
+            (Some(folder), _) => Some(folder.join(database)),
+            (None, Some((name, folder))) if name == database => Some(folder.clone()),
+            _ => None,
+        }
+    }
+
+    /// The mounts of the Odoo container. `work` gets the data folder and our settings.
+    pub fn binds(&self, work: &Path) -> Vec<Bind> {
+        let bind = |source: &Path, target: String, writable| Bind { source: source.to_owned(), target, writable };
+        let mut binds = vec![
+            bind(&work.join("odoo"), SETTINGS.to_owned(), false),
+            bind(&work.join("odoo-data"), DATA.to_owned(), true),
+        ];
+        if let Some(folder) = &self.filestore {
+            binds.push(bind(folder, format!("{DATA}/filestore"), true));
+        }
+        if let Some((database, folder)) = &self.single {
+            binds.push(bind(folder, format!("{DATA}/filestore/{database}"), true));
+        }
+        for (index, folder) in self.addons.iter().enumerate() {
+            binds.push(bind(folder, format!("{ADDONS}/{index}"), false));
+        }
+        binds
+    }
+
+    /// Makes the folders that the binds need.
+    pub fn prepare(&self, work: &Path) -> Result<()> {
+        let mut folders = vec![work.join("odoo"), work.join("odoo-data/filestore")];
+        folders.extend(self.single.iter().map(|(database, _)| work.join("odoo-data/filestore").join(database)));
+        for folder in folders {
+            std::fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// Everything that belongs to Odoo's user in the container.
+    pub fn owned(&self, work: &Path) -> Vec<PathBuf> {
+        let mut paths = vec![work.join("odoo"), work.join("odoo-data")];
+        paths.extend(self.filestore.clone());
+        paths.extend(self.single.iter().map(|(_, folder)| folder.clone()));
+        paths.extend(self.addons.iter().cloned());
+        paths
+    }
+}
+
+/// Odoo's filestore folder of a database has folders of two hexadecimal digits.
+fn is_database_folder(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name == "checklist" || (name.len() == 2 && name.bytes().all(|c| c.is_ascii_hexdigit()))
+    })
+}
+
+/// What is known of an image after asking it.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The program's name in the image.
+    pub path: String,
+    /// What it says to `--version`.
+    pub version: String,
+    /// Modules in the image and in the restored addons.
+    pub available: Available,
+    /// Addons folders of the image's own configuration and the restored ones, in the order of search.
+    addons: Vec<String>,
+}
+
+/// Asks an image whether it is Odoo, and which. `Ok(Err(…))` says what it is instead.
+pub async fn probe(
+    container: &Container,
+    image: &Image,
+    user: User,
+    layout: &Layout,
+) -> Result<Result<Program, String>> {
+    let limit = Duration::from_secs(60);
+    let find = "for p in odoo odoo-bin /opt/odoo/odoo-bin /usr/bin/odoo /usr/local/bin/odoo; do command -v $p && exit 0; done; exit 1";
+    let found = container.run(&user.spec(), &["sh", "-c", find], limit).await?;
+    let path = found.stdout.trim().to_owned();
+    if !found.is_ok() || path.is_empty() {
+        return Ok(Err(format!("image {} has no Odoo program", image.reference)));
+    }
+    let mut addons: Vec<String> = Vec::new();
+    for (index, folder) in layout.addons.iter().enumerate() {
+        // Odoo refuses to start with a folder that has no module.
+        if has_module(folder) {
+            addons.push(format!("{ADDONS}/{index}"));
+        }
+    }
+    addons.extend(image_addons(container, image, user).await?);
+    let mut command = vec!["python3", "-c", MANIFESTS_PROGRAM];
+    command.extend(addons.iter().map(String::as_str));
+    let version_command = [path.as_str(), "--version"];
+    let spec = user.spec();
+    let (version, manifests) =
+        tokio::try_join!(container.run(&spec, &version_command, limit), container.run(&spec, &command, limit))?;
+    if !version.is_ok() || versions::series(&version.stdout).is_none() {
+        return Ok(Err(format!("{path} of image {} is not Odoo: {}", image.reference, version.tail())));
+    }
+    if !manifests.is_ok() {
+        return Ok(Err(format!("image {} cannot list its modules: {}", image.reference, manifests.tail())));
+    }
+    let available = Available::parse(&manifests.stdout)?;
+    Ok(Ok(Program { path, version: version.stdout.trim().to_owned(), available, addons }))
+}
+
+/// `addons_path` of the image's own configuration file: where it keeps modules besides Odoo's.
+async fn image_addons(container: &Container, image: &Image, user: User) -> Result<Vec<String>> {
+    let variable = image.environment.iter().find_map(|line| line.strip_prefix("ODOO_RC="));
+    let file = variable.unwrap_or("/etc/odoo/odoo.conf");
+    let script = "sed -n 's/^[[:space:]]*addons_path[[:space:]]*=//p' \"$1\" 2>/dev/null | tr ',' '\\n' | \
+                  while read -r d; do ls \"$d\"/*/__manifest__.py >/dev/null 2>&1 && echo \"$d\"; done; true";
+    let ran = container.run(&user.spec(), &["sh", "-c", script, "sh", file], Duration::from_secs(30)).await?;
+    Ok(ran.stdout.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+}
+
+fn has_module(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| entry.path().join("__manifest__.py").is_file())
+}
+
+/// How Odoo reaches the database.
+pub struct Database<'a> {
+    /// Host address.
+    pub host: String,
+    /// Role.
+    pub role: &'a str,
+    /// Its sandbox password.
+    pub password: &'a Secret,
+    /// The databases to serve.
+    pub names: &'a [String],
+}
+
+/// Writes our configuration file, readable by Odoo's user only.
+pub fn write_settings(work: &Path, user: User, program: &Program, database: &Database<'_>) -> Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let names: Vec<String> = database.names.iter().map(|name| escape(name)).collect();
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| Error::NoRandomness)?;
+    let mut text = format!(
+        "[options]\ndata_dir = {DATA}\ndb_host = {}\ndb_port = 5432\ndb_user = {}\ndb_password = {}\ndb_sslmode = disable\n\
+         dbfilter = ^({})$\nlist_db = False\nadmin_passwd = {}\nmax_cron_threads = 0\nworkers = 0\nproxy_mode = False\n\
+         smtp_server = invalid\n",
+        database.host,
+        database.role.replace('%', "%%"),
+        database.password.expose(),
+        names.join("|"),
+        hex::encode(random),
+    );
+    if !program.addons.is_empty() {
+        text.push_str(&format!("addons_path = {}\n", program.addons.join(",")));
+    }
+    let path = work.join("odoo/odoo.conf");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(Error::io("cannot create", &path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("cannot write", &path))?;
+    user.own(&path)
+}
+
+/// A database name inside a regular expression.
+fn escape(name: &str) -> String {
+    let special = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+/// Runs Odoo's own neutralisation (16 and later) on one database.
+pub async fn neutralise(container: &Container, user: User, program: &Program, database: &str) -> Result<()> {
+    let settings = format!("--config={SETTINGS}/odoo.conf");
+    let command = [program.path.as_str(), "neutralize", &settings, "-d", database];
+    container.run_ok(&user.spec(), &command, Duration::from_secs(120)).await?;
+    Ok(())
+}
+
+/// The running Odoo.
+pub struct Server {
+    container: Container,
+    program: String,
+    scanner: Arc<Mutex<Scanner>>,
+    progress: watch::Receiver<Boot>,
+    /// Where it serves.
+    pub base: Url,
+}
+
+/// How far a boot has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Boot {
+    loaded: usize,
+    serving: bool,
+    ended: bool,
+}
+
+impl Server {
+    /// Starts Odoo; it loads the registry of every database at once and then serves. No job runs by itself.
+    pub async fn start(container: &Container, user: User, program: &Program, databases: &[String]) -> Result<Server> {
+        let (settings, names) = (format!("--config={SETTINGS}/odoo.conf"), databases.join(","));
+        let command = [program.path.as_str(), &settings, "-d", &names, "--max-cron-threads=0"];
+        let spawned = container.spawn(&user.spec(), &command, &["HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1"]).await?;
+        let scanner = Arc::new(Mutex::new(Scanner::default()));
+        let (sender, progress) = watch::channel(Boot::default());
+        let (sink, mut output) = (Arc::clone(&scanner), spawned.output);
+        tokio::spawn(async move {
+            let mut lines = Lines::default();
+            while let Some(Ok(piece)) = output.next().await {
+                lines.feed(&piece, |line| {
+                    let mut scanner = lock(&sink);
+                    scanner.push(line);
+                    let report = scanner.report();
+                    let boot = Boot { loaded: report.registries.len(), serving: report.serving, ended: false };
+                    sender.send_if_modified(|known| std::mem::replace(known, boot.clone()) != boot);
+                });
+            }
+            sender.send_modify(|boot| boot.ended = true);
+        });
+        let base = format!("http://{}:{PORT}/", container.address);
+        let base = base.parse().map_err(|_| Error::Task(format!("{base} is no address")))?;
+        Ok(Server { container: container.clone(), program: spawned.id, scanner, progress, base })
+    }
+
+    /// Waits until every registry is loaded and HTTP is served, or Odoo has ended. Gives whether it serves.
+    pub async fn ready(&mut self, databases: usize, limit: Duration) -> Result<bool> {
+        let wait = self.progress.wait_for(|boot| boot.ended || (boot.serving && boot.loaded >= databases));
+        match timeout(limit, wait).await {
+            Ok(Ok(boot)) => Ok(!boot.ended),
+            Ok(Err(_)) => Ok(false),
+            Err(_) => Err(Error::Timeout { what: "Odoo's boot".to_owned(), after: limit }),
+        }
+    }
+
+    /// What the log has told until now.
+    pub fn log(&self) -> boot_log::Report {
+        lock(&self.scanner).report().clone()
+    }
+
+    /// The exit code, none while it runs.
+    pub async fn exit_code(&self) -> Result<Option<i64>> {
+        self.container.exit_code(&self.program).await
+    }
+}
+
+fn lock(scanner: &Mutex<Scanner>) -> std::sync::MutexGuard<'_, Scanner> {
+    scanner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(make: &[&str], databases: &[&str], addons: &[&str]) -> (tempfile::TempDir, Layout) {
+        let folder = tempfile::tempdir().unwrap();
+        make.iter().for_each(|path| std::fs::create_dir_all(folder.path().join(path)).unwrap());
+        let databases: Vec<String> = databases.iter().map(|&name| name.into()).collect();
+        let addons: Vec<PathBuf> = addons.iter().map(PathBuf::from).collect();
+        let layout = Layout::find(folder.path(), &databases, &addons);
+        (folder, layout)
+    }
+
+    #[test]
+    fn the_filestore_is_found_at_every_level() {
+        for make in ["filestore/demo/ab", "filestore/filestore/demo/ab", "filestore/ab"] {
+            let (folder, layout) = layout(&[make], &["demo"], &[]);
+            let expected = folder.path().join(make.strip_suffix("/ab").unwrap());
+            assert_eq!(layout.of_database("demo"), Some(expected), "{make}");
+        }
+        let (_folder, layout) = layout(&["filestore/other/ab"], &["demo"], &[]);
+        assert_eq!(layout.of_database("demo"), None);
+    }
+
+    #[test]
+    fn addons_that_were_not_restored_are_named() {
+        let (_folder, layout) = layout(&["config/paths/opt/addons"], &[], &["/opt/addons", "/opt/gone"]);
+        assert_eq!(layout.addons.len(), 1);
+        assert_eq!(layout.missing_addons, [PathBuf::from("/opt/gone")]);
+    }
+
+    #[test]
+    fn names_are_no_patterns() {
+        assert_eq!(escape("demo-1_a"), "demo-1_a");
+        assert_eq!(escape("a.b|c"), "a\\.b\\|c");
+    }
+}

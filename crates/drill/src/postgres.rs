@@ -1,0 +1,434 @@
+//! The restored PostgreSQL in its container: settings that fit the data and the sandbox, replay watched line by line, a way in.
+//!
+//! Nothing of the restored configuration is trusted to fit: files it names (certificates, included files, libraries) are
+//! elsewhere, and what it archives or replicates to must not be touched. So the server gets configuration files of ours,
+//! and whatever `postgresql.auto.conf` may still set is overridden on the command line. What the data itself demands (the
+//! limits that replay needs) is read from `pg_control`.
+//!
+//! The way in: the container's own socket is trusted, and only over it roles get random passwords; from the network only these
+//! roles are let in.
+
+use std::{path::Path, time::Duration};
+
+use bollard::container::LogOutput;
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use lifeboat_model::{lsn::Lsn, secret::Secret};
+use tokio::{sync::watch, time::timeout};
+use tokio_postgres::Client;
+
+use crate::{
+    error::{Error, Result},
+    sandbox::{Bind, Container, User},
+};
+
+/// Where PGDATA lies in the container.
+pub const PGDATA: &str = "/lifeboat/pgdata";
+/// Where our configuration lies in the container.
+const SETTINGS: &str = "/lifeboat/postgres";
+/// The superuser that exists in the sandbox only.
+pub const ROLE: &str = "lifeboat_sandbox";
+/// Only members of this group are let in from the network: no role of production with its own password.
+const GROUP: &str = "lifeboat_sandbox_logins";
+const PORT: u16 = 5432;
+
+/// The mounts of the PostgreSQL container. Links to tablespaces are absolute, so their folder keeps its path.
+pub fn binds(restored: &Path, settings: &Path) -> Vec<Bind> {
+    let tablespaces = restored.join("tablespaces");
+    let mut binds = vec![
+        Bind { source: restored.join("pgdata"), target: PGDATA.to_owned(), writable: true },
+        Bind { source: settings.to_owned(), target: SETTINGS.to_owned(), writable: false },
+    ];
+    if tablespaces.is_dir() {
+        binds.push(Bind { target: tablespaces.display().to_string(), source: tablespaces, writable: true });
+    }
+    binds
+}
+
+/// What `pg_controldata` says that matters here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Settings that must not be lower than on the source, as command line options.
+    limits: Vec<(&'static str, String)>,
+    /// The cluster's id.
+    pub system_id: String,
+    /// Pages carry checksums.
+    pub checksums: bool,
+}
+
+/// Lines of `pg_controldata` and the settings that they limit.
+const LIMITS: [(&str, &str); 5] = [
+    ("max_connections setting:", "max_connections"),
+    ("max_worker_processes setting:", "max_worker_processes"),
+    ("max_wal_senders setting:", "max_wal_senders"),
+    ("max_prepared_xacts setting:", "max_prepared_transactions"),
+    ("max_locks_per_xact setting:", "max_locks_per_transaction"),
+];
+
+impl Control {
+    /// Asks the image's own `pg_controldata`.
+    pub async fn read(container: &Container, user: User) -> Result<Control> {
+        let ran = container.run_ok(&user.spec(), &["pg_controldata", "-D", PGDATA], Duration::from_secs(30)).await?;
+        Control::parse(&ran.stdout)
+    }
+
+    fn parse(text: &str) -> Result<Control> {
+        let value =
+            |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).map(str::trim).map(str::to_owned);
+        let missing = |label: &str| Error::Output {
+            program: "pg_controldata".to_owned(),
+            detail: format!("no line \"{label}\""),
+        };
+        let limits = LIMITS.iter().map(|(label, name)| Ok((*name, value(label).ok_or_else(|| missing(label))?)));
+        Ok(Control {
+            limits: limits.collect::<Result<_>>()?,
+            system_id: value("Database system identifier:").unwrap_or_default(),
+            checksums: value("Data page checksum version:").is_some_and(|version| version != "0"),
+        })
+    }
+}
+
+/// Overridden whatever the data's configuration says: no way to other servers, no library that the image may lack, nothing
+/// outside PGDATA, logs in English and UTC on the standard error.
+const OVERRIDES: &[(&str, &str)] = &[
+    ("listen_addresses", "*"),
+    ("port", "5432"),
+    ("unix_socket_directories", "/tmp"),
+    ("ssl", "off"),
+    ("archive_mode", "off"),
+    ("archive_command", ""),
+    ("primary_conninfo", ""),
+    ("primary_slot_name", ""),
+    ("synchronous_standby_names", ""),
+    ("shared_preload_libraries", ""),
+    ("session_preload_libraries", ""),
+    ("local_preload_libraries", ""),
+    ("hot_standby", "on"),
+    ("wal_level", "replica"),
+    ("autovacuum", "off"),
+    ("shared_buffers", "128MB"),
+    ("huge_pages", "off"),
+    ("max_wal_size", "1GB"),
+    ("jit", "off"),
+    ("password_encryption", "scram-sha-256"),
+    ("logging_collector", "off"),
+    ("log_destination", "stderr"),
+    ("log_timezone", "UTC"),
+    ("lc_messages", "C"),
+    ("log_line_prefix", "%m [%p] "),
+    ("log_min_messages", "warning"),
+    ("log_min_error_statement", "panic"),
+    ("log_statement", "none"),
+    ("log_min_duration_statement", "-1"),
+    ("log_checkpoints", "off"),
+];
+
+/// Our configuration files, before the container starts.
+pub fn write_settings(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+    let hba = format!("local all all trust\nhost all +{GROUP} all scram-sha-256\n");
+    for (name, text) in
+        [("postgresql.conf", "# All settings are on the command line.\n"), ("pg_hba.conf", &hba), ("pg_ident.conf", "")]
+    {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(Error::io("cannot write", &path))?;
+    }
+    Ok(())
+}
+
+/// What the log of a replay tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// "consistent recovery state reached at".
+    pub consistent: Option<Lsn>,
+    /// "redo done at".
+    pub redo_done: Option<Lsn>,
+    /// "last completed transaction was at log time": the newest commit in the restored data.
+    pub newest_commit: Option<Timestamp>,
+    /// "selected new timeline ID".
+    pub timeline: Option<u32>,
+    /// The server accepts writing connections.
+    pub ready: bool,
+    /// Lines of level FATAL and PANIC, and unexpected ends; at most [`Replay::KEPT`].
+    pub fatal: Vec<String>,
+    /// The last lines, for a message.
+    pub tail: Vec<String>,
+    /// The server's program has ended.
+    pub ended: bool,
+}
+
+impl Replay {
+    const KEPT: usize = 20;
+
+    fn push(&mut self, line: &str) {
+        let lsn_after = |words: &str| {
+            line.split_once(words).and_then(|(_, rest)| {
+                let text: String =
+                    rest.trim_start().chars().take_while(|c| c.is_ascii_hexdigit() || *c == '/').collect();
+                text.parse().ok()
+            })
+        };
+        self.consistent = self.consistent.or_else(|| lsn_after("consistent recovery state reached at"));
+        self.redo_done = self.redo_done.or_else(|| lsn_after("redo done at"));
+        if let Some((_, time)) = line.split_once("last completed transaction was at log time ") {
+            self.newest_commit = parse_time(time);
+        }
+        if let Some((_, id)) = line.split_once("selected new timeline ID: ") {
+            self.timeline = id.trim().parse().ok();
+        }
+        self.ready |= line.contains("database system is ready to accept connections");
+        let grave = [" FATAL: ", " PANIC: "].iter().any(|level| line.contains(level))
+            || line.contains("was terminated by signal");
+        if grave && self.fatal.len() < Self::KEPT {
+            self.fatal.push(line.chars().take(300).collect());
+        }
+        if self.tail.len() == Self::KEPT {
+            self.tail.remove(0);
+        }
+        self.tail.push(line.chars().take(300).collect());
+    }
+
+    /// The last lines on one line.
+    pub fn last_words(&self) -> String {
+        let from = if self.fatal.is_empty() { &self.tail } else { &self.fatal };
+        from[from.len().saturating_sub(4)..].join(" | ")
+    }
+}
+
+/// `2026-11-21 20:37:59.123456+00`; the log is in UTC.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let text = text.trim().trim_end_matches('.');
+    let (date, rest) = text.split_once(' ')?;
+    let time = rest.split(['+', '-', ' ']).next()?;
+    format!("{date}T{time}Z").parse().ok()
+}
+
+/// The running server.
+pub struct Server {
+    container: Container,
+    user: User,
+    program: String,
+    replay: watch::Receiver<Replay>,
+    password: Secret,
+}
+
+impl Server {
+    /// Starts the server on the restored PGDATA; replay begins.
+    pub async fn start(container: &Container, user: User, control: &Control) -> Result<Server> {
+        let mut options: Vec<String> = vec!["postgres".into(), "-D".into(), PGDATA.into()];
+        let mut set = |name: &str, value: &str| options.extend(["-c".to_owned(), format!("{name}={value}")]);
+        for (name, file) in
+            [("config_file", "postgresql.conf"), ("hba_file", "pg_hba.conf"), ("ident_file", "pg_ident.conf")]
+        {
+            set(name, &format!("{SETTINGS}/{file}"));
+        }
+        OVERRIDES.iter().for_each(|(name, value)| set(name, value));
+        control.limits.iter().for_each(|(name, value)| set(name, value));
+        let command: Vec<&str> = options.iter().map(String::as_str).collect();
+        let spawned = container.spawn(&user.spec(), &command, &["HOME=/tmp", "LC_ALL=C"]).await?;
+
+        let (sender, replay) = watch::channel(Replay::default());
+        let mut output = spawned.output;
+        tokio::spawn(async move {
+            let mut lines = Lines::default();
+            while let Some(Ok(piece)) = output.next().await {
+                lines.feed(&piece, |line| sender.send_modify(|replay| replay.push(line)));
+            }
+            sender.send_modify(|replay| replay.ended = true);
+        });
+        let password = random_password()?;
+        Ok(Server { container: container.clone(), user, program: spawned.id, replay, password })
+    }
+
+    /// What the log has told until now.
+    pub fn replay(&self) -> Replay {
+        self.replay.borrow().clone()
+    }
+
+    /// Waits until the server has promoted itself, or has ended.
+    pub async fn promoted(&mut self, limit: Duration) -> Result<Replay> {
+        let wait = self.replay.wait_for(|replay| replay.ready || replay.ended);
+        let waited = timeout(limit, wait).await.map(|_| ());
+        waited.map_err(|_| Error::Timeout { what: "replay of the write-ahead log".to_owned(), after: limit })?;
+        Ok(self.replay())
+    }
+
+    /// Whether the server's program has ended, with its code.
+    pub async fn exit_code(&self) -> Result<Option<i64>> {
+        self.container.exit_code(&self.program).await
+    }
+
+    /// Makes the sandbox's superuser, over the container's own socket. The statement is in a file of the container's user, and
+    /// holds the verifier, not the password.
+    pub async fn make_role(&self, settings: &Path, login_hint: &str) -> Result<()> {
+        let superuser = self.superuser(login_hint).await?;
+        let verifier = postgres_protocol::password::scram_sha_256(self.password.expose().as_bytes());
+        let sql = format!(
+            "CREATE ROLE {GROUP} NOLOGIN;\nCREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{verifier}' IN ROLE {GROUP};\n"
+        );
+        let file = settings.join("roles.sql");
+        std::fs::write(&file, sql).map_err(Error::io("cannot write", &file))?;
+        let inside = format!("{SETTINGS}/roles.sql");
+        let command = [
+            "psql",
+            "-X",
+            "-q",
+            "-w",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "/tmp",
+            "-U",
+            &superuser,
+            "-d",
+            "postgres",
+            "-f",
+            &inside,
+        ];
+        self.container.run_ok(&self.user.spec(), &command, Duration::from_secs(30)).await?;
+        Ok(())
+    }
+
+    /// The name of a superuser of the restored cluster: any role may ask for it, if one is known that can log in.
+    async fn superuser(&self, login_hint: &str) -> Result<String> {
+        let query = "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1";
+        let mut last = String::new();
+        for role in ["postgres", login_hint, "odoo"] {
+            let command = ["psql", "-X", "-A", "-t", "-w", "-h", "/tmp", "-U", role, "-d", "postgres", "-c", query];
+            let ran = self.container.run(&self.user.spec(), &command, Duration::from_secs(30)).await?;
+            match ran.stdout.trim() {
+                name if ran.is_ok() && !name.is_empty() => return Ok(name.to_owned()),
+                _ => last = ran.tail(),
+            }
+        }
+        Err(Error::Output {
+            program: "psql".to_owned(),
+            detail: format!("no superuser of the restored cluster found: {last}"),
+        })
+    }
+
+    /// A session from the host, as the sandbox's superuser.
+    pub async fn connect(&self, database: &str) -> Result<Client> {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(self.container.address.to_string())
+            .port(PORT)
+            .user(ROLE)
+            .password(self.password.expose())
+            .dbname(database)
+            .application_name("lifeboat drill")
+            .connect_timeout(Duration::from_secs(10));
+        let what = format!("connect to database \"{database}\" at {}:{PORT}", self.container.address);
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(Error::sql(what))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a session with the restored database ended");
+            }
+        });
+        Ok(client)
+    }
+
+    /// The role that Odoo shall use, with a password of the sandbox: the owner of Odoo's tables, as on the source; the sandbox's
+    /// superuser where owners differ or Odoo would refuse (it does not run as `postgres`).
+    pub async fn odoo_role(&self, databases: &[String]) -> Result<(String, Secret)> {
+        let mut owners = Vec::new();
+        for database in databases {
+            let client = self.connect(database).await?;
+            let query = "SELECT r.rolname FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner \
+                         WHERE c.oid = to_regclass('res_users') AND r.rolcanlogin AND r.rolname <> 'postgres'";
+            let row = client.query_opt(query, &[]).await.map_err(Error::sql("find the owner of Odoo's tables"))?;
+            owners.push(row.map(|row| row.get::<_, String>(0)));
+        }
+        owners.dedup();
+        let [Some(owner)] = owners.as_slice() else { return Ok((ROLE.to_owned(), self.password.clone())) };
+        let password = random_password()?;
+        let verifier = postgres_protocol::password::scram_sha_256(password.expose().as_bytes());
+        let name = format!("\"{}\"", owner.replace('"', "\"\""));
+        let client = self.connect("postgres").await?;
+        let sql = format!(
+            "ALTER ROLE {name} PASSWORD '{verifier}' VALID UNTIL 'infinity' CONNECTION LIMIT -1; GRANT {GROUP} TO {name}"
+        );
+        client.batch_execute(&sql).await.map_err(Error::sql(format!("give role \"{owner}\" a sandbox password")))?;
+        Ok((owner.clone(), password))
+    }
+}
+
+fn random_password() -> Result<Secret> {
+    let mut bytes = [0; 24];
+    getrandom::fill(&mut bytes).map_err(|_| Error::NoRandomness)?;
+    Ok(Secret::new(hex::encode(bytes)))
+}
+
+/// Cuts a program's output into lines; a line longer than the limit is cut.
+#[derive(Default)]
+pub(crate) struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    const LONGEST: usize = 64 << 10;
+
+    pub(crate) fn feed(&mut self, piece: &LogOutput, mut each: impl FnMut(&str)) {
+        for byte in piece.as_ref() {
+            if *byte == b'\n' {
+                each(&String::from_utf8_lossy(&self.rest));
+                self.rest.clear();
+            } else if self.rest.len() < Self::LONGEST {
+                self.rest.push(*byte);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_read_from_its_log() {
+        let mut replay = Replay::default();
+        for line in [
+            "2026-11-21 20:45:00.100 UTC [7] LOG:  starting archive recovery",
+            "2026-11-21 20:45:00.200 UTC [7] LOG:  consistent recovery state reached at 0/2000120",
+            "2026-11-21 20:45:00.200 UTC [1] LOG:  database system is ready to accept read-only connections",
+            "2026-11-21 20:45:00.300 UTC [7] LOG:  redo done at 0/3000028 system usage: CPU: user: 0.00 s",
+            "2026-11-21 20:45:00.300 UTC [7] LOG:  last completed transaction was at log time 2026-11-21 20:37:59.123456+00",
+            "2026-11-21 20:45:00.400 UTC [7] LOG:  selected new timeline ID: 2",
+        ] {
+            replay.push(line);
+            assert!(!replay.ready, "{line}");
+        }
+        replay.push("2026-11-21 20:45:00.500 UTC [1] LOG:  database system is ready to accept connections");
+        assert!(replay.ready && replay.fatal.is_empty());
+        assert_eq!(replay.consistent, Some(Lsn(0x200_0120)));
+        assert_eq!(replay.redo_done, Some(Lsn(0x300_0028)));
+        assert_eq!(replay.newest_commit, Some("2026-11-21T20:37:59.123456Z".parse().unwrap()));
+        assert_eq!(replay.timeline, Some(2));
+        replay.push("2026-11-21 20:45:00.500 UTC [7] FATAL:  could not find redo location");
+        assert_eq!(replay.fatal.len(), 1);
+    }
+
+    #[test]
+    fn limits_come_from_pg_control() {
+        let text = "Database system identifier:           7444\nmax_connections setting:              120\n\
+                    max_worker_processes setting:         8\nmax_wal_senders setting:              10\n\
+                    max_prepared_xacts setting:           0\nmax_locks_per_xact setting:           64\n\
+                    Data page checksum version:           1\n";
+        let control = Control::parse(text).unwrap();
+        assert!(control.checksums);
+        assert!(control.limits.contains(&("max_connections", "120".to_owned())));
+        assert!(control.limits.contains(&("max_locks_per_transaction", "64".to_owned())));
+        assert!(Control::parse("psql: error").is_err());
+    }
+
+    #[test]
+    fn lines_are_cut_across_pieces() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        for piece in ["a\nb", "c\n", "d"] {
+            let piece = LogOutput::StdErr { message: piece.into() };
+            lines.feed(&piece, |line| seen.push(line.to_owned()));
+        }
+        assert_eq!(seen, ["a", "bc"]);
+    }
+}

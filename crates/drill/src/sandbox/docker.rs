@@ -1,0 +1,269 @@
+//! The few things we ask of the Docker engine, with our words for what failed and a limit on every wait.
+
+use std::{collections::HashMap, time::Duration};
+
+use bollard::{
+    Docker as Engine,
+    container::LogOutput,
+    exec::{CreateExecOptions, StartExecOptions, StartExecResults},
+    models::{ContainerCreateBody, ContainerInspectResponse, NetworkCreateRequest, NetworkInspect},
+    query_parameters::{
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
+        ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
+    },
+};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+
+/// Where the engine listens unless said otherwise.
+pub const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
+
+/// Output of a program that is kept; the rest is dropped and said so.
+const OUTPUT_LIMIT: usize = 4 << 20;
+
+/// A connection to the engine.
+#[derive(Clone)]
+pub struct Docker {
+    engine: Engine,
+}
+
+/// An image, as it is on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `postgres` or `odoo`.
+    pub role: String,
+    /// The reference in the configuration.
+    pub reference: String,
+    /// The content's id: what really ran.
+    pub id: String,
+    /// Digests of the registries it came from.
+    pub digests: Vec<String>,
+    /// Environment of its configuration.
+    #[serde(skip)]
+    pub environment: Vec<String>,
+}
+
+/// What a program printed and how it ended.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The exit code.
+    pub code: i64,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Whether it ended with 0.
+    pub fn is_ok(&self) -> bool {
+        self.code == 0
+    }
+
+    /// The last lines of both outputs, for a message.
+    pub fn tail(&self) -> String {
+        let text = format!("{}\n{}", self.stdout, self.stderr);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(5)..].join(" | ");
+        tail.chars().take(600).collect()
+    }
+}
+
+impl Docker {
+    /// Connects and agrees on an API version.
+    pub async fn connect(address: Option<&str>) -> Result<Docker> {
+        let address = address.unwrap_or(DEFAULT_ADDRESS);
+        let no_docker = |source| Error::NoDocker { address: address.to_owned(), source };
+        let engine = Engine::connect_with_host(address).map_err(no_docker)?;
+        let limit = Duration::from_secs(15);
+        let negotiated = timeout(limit, engine.negotiate_version()).await;
+        let engine = negotiated.unwrap_or(Err(bollard::errors::Error::RequestTimeoutError)).map_err(no_docker)?;
+        Ok(Docker { engine })
+    }
+
+    /// Finds an image on this host, or pulls it.
+    pub async fn image(&self, role: &str, reference: &str) -> Result<Image> {
+        let found = match self.engine.inspect_image(reference).await {
+            Ok(found) => found,
+            Err(error) if status(&error) == Some(404) => {
+                self.pull(reference).await?;
+                self.engine
+                    .inspect_image(reference)
+                    .await
+                    .map_err(Error::docker(format!("inspect image {reference}")))?
+            }
+            Err(error) => return Err(Error::docker(format!("inspect image {reference}"))(error)),
+        };
+        Ok(Image {
+            role: role.to_owned(),
+            reference: reference.to_owned(),
+            id: found.id.unwrap_or_default(),
+            digests: found.repo_digests.unwrap_or_default(),
+            environment: found.config.and_then(|config| config.env).unwrap_or_default(),
+        })
+    }
+
+    async fn pull(&self, reference: &str) -> Result<()> {
+        tracing::info!(image = reference, "image is not on this host: pulling it");
+        // Without a tag the engine would pull every tag there is.
+        let tagged = reference.contains('@') || reference.rsplit('/').next().is_some_and(|name| name.contains(':'));
+        let name = if tagged { reference.to_owned() } else { format!("{reference}:latest") };
+        let options = CreateImageOptionsBuilder::default().from_image(&name).build();
+        let pulled = self.engine.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await;
+        pulled.map_err(|source| Error::NoImage { image: reference.to_owned(), source })
+    }
+
+    pub(super) async fn create_network(&self, request: NetworkCreateRequest) -> Result<String> {
+        let name = request.name.clone();
+        let failed = Error::docker(format!("create network {name}"));
+        Ok(self.engine.create_network(request).await.map_err(failed)?.id)
+    }
+
+    pub(super) async fn inspect_network(&self, id: &str) -> Result<NetworkInspect> {
+        let failed = Error::docker(format!("inspect network {id}"));
+        self.engine.inspect_network(id, None).await.map_err(failed)
+    }
+
+    /// Networks with this label: id and labels.
+    pub(super) async fn networks(&self, label: &str) -> Result<Vec<(String, HashMap<String, String>)>> {
+        let options = ListNetworksOptionsBuilder::default().filters(&by_label(label)).build();
+        let found = self.engine.list_networks(Some(options)).await.map_err(Error::docker("list networks"))?;
+        Ok(found.into_iter().filter_map(|network| Some((network.id?, network.labels.unwrap_or_default()))).collect())
+    }
+
+    pub(super) async fn remove_network(&self, id: &str) -> Result<()> {
+        gone(self.engine.remove_network(id).await).map_err(Error::docker(format!("remove network {id}")))
+    }
+
+    pub(super) async fn start(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let created = self.engine.create_container(Some(options), body).await;
+        let id = created.map_err(Error::docker(format!("create container {name}")))?.id;
+        self.engine.start_container(&id, None).await.map_err(Error::docker(format!("start container {name}")))?;
+        Ok(id)
+    }
+
+    pub(super) async fn inspect(&self, id: &str) -> Result<ContainerInspectResponse> {
+        self.engine.inspect_container(id, None).await.map_err(Error::docker(format!("inspect container {id}")))
+    }
+
+    /// Containers with this label, stopped ones too: id and labels.
+    pub(super) async fn containers(&self, label: &str) -> Result<Vec<(String, HashMap<String, String>)>> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&by_label(label)).build();
+        let found = self.engine.list_containers(Some(options)).await.map_err(Error::docker("list containers"))?;
+        Ok(found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default()))).collect())
+    }
+
+    /// Names of the anonymous volumes that the images' `VOLUME` lines made for a container.
+    pub(super) async fn volumes_of(&self, id: &str) -> Result<Vec<String>> {
+        let mounts = self.inspect(id).await?.mounts.unwrap_or_default();
+        Ok(mounts.into_iter().filter_map(|mount| mount.name).filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Kills a container and removes it with its anonymous volumes.
+    pub(super) async fn remove_container(&self, id: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        gone(self.engine.remove_container(id, Some(options)).await)
+            .map_err(Error::docker(format!("remove container {id}")))
+    }
+
+    pub(super) async fn volume_exists(&self, name: &str) -> Result<bool> {
+        match self.engine.inspect_volume(name).await {
+            Ok(_) => Ok(true),
+            Err(error) if status(&error) == Some(404) => Ok(false),
+            Err(error) => Err(Error::docker(format!("inspect volume {name}"))(error)),
+        }
+    }
+
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<()> {
+        let options = RemoveVolumeOptionsBuilder::default().force(true).build();
+        gone(self.engine.remove_volume(name, Some(options)).await)
+            .map_err(Error::docker(format!("remove volume {name}")))
+    }
+
+    /// Runs a program to its end.
+    pub(super) async fn run(&self, exec: Exec<'_>, limit: Duration) -> Result<Ran> {
+        let what = format!("{} in the sandbox", exec.command.first().copied().unwrap_or_default());
+        let work = async {
+            let mut program = self.spawn(exec).await?;
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            while let Some(output) = program.output.next().await {
+                let (sink, bytes) = match output? {
+                    LogOutput::StdErr { message } => (&mut stderr, message),
+                    other => (&mut stdout, other.into_bytes()),
+                };
+                let room = OUTPUT_LIMIT - sink.len().min(OUTPUT_LIMIT);
+                sink.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            let code = self.exit_code(&program.id).await?.unwrap_or(-1);
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Ok(Ran { code, stdout: text(stdout), stderr: text(stderr) })
+        };
+        timeout(limit, work).await.unwrap_or(Err(Error::Timeout { what, after: limit }))
+    }
+
+    /// Starts a program and gives its output as it comes.
+    pub(super) async fn spawn(&self, exec: Exec<'_>) -> Result<Spawned> {
+        let program = exec.command.first().copied().unwrap_or_default().to_owned();
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(exec.command.to_vec()),
+            env: Some(exec.environment.to_vec()),
+            user: exec.user,
+            ..CreateExecOptions::default()
+        };
+        let failed = || Error::docker(format!("run {program}"));
+        let id = self.engine.create_exec(exec.container, options).await.map_err(failed())?.id;
+        let start = StartExecOptions { output_capacity: Some(64 << 10), ..StartExecOptions::default() };
+        match self.engine.start_exec(&id, Some(start)).await.map_err(failed())? {
+            StartExecResults::Attached { output, .. } => {
+                let output = output.map_err(move |error| Error::docker(format!("read the output of {program}"))(error));
+                Ok(Spawned { id, output: Box::pin(output) })
+            }
+            StartExecResults::Detached => Err(Error::Task(format!("{program} was started detached"))),
+        }
+    }
+
+    /// The exit code of a started program, none while it runs.
+    pub(super) async fn exit_code(&self, exec: &str) -> Result<Option<i64>> {
+        let state = self.engine.inspect_exec(exec).await.map_err(Error::docker("inspect a program"))?;
+        Ok(if state.running == Some(true) { None } else { state.exit_code })
+    }
+}
+
+/// A program to run in a container. Secrets are never in it: arguments and environment can be read by others.
+pub(crate) struct Exec<'a> {
+    pub container: &'a str,
+    pub user: Option<&'a str>,
+    pub command: &'a [&'a str],
+    pub environment: &'a [&'a str],
+}
+
+/// A running program.
+pub(crate) struct Spawned {
+    pub id: String,
+    pub output: std::pin::Pin<Box<dyn Stream<Item = Result<LogOutput>> + Send>>,
+}
+
+fn by_label(label: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![label.to_owned()])])
+}
+
+fn status(error: &bollard::errors::Error) -> Option<u16> {
+    match error {
+        bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// Removing what is gone already, or is being removed by somebody else, is done.
+fn gone(result: Result<(), bollard::errors::Error>) -> Result<(), bollard::errors::Error> {
+    match result {
+        Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+        other => other,
+    }
+}

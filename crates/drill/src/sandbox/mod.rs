@@ -1,0 +1,275 @@
+//! The sandbox: throw-away containers on a network of their own that has no way out.
+//!
+//! One container per role, each started idle; every program in it (the server included) is then executed inside, so that the
+//! image is asked for its user and its versions in the very container that serves. Everything made carries the run's labels,
+//! and [`teardown`] goes by the labels alone: it needs no memory of what was made, so that it works after any failure, also by
+//! the next run after a crash.
+//!
+//! Limits of every container: memory, processes, CPUs, no capability, no new privileges, a read-only root, no restart. Nothing
+//! in it runs as root. The host reaches the containers by their address on the internal bridge; no port is published.
+//! See [`network`] for what keeps it closed and what a bridge leaves open.
+
+mod docker;
+mod network;
+pub mod teardown;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, Mount, MountType, NetworkingConfig};
+use jiff::Timestamp;
+use lifeboat_model::{
+    id::{Instance, RunId, Tenant},
+    size::ByteSize,
+};
+
+pub use docker::{DEFAULT_ADDRESS, Docker, Image, Ran};
+pub(crate) use docker::{Exec, Spawned};
+pub use network::Isolation;
+
+use crate::error::{Error, Result};
+
+/// The label every object carries; its value is the run's id.
+pub const LABEL: &str = "lifeboat.drill";
+
+/// Who runs the drill, and where its files are: what the labels say.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The drill.
+    pub run: RunId,
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The instance.
+    pub instance: Instance,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it is over in any case.
+    pub deadline: Timestamp,
+    /// Its folder: restored data and our own files.
+    pub work: PathBuf,
+}
+
+impl Scope {
+    fn labels(&self) -> HashMap<String, String> {
+        let owner = teardown::Owner::myself();
+        HashMap::from([
+            (LABEL.to_owned(), self.run.to_string()),
+            ("lifeboat.tenant".to_owned(), self.tenant.to_string()),
+            ("lifeboat.instance".to_owned(), self.instance.to_string()),
+            ("lifeboat.started".to_owned(), self.started.to_string()),
+            ("lifeboat.deadline".to_owned(), self.deadline.to_string()),
+            ("lifeboat.owner".to_owned(), owner.to_string()),
+            ("lifeboat.work".to_owned(), self.work.display().to_string()),
+        ])
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("lifeboat-drill-{}-{what}", self.run)
+    }
+}
+
+/// How much a container may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Memory, swap included.
+    pub memory: ByteSize,
+    /// Processes and threads.
+    pub pids: i64,
+}
+
+/// A folder or file of the host inside a container.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: String,
+    /// Whether the container may write.
+    pub writable: bool,
+}
+
+/// The sandbox's network, and what makes containers in it.
+#[derive(Clone)]
+pub struct Sandbox {
+    docker: Docker,
+    scope: Scope,
+    network: String,
+}
+
+/// A running container.
+#[derive(Clone)]
+pub struct Container {
+    docker: Docker,
+    /// `postgres` or `odoo`.
+    pub role: &'static str,
+    /// The engine's id.
+    pub id: String,
+    /// Its address on the sandbox's network.
+    pub address: IpAddr,
+}
+
+impl Sandbox {
+    /// Makes the network.
+    pub async fn create(docker: Docker, scope: Scope) -> Result<Sandbox> {
+        let network = network::create(&docker, &scope).await?;
+        Ok(Sandbox { docker, scope, network })
+    }
+
+    /// Starts an idle container.
+    pub async fn start(&self, role: &'static str, image: &Image, limits: Limits, binds: &[Bind]) -> Result<Container> {
+        let mounts = binds.iter().map(|bind| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(bind.source.display().to_string()),
+            target: Some(bind.target.clone()),
+            read_only: Some(!bind.writable),
+            ..Mount::default()
+        });
+        let memory = i64::try_from(limits.memory.0).unwrap_or(i64::MAX);
+        let host = HostConfig {
+            mounts: Some(mounts.collect()),
+            memory: Some(memory),
+            memory_swap: Some(memory),
+            pids_limit: Some(limits.pids),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(HashMap::from([("/tmp".to_owned(), "rw,nosuid,nodev,mode=1777,size=512m".to_owned())])),
+            shm_size: Some(256 << 20),
+            network_mode: Some(self.network.clone()),
+            // The engine's resolver would ask this server from inside the sandbox: there is no route to it.
+            dns: Some(vec![network::NOWHERE.to_owned()]),
+            dns_search: Some(vec![".".to_owned()]),
+            log_config: Some(bollard::models::HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+            ..HostConfig::default()
+        };
+        let endpoint = EndpointSettings { aliases: Some(vec![role.to_owned()]), ..EndpointSettings::default() };
+        let body = ContainerCreateBody {
+            image: Some(image.id.clone()),
+            hostname: Some(role.to_owned()),
+            // Whatever an image says: the idle process is nobody, and programs are run as the image's service user.
+            user: Some("65534:65534".to_owned()),
+            entrypoint: Some(vec!["sleep".to_owned()]),
+            cmd: Some(vec!["2147483647".to_owned()]),
+            env: Some(vec!["HOME=/tmp".to_owned()]),
+            working_dir: Some("/".to_owned()),
+            labels: Some(self.scope.labels()),
+            healthcheck: Some(bollard::models::HealthConfig {
+                test: Some(vec!["NONE".to_owned()]),
+                ..bollard::models::HealthConfig::default()
+            }),
+            host_config: Some(host),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(self.scope.name("net"), endpoint)])),
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let id = self.docker.start(&self.scope.name(role), body).await?;
+        let address = self.address(&id).await?;
+        Ok(Container { docker: self.docker.clone(), role, id, address })
+    }
+
+    async fn address(&self, id: &str) -> Result<IpAddr> {
+        let networks = self.docker.inspect(id).await?.network_settings.and_then(|settings| settings.networks);
+        let endpoint = networks.unwrap_or_default().into_values().next();
+        let text = endpoint.and_then(|endpoint| endpoint.ip_address).unwrap_or_default();
+        text.parse().map_err(|_| Error::Output {
+            program: "docker inspect".to_owned(),
+            detail: format!("container {id} has no address on the sandbox's network"),
+        })
+    }
+
+    /// Proves that there is no way out.
+    pub async fn isolation(&self, containers: &[&Container]) -> Result<Isolation> {
+        network::prove(&self.docker, &self.network, containers).await
+    }
+}
+
+impl Container {
+    /// Runs a program as a user of the image.
+    pub async fn run(&self, user: &str, command: &[&str], limit: Duration) -> Result<Ran> {
+        let exec = Exec { container: &self.id, user: Some(user), command, environment: &["HOME=/tmp"] };
+        self.docker.run(exec, limit).await
+    }
+
+    /// Runs a program that must end with 0.
+    pub async fn run_ok(&self, user: &str, command: &[&str], limit: Duration) -> Result<Ran> {
+        let ran = self.run(user, command, limit).await?;
+        if ran.is_ok() {
+            return Ok(ran);
+        }
+        Err(Error::Program {
+            program: command.first().copied().unwrap_or_default().to_owned(),
+            role: self.role,
+            code: ran.code,
+            output: ran.tail(),
+        })
+    }
+
+    /// Starts a server.
+    pub(crate) async fn spawn(&self, user: &str, command: &[&str], environment: &[&str]) -> Result<Spawned> {
+        self.docker.spawn(Exec { container: &self.id, user: Some(user), command, environment }).await
+    }
+
+    /// The exit code of a server, none while it runs.
+    pub(crate) async fn exit_code(&self, server: &str) -> Result<Option<i64>> {
+        self.docker.exit_code(server).await
+    }
+}
+
+/// The user that a container's programs run as, and the owner that its files get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl User {
+    /// The image's own user of that name; where the host's process is not root and cannot give files away, the host's own.
+    pub async fn of(container: &Container, name: &str) -> Result<User> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() });
+        }
+        let limit = Duration::from_secs(30);
+        let command = format!("id -u {name} && id -g {name}");
+        let ran = container.run_ok("65534:65534", &["sh", "-c", &command], limit).await?;
+        let mut numbers = ran.stdout.split_whitespace().filter_map(|word| word.parse().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(uid), Some(gid)) if uid != 0 => Ok(User { uid, gid }),
+            _ => Err(Error::Output { program: format!("id {name}"), detail: ran.tail() }),
+        }
+    }
+
+    /// As Docker wants it.
+    pub fn spec(self) -> String {
+        format!("{}:{}", self.uid, self.gid)
+    }
+
+    /// Gives a file or a whole tree to this user; a link itself, never what it points to.
+    pub fn own(self, path: &Path) -> Result<()> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let give = |path: &Path| {
+            std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
+                .map_err(Error::io("cannot change owner of", path))
+        };
+        give(path)?;
+        let mut folders = if path.is_dir() { vec![path.to_owned()] } else { Vec::new() };
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).map_err(Error::io("cannot read", &folder))? {
+                let entry = entry.map_err(Error::io("cannot read", &folder))?;
+                give(&entry.path())?;
+                if entry.file_type().map_err(Error::io("cannot read", entry.path()))?.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(())
+    }
+}

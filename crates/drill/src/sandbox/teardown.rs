@@ -1,0 +1,300 @@
+//! Removing a sandbox, and proving that nothing is left; removing what earlier drills left when they were killed.
+//!
+//! It goes by labels, not by memory. An orphan is a sandbox whose owner is gone: the owner's host is this one and its process
+//! does not live any more, or its deadline is long past. A live drill of somebody else is never touched.
+
+use std::{
+    collections::HashMap,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use lifeboat_model::id::RunId;
+use serde::{Deserialize, Serialize};
+
+use super::{Docker, LABEL};
+use crate::error::{Error, Result};
+
+/// How long after its deadline a drill of another host counts as dead.
+const GRACE: Duration = Duration::from_secs(600);
+
+/// The prefix of a drill's folder, before the run's id.
+const FOLDER_PREFIX: &str = "drill-";
+
+/// In a drill's folder: who owns it.
+const OWNER_FILE: &str = "owner";
+
+/// What a teardown did, and what it found afterwards.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Teardown {
+    /// Containers removed.
+    pub containers: usize,
+    /// Networks removed.
+    pub networks: usize,
+    /// Anonymous volumes removed with their containers.
+    pub volumes: usize,
+    /// What is still there; empty is the proof.
+    pub left: Vec<String>,
+}
+
+/// Who owns a sandbox: a process, told apart from a later one with the same number by its start time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    host: String,
+    pid: u32,
+    start: u64,
+}
+
+impl Owner {
+    /// This process.
+    pub fn myself() -> Owner {
+        let pid = std::process::id();
+        Owner { host: host_id(), pid, start: start_time(pid).unwrap_or(0) }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.host == host_id() && start_time(self.pid) != Some(self.start)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.host, self.pid, self.start)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Owner, ()> {
+        let mut parts = text.trim().split('/');
+        let (host, pid, start) = (parts.next().ok_or(())?, parts.next().ok_or(())?, parts.next().ok_or(())?);
+        Ok(Owner { host: host.to_owned(), pid: pid.parse().map_err(|_| ())?, start: start.parse().map_err(|_| ())? })
+    }
+}
+
+/// The name of the host and of its process numbers: two containers of one host do not see each other's processes.
+fn host_id() -> String {
+    let name = rustix::system::uname();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{}:{}", name.nodename().to_string_lossy(), namespace.display()).replace('/', "-")
+}
+
+/// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot; none when there is no such process.
+fn start_time(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets and may hold anything.
+    let rest = &text[text.rfind(')')? + 1..];
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The folder of a drill below `root`.
+pub fn folder(root: &Path, run: RunId) -> PathBuf {
+    root.join(format!("{FOLDER_PREFIX}{run}"))
+}
+
+/// Makes a drill's folder, for nobody else to look into, and signs it with its owner.
+pub fn make_folder(root: &Path, run: RunId) -> Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::create_dir_all(root).map_err(Error::io("cannot create", root))?;
+    let path = folder(root, run);
+    fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("cannot create", &path))?;
+    let owner = path.join(OWNER_FILE);
+    fs::write(&owner, Owner::myself().to_string()).map_err(Error::io("cannot write", &owner))?;
+    Ok(path)
+}
+
+/// Removes everything of one run, and looks whether anything is left. Does not stop at the first thing that fails.
+pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardown {
+    let mut done = Teardown::default();
+    if let Some(docker) = docker {
+        remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
+    }
+    if let Err(error) = remove_folder(work).await {
+        done.left.push(format!("folder {}: {error}", work.display()));
+    }
+    done
+}
+
+async fn remove_labelled(docker: &Docker, label: &str, done: &mut Teardown) {
+    let mut volumes = Vec::new();
+    // A request that was under way when the drill was stopped may still come true: look until two looks find nothing.
+    let mut clean = 0;
+    for attempt in 0_u32..20 {
+        match sweep(docker, label, &mut volumes, done).await {
+            Ok(0) => clean += 1,
+            Ok(_) => clean = 0,
+            Err(error) => {
+                clean = 0;
+                tracing::warn!(%error, attempt, "teardown: trying again");
+            }
+        }
+        if clean == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(if clean == 1 { 150 } else { 300 })).await;
+    }
+    if clean < 2 {
+        done.left.push(format!("objects with label {label}"));
+    }
+    for volume in volumes {
+        done.volumes += 1;
+        let left = match docker.volume_exists(&volume).await {
+            Ok(true) => docker.remove_volume(&volume).await.err().map(|error| error.to_string()),
+            Ok(false) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        done.left.extend(left.map(|error| format!("volume {volume}: {error}")));
+    }
+}
+
+/// Removes what carries the label; gives how much was found.
+async fn sweep(docker: &Docker, label: &str, volumes: &mut Vec<String>, done: &mut Teardown) -> Result<usize> {
+    let containers = docker.containers(label).await?;
+    for (id, _) in &containers {
+        for volume in docker.volumes_of(id).await.unwrap_or_default() {
+            if !volumes.contains(&volume) {
+                volumes.push(volume);
+            }
+        }
+    }
+    let removals = containers.iter().map(|(id, _)| docker.remove_container(id));
+    for removed in futures::future::join_all(removals).await {
+        removed?;
+        done.containers += 1;
+    }
+    let networks = docker.networks(label).await?;
+    for (id, _) in &networks {
+        docker.remove_network(id).await?;
+        done.networks += 1;
+    }
+    Ok(containers.len() + networks.len())
+}
+
+/// Removes the folder. Tasks that were stopped in the middle may still write a moment: again, a few times.
+async fn remove_folder(work: &Path) -> io::Result<()> {
+    let mut last = Ok(());
+    for _ in 0..20 {
+        let path = work.to_owned();
+        last = match tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(result) => result,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if last.is_ok() && !work.exists() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    last.and(if work.exists() { Err(io::Error::other("it is filled again and again")) } else { Ok(()) })
+}
+
+/// Removes the sandboxes of drills that died. Gives what was removed, for the report.
+pub async fn orphans(docker: &Docker, root: &Path, now: Timestamp) -> Result<Vec<String>> {
+    let mut dead: HashMap<String, Option<PathBuf>> = HashMap::new();
+    let objects = [docker.containers(LABEL).await?, docker.networks(LABEL).await?];
+    for labels in objects.into_iter().flatten().map(|(_, labels)| labels) {
+        if let Some(run) = labels.get(LABEL).filter(|_| is_dead(&labels, now)) {
+            dead.insert(run.clone(), labels.get("lifeboat.work").map(PathBuf::from));
+        }
+    }
+    let mut removed = Vec::new();
+    for (run, work) in dead {
+        let mut done = Teardown::default();
+        remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
+        if let Some(work) = work.filter(|work| is_drill_folder(work, root, &run)) {
+            remove_folder(&work).await.map_err(Error::io("cannot remove", &work))?;
+        }
+        tracing::info!(%run, containers = done.containers, networks = done.networks, "removed the sandbox of a dead drill");
+        removed.push(format!(
+            "{run}: {} containers, {} networks, {} volumes",
+            done.containers, done.networks, done.volumes
+        ));
+    }
+    removed.extend(orphan_folders(root).await?);
+    Ok(removed)
+}
+
+fn is_dead(labels: &HashMap<String, String>, now: Timestamp) -> bool {
+    let owner: Option<Owner> = labels.get("lifeboat.owner").and_then(|text| text.parse().ok());
+    let deadline: Option<Timestamp> = labels.get("lifeboat.deadline").and_then(|text| text.parse().ok());
+    let overdue = deadline.is_none_or(|deadline| now.as_second() > deadline.as_second() + GRACE.as_secs() as i64);
+    owner.is_some_and(|owner| owner.is_gone()) || overdue
+}
+
+/// A label could name any folder: only one that is ours, below our root, is ever removed.
+fn is_drill_folder(work: &Path, root: &Path, run: &str) -> bool {
+    work.parent() == Some(root)
+        && work.file_name().and_then(|name| name.to_str()) == Some(&format!("{FOLDER_PREFIX}{run}"))
+}
+
+/// Folders whose drill died before it made any container.
+async fn orphan_folders(root: &Path) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let Ok(entries) = fs::read_dir(root) else { return Ok(removed) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_ours = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.strip_prefix(FOLDER_PREFIX).is_some_and(|run| run.parse::<RunId>().is_ok()));
+        let owner: Option<Owner> = fs::read_to_string(path.join(OWNER_FILE)).ok().and_then(|text| text.parse().ok());
+        if is_ours && owner.is_some_and(|owner| owner.is_gone()) {
+            remove_folder(&path).await.map_err(Error::io("cannot remove", &path))?;
+            removed.push(format!("folder {}", path.display()));
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(owner: &str, deadline: &str) -> HashMap<String, String> {
+        HashMap::from([("lifeboat.owner".into(), owner.into()), ("lifeboat.deadline".into(), deadline.into())])
+    }
+
+    #[test]
+    fn only_the_dead_are_orphans() {
+        let now: Timestamp = "2026-11-21T20:00:00Z".parse().unwrap();
+        let later = "2026-11-21T20:30:00Z";
+        let myself = Owner::myself();
+        assert!(!is_dead(&labels(&myself.to_string(), later), now));
+        let reused = Owner { start: myself.start + 1, ..myself.clone() };
+        assert!(is_dead(&labels(&reused.to_string(), later), now), "same number, other process");
+        let elsewhere = Owner { host: "elsewhere".into(), pid: 1, start: 1 };
+        assert!(!is_dead(&labels(&elsewhere.to_string(), later), now));
+        assert!(is_dead(&labels(&elsewhere.to_string(), "2026-11-21T19:40:00Z"), now), "long past its deadline");
+    }
+
+    #[test]
+    fn an_owner_survives_its_text_form() {
+        let myself = Owner::myself();
+        assert_eq!(myself.to_string().parse(), Ok(myself.clone()));
+        assert!(!myself.is_gone());
+    }
+
+    #[test]
+    fn a_label_cannot_name_a_foreign_folder() {
+        let root = Path::new("/var/lib/lifeboat/drills");
+        assert!(is_drill_folder(&root.join("drill-00ff"), root, "00ff"));
+        for other in ["/", "/var/lib/lifeboat/drills", "/var/lib/lifeboat/drills/drill-00ff/..", "/etc/drill-00ff"] {
+            assert!(!is_drill_folder(Path::new(other), root, "00ff"), "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_folder_of_a_dead_drill_goes_and_a_live_one_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let live = make_folder(root.path(), RunId([1; 8])).unwrap();
+        let dead = make_folder(root.path(), RunId([2; 8])).unwrap();
+        let gone = Owner { start: 1, ..Owner::myself() };
+        fs::write(dead.join(OWNER_FILE), gone.to_string()).unwrap();
+        let foreign = root.path().join("drill-of-mine");
+        fs::create_dir(&foreign).unwrap();
+        assert_eq!(orphan_folders(root.path()).await.unwrap().len(), 1);
+        assert!(live.exists() && !dead.exists() && foreign.exists());
+    }
+}

@@ -1,0 +1,264 @@
+//! A source for drills that needs no repository: the testbed's own servers, copied once and then copied again for each drill.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use lifeboat_drill::{
+    DrillRequest,
+    ladder::{self, Answer, Silent, Spec},
+    report::DrillReport,
+    source::{Fetched, Selected, Source},
+};
+use lifeboat_engine::details::{Comparison, Witness};
+use lifeboat_evidence::drill::VersionsReadBack;
+use lifeboat_model::{
+    check::{Check, Verdict},
+    config::DrillConfig,
+    id::RunId,
+    size::ByteSize,
+    time::Span,
+};
+use lifeboat_postgres::digest::{self, DatabaseDigest};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+pub const DATABASE: &str = "demo";
+pub const ODOO_IMAGE: &str = "lifeboat-testbed/odoo:19";
+pub const POSTGRES_IMAGE: &str = "lifeboat-testbed/postgres:17";
+
+/// Whether the real servers are to be used.
+pub fn enabled() -> bool {
+    let enabled = std::env::var("LIFEBOAT_TESTBED").is_ok_and(|value| value == "1");
+    if !enabled {
+        println!("LIFEBOAT_TESTBED is not 1: no real servers, nothing tested");
+    }
+    enabled
+}
+
+fn state() -> PathBuf {
+    std::env::var_os("LIFEBOAT_TESTBED_STATE").map_or_else(|| "/var/lib/lifeboat-testbed".into(), PathBuf::from)
+}
+
+/// The addons folder on the source, as the configuration names it.
+pub fn addons() -> PathBuf {
+    state().join("odoo/addons")
+}
+
+/// The copy that every drill starts from, and what its tables looked like.
+struct Golden {
+    folder: PathBuf,
+    taken: Timestamp,
+    digest: DatabaseDigest,
+}
+
+/// Made once, kept beside the tests' other output until the next run replaces it.
+async fn golden() -> Result<&'static Golden> {
+    static GOLDEN: OnceCell<Golden> = OnceCell::const_new();
+    GOLDEN.get_or_try_init(copy_from_testbed).await
+}
+
+async fn copy_from_testbed() -> Result<Golden> {
+    let taken = Timestamp::now();
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("drill-origin");
+    if root.exists() {
+        std::fs::remove_dir_all(&root)?;
+    }
+    let pgdata = root.join("pgdata");
+    std::fs::create_dir_all(&pgdata)?;
+    std::fs::create_dir_all(root.join("filestore"))?;
+    let config = root.join("config/paths").join(addons().strip_prefix("/")?);
+    std::fs::create_dir_all(config.parent().context("addons have a parent")?)?;
+
+    let digest = base_backup(&root, &pgdata).await?;
+    shell(&format!("chmod 0700 '{}'", pgdata.display()))?;
+    let filestore = state().join("golden/odoo-data/filestore");
+    shell(&format!("cp -a '{}' '{}'", filestore.join(DATABASE).display(), root.join("filestore").display()))?;
+    shell(&format!("cp -a '{}' '{}'", addons().display(), config.display()))?;
+
+    std::fs::write(pgdata.join("recovery.signal"), "")?;
+    let settings = pgdata.join("postgresql.auto.conf");
+    let mut text = std::fs::read_to_string(&settings)?;
+    text.push_str(
+        "restore_command = 'false'\nrecovery_target_timeline = 'current'\nrecovery_target_action = 'promote'\n",
+    );
+    std::fs::write(settings, text)?;
+    Ok(Golden { folder: root, taken, digest })
+}
+
+/// A server of our own on a copy of the seeded cluster, so that no other use of the testbed is seen or disturbed.
+async fn base_backup(root: &Path, pgdata: &Path) -> Result<DatabaseDigest> {
+    ensure!(state().join("golden/complete").exists(), "the testbed is not seeded: testbed/testbed seed");
+    let (cluster, access) = (root.join("cluster"), root.join("pg_hba.conf"));
+    std::fs::write(&access, "local all all trust\nlocal replication all trust\nhost all all all trust\n")?;
+    shell(&format!("cp -a --reflink=auto '{}' '{}'", state().join("golden/pg/data").display(), cluster.display()))?;
+    let name = format!("lifeboat-drill-test-origin-{}", std::process::id());
+    shell(&format!(
+        "docker run -d --rm --name {name} -p 127.0.0.1:0:5432 -v '{}':/var/lib/postgresql/data \
+         -v '{}':/pg_hba.conf:ro {POSTGRES_IMAGE} postgres -c ssl=off -c hba_file=/pg_hba.conf",
+        cluster.display(),
+        access.display()
+    ))?;
+    let copied = copy_out(&name, pgdata).await;
+    shell(&format!("docker rm -f {name}"))?;
+    std::fs::remove_dir_all(cluster)?;
+    std::fs::remove_file(access)?;
+    copied
+}
+
+async fn copy_out(container: &str, pgdata: &Path) -> Result<DatabaseDigest> {
+    shell(&format!("for i in $(seq 100); do docker exec {container} pg_isready -q && break; sleep 0.2; done"))?;
+    let port = shell(&format!("docker port {container} 5432 | head -1 | sed 's/.*://'"))?;
+    let address = format!("host=127.0.0.1 port={} user=postgres dbname={DATABASE}", port.trim());
+    let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    // Nobody else writes to it, so that digests before and after the copy are the same.
+    let digest = digest::run(&client, &digest::Options::default()).await?;
+    client.batch_execute("SELECT pg_logical_emit_message(true, 'lifeboat', 'test')").await?;
+    shell(&format!(
+        "docker exec -u postgres {container} pg_basebackup -D - -Ft -X fetch -c fast | tar -x -C '{}'",
+        pgdata.display()
+    ))?;
+    Ok(digest)
+}
+
+pub fn shell(command: &str) -> Result<String> {
+    let output = Command::new("bash").args(["-o", "pipefail", "-c", command]).output()?;
+    ensure!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Copies the testbed's state.
+pub struct Testbed {
+    finished: Timestamp,
+    readable: bool,
+}
+
+impl Testbed {
+    pub fn new() -> Testbed {
+        Testbed { finished: Timestamp::now(), readable: true }
+    }
+
+    /// Fails to fetch as a repository with a missing pack does.
+    pub fn unreadable() -> Testbed {
+        Testbed { readable: false, ..Testbed::new() }
+    }
+}
+
+#[async_trait]
+impl Source for Testbed {
+    async fn select(&self) -> lifeboat_drill::Result<Selected> {
+        let answered = |spec: &Spec| spec.answered(Answer::passed("answered by the test's own source"), Duration::ZERO);
+        Ok(Selected {
+            name: "a copy of the testbed".into(),
+            finished: self.finished,
+            age_seconds: 0,
+            point: None,
+            repository: None,
+            versions: VersionsReadBack::default(),
+            checks: vec![answered(&ladder::SIGNATURE), answered(&ladder::OBJECTS)],
+        })
+    }
+
+    async fn fetch(&self, _: &Selected, to: &Path) -> lifeboat_drill::Result<Fetched> {
+        let failed = |error: anyhow::Error| lifeboat_drill::Error::source("cannot copy the testbed")(error.into());
+        if !self.readable {
+            return Err(failed(anyhow::anyhow!("pack 00ff is missing")));
+        }
+        let golden = golden().await.map_err(failed)?;
+        let command = format!("cp -a --reflink=auto '{}' '{}'", golden.folder.display(), to.display());
+        let copied = tokio::task::spawn_blocking(move || shell(&command)).await;
+        copied.map_err(anyhow::Error::from).and_then(|result| result).map_err(failed)?;
+        Ok(Fetched {
+            files: 1,
+            bytes: 1,
+            began: Some(golden.taken),
+            witness: Some(Witness {
+                comparison: Comparison::QuietSource { snapshot: String::new() },
+                taken: golden.taken,
+                databases: [(DATABASE.to_owned(), golden.digest.clone())].into(),
+            }),
+            ..Fetched::default()
+        })
+    }
+}
+
+/// A request for the testbed's images; `work_root` is the test's own.
+pub fn request(work_root: &Path) -> DrillRequest {
+    let mut run = [0; 8];
+    getrandom::fill(&mut run).expect("the system has random bytes");
+    DrillRequest {
+        run: RunId(run),
+        tenant: "testbed".parse().expect("a valid name"),
+        instance: "demo".parse().expect("a valid name"),
+        databases: vec![DATABASE.into()],
+        login_hint: "lifeboat".into(),
+        config: DrillConfig {
+            postgres_image: POSTGRES_IMAGE.into(),
+            odoo_image: ODOO_IMAGE.into(),
+            addons: vec![addons()],
+            memory: ByteSize(2 << 30),
+            timeout: Span(Duration::from_secs(300)),
+            required: Vec::new(),
+        },
+        rpo: Span(Duration::from_secs(365 * 86_400)),
+        rto: Span(Duration::from_secs(600)),
+        source: Arc::new(Testbed::new()),
+        work_root: work_root.to_owned(),
+        docker: None,
+        clock: Arc::new(Timestamp::now),
+        sabotage: None,
+    }
+}
+
+pub async fn drill(request: DrillRequest) -> DrillReport {
+    golden().await.expect("the testbed is up: testbed/testbed up");
+    let report =
+        lifeboat_drill::run(request, Arc::new(Silent), &CancellationToken::new()).await.expect("a drill begins");
+    print(&report);
+    report
+}
+
+pub fn work_root() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder for the drill")
+}
+
+pub fn print(report: &DrillReport) {
+    for check in &report.checks {
+        let why = match &check.verdict {
+            Verdict::NotExecuted(why) => why,
+            _ => &check.observed,
+        };
+        println!("{:>2} {:<22} {:<12} {:>6} ms  {why}", check.rung, check.id, check.verdict.word(), check.duration_ms);
+    }
+    println!("outcome {}; rpo {:?} rto {:?}; notes {:?}", report.outcome.word(), report.rpo, report.rto, report.notes);
+    for phase in &report.phases {
+        println!("{:>6} ms {}", phase.duration_ms, phase.name);
+    }
+}
+
+pub fn check<'a>(report: &'a DrillReport, id: &str) -> &'a Check {
+    report.checks.iter().find(|check| check.id == id).unwrap_or_else(|| panic!("no check {id}"))
+}
+
+pub fn failed(report: &DrillReport) -> Vec<&str> {
+    let failed = report.checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+    failed.map(|check| check.id.as_str()).collect()
+}
+
+/// Everything a drill could leave behind.
+pub fn nothing_left(report: &DrillReport, work_root: &Path) {
+    assert_eq!(check(report, "teardown.proof").verdict, Verdict::Passed);
+    let left = shell(&format!(
+        "docker ps -aq --filter label=lifeboat.drill={0}; docker network ls -q --filter label=lifeboat.drill={0}",
+        report.run
+    ));
+    assert_eq!(left.expect("docker answers"), "");
+    assert_eq!(std::fs::read_dir(work_root).expect("the folder is there").count(), 0, "no plaintext is left");
+}
