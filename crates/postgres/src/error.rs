@@ -295,6 +295,9 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// The caller ended it early.
+    #[error("ended early on request")]
+    Interrupted,
     /// A file of a restored directory cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {

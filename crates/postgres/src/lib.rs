@@ -17,10 +17,15 @@ mod tls;
 mod transport;
 
 pub mod base_backup;
+pub mod control;
 pub mod digest;
 pub mod error;
+pub mod manifest;
+pub mod pages;
+pub mod preflight;
 pub mod sql;
 pub mod timeline;
+pub mod verify;
 pub mod wal;
 
 pub use base_backup::{BackupEvent, BaseBackup, BaseBackupOptions, Tablespace};

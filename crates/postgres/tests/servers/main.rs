@@ -2,5 +2,7 @@
 
 mod backups;
 mod clusters;
+mod questions;
 mod refusals;
+mod restored;
 mod streams;
