@@ -1,5 +1,6 @@
 //! in-toto Statement v1 (<https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>): what is said, of what.
 
+use jiff::Timestamp;
 use lifeboat_model::id::{Instance, RunId, Sha256Digest, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,7 +120,8 @@ impl Statement {
         };
         Some(EvidenceKey {
             tenant: tenant.clone(),
-            time,
+            // A key has whole seconds; the key of a statement and the one read back from its name are equal.
+            time: Timestamp::from_second(time.as_second()).unwrap_or(time),
             instance: instance.clone(),
             kind: self.kind().to_owned(),
             run,

@@ -55,6 +55,14 @@ fn every_member_is_documented() {
 }
 
 #[test]
+fn a_key_reads_back_equal_also_within_a_second() {
+    let mut predicate = backup();
+    predicate.started = "2026-11-21T20:07:32.625Z".parse().unwrap();
+    let key = Statement::backup(predicate).storage_key().unwrap();
+    assert_eq!(key.to_string().parse::<lifeboat_evidence::EvidenceKey>().unwrap(), key);
+}
+
+#[test]
 fn storage_keys() {
     assert_eq!(
         Statement::backup(backup()).storage_key().unwrap().to_string(),
