@@ -1,1 +1,70 @@
-fn main() {}
+//! `lifeboat`: backs up live Odoo systems and proves that they come back.
+//!
+//! **In:** arguments, environment, `lifeboat.toml`. **Out:** data on standard output, talk on standard error, an exit code.
+//! This crate alone prints, reads the environment, looks at the clock and decides how to end; everything else is in the
+//! crates below. Read on: [`cli`] (a file a verb), [`wire`] (configuration → store, keys, connections), [`failure`]
+//! (errors → hints), [`exit`].
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+mod checks;
+mod cli;
+mod exit;
+mod failure;
+mod keyfile;
+mod log;
+mod output;
+mod progress;
+mod protection;
+mod signals;
+mod wire;
+
+use cli::{Cli, Session};
+use exit::Exit;
+use failure::Failure;
+
+/// How long work that was told to stop may take for tearing down before the program ends anyway.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return usage(&told),
+    };
+    let voice = log::start(&cli.global);
+    match run(cli, &voice) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            voice.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// `--help` and `--version` are answers, everything else that clap has to say is a usage error.
+fn usage(told: &clap::Error) -> ExitCode {
+    let exit = if told.use_stderr() { Exit::Usage } else { Exit::Ok };
+    let _ = told.print(); // nowhere is left to tell that the terminal is gone
+    exit.into()
+}
+
+fn run(cli: Cli, voice: &log::Voice) -> failure::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let signals = signals::watch(voice)?;
+        let session = Session::new(&cli.global, voice.clone(), signals.cancel.clone());
+        tokio::select! {
+            ended = cli.verb.run(&session) => match ended {
+                // Work that was told to stop may name any error; what counts is why it stopped.
+                Err(failure) if signals.cancel.is_cancelled() => Err(Failure { exit: Exit::Interrupted, ..failure }),
+                ended => ended,
+            },
+            () = signals.insisted() => Err(Failure::new(Exit::Interrupted, "stopped before tearing down was done")
+                .hint("containers of an unfinished drill are found by label and removed by the next drill")),
+        }
+    });
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
+}

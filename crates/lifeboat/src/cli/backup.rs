@@ -1,0 +1,192 @@
+//! `lifeboat backup`: one recovery point of one instance.
+
+use clap::Args;
+use jiff::Timestamp;
+use lifeboat_engine::{
+    backup::{self, BackupReport},
+    context::connect_options,
+    details::Comparison,
+    keys::writer_keys,
+};
+use serde::Serialize;
+
+use super::Session;
+use crate::{
+    checks,
+    exit::Exit,
+    failure::{Advise as _, Result},
+    output::{Answer, Page, Rows, Tone, bytes, count, moment, seconds},
+    progress::Meter,
+    wire,
+};
+
+/// Make a recovery point of an instance
+///
+/// Base backup with its WAL, filestore and configuration, encrypted, signed, and visible only when every byte is durable.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Backup {
+    /// The instance, as named in the configuration
+    instance: String,
+}
+
+/// How many files are named to people.
+const NAMED: usize = 10;
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat backup clinic
+  lifeboat backup clinic --json --quiet | jq -r .point";
+
+#[derive(Serialize)]
+struct Done {
+    instance: String,
+    run: String,
+    point: String,
+    key: String,
+    started: Timestamp,
+    finished: Timestamp,
+    seconds: f64,
+    trees: Vec<Tree>,
+    /// Whether the source was quiet, so that tables can be compared exactly after a restore.
+    witness_exact: bool,
+    witness_reason: Option<String>,
+    changed_files: u64,
+    skipped_files: u64,
+    /// The first of them, with the reason.
+    changed: Vec<String>,
+    skipped: Vec<String>,
+    failed_commands: Vec<String>,
+    remarks: Vec<String>,
+    /// Where the signed statement of this backup is kept; none when it could not be.
+    evidence: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Tree {
+    name: &'static str,
+    files: u64,
+    bytes: u64,
+    new_bytes: u64,
+    reused_bytes: u64,
+}
+
+impl Done {
+    fn new(report: BackupReport) -> Self {
+        let header = &report.point.header;
+        let (witness_exact, witness_reason) = match report.comparison {
+            Comparison::QuietSource { .. } => (true, None),
+            Comparison::NotExact { why } => (false, Some(why)),
+        };
+        Done {
+            instance: header.instance.to_string(),
+            run: report.run.to_string(),
+            point: header.point.to_string(),
+            key: report.point.key.to_string(),
+            started: report.started,
+            finished: report.finished,
+            seconds: report.finished.duration_since(report.started).as_secs_f64(),
+            trees: report
+                .trees
+                .iter()
+                .map(|(name, stats)| Tree {
+                    name,
+                    files: stats.files,
+                    bytes: stats.bytes,
+                    new_bytes: stats.new_bytes,
+                    reused_bytes: stats.reused_bytes,
+                })
+                .collect(),
+            witness_exact,
+            witness_reason,
+            changed_files: report.notes.changed_count,
+            skipped_files: report.notes.skipped_count,
+            changed: report.notes.changed,
+            skipped: report.notes.skipped,
+            failed_commands: report.notes.failed_commands,
+            remarks: report.notes.remarks,
+            evidence: report.evidence.map(|key| key.to_string()),
+        }
+    }
+}
+
+impl Answer for Done {
+    const SCHEMA: &'static str = "lifeboat.backup/1";
+
+    fn text(&self, page: &mut Page) {
+        let took = seconds(self.seconds);
+        page.line(format_args!(
+            "{} recovery point {} of {} in {took}",
+            Tone::Good.paint("durable:"),
+            self.point,
+            self.instance
+        ));
+        page.field("finished", moment(self.finished));
+        page.field("key", &self.key);
+        match &self.evidence {
+            Some(key) => page.field("evidence", key),
+            None => page.field("evidence", Tone::Doubtful.paint("none: see the notes below")),
+        }
+        page.gap();
+        let mut rows = Rows::new(&["part", "files", "size", "new", "known already"]).numbers(&[1, 2, 3, 4]);
+        for tree in &self.trees {
+            let (size, new, reused) = (bytes(tree.bytes), bytes(tree.new_bytes), bytes(tree.reused_bytes));
+            rows.plain([tree.name, &tree.files.to_string(), &size, &new, &reused]);
+        }
+        page.table(rows);
+        self.remarks(page);
+        page.gap();
+        page.line(format_args!("Next: lifeboat drill {} proves that it comes back.", self.instance));
+    }
+}
+
+impl Done {
+    fn remarks(&self, page: &mut Page) {
+        if let Some(why) = &self.witness_reason {
+            page.line(format_args!("Tables cannot be compared exactly after a restore of this point: {why}"));
+        }
+        let lists = [
+            ("changed while being read", self.changed_files, &self.changed),
+            ("not in this point", self.skipped_files, &self.skipped),
+        ];
+        for (what, total, examples) in lists.into_iter().filter(|(_, total, _)| *total > 0) {
+            page.heading(Tone::Doubtful.paint(&format!("{} {what}", count(total, "file", "files"))));
+            examples.iter().take(NAMED).for_each(|example| page.line(format_args!("  {example}")));
+            if total > NAMED as u64 {
+                page.line("  … --json names more");
+            }
+        }
+        for command in &self.failed_commands {
+            page.line(format_args!("{} {command}", Tone::Doubtful.paint("command failed, its output is not kept:")));
+        }
+        for remark in &self.remarks {
+            page.line(format_args!("{} {remark}", Tone::Doubtful.paint("note:")));
+        }
+    }
+}
+
+impl Backup {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let (_, instance) = loaded.config.instance(&self.instance)?;
+        for warning in checks::files::look(&loaded.config, &loaded.file).warnings {
+            session.voice.warn(&warning.to_string());
+        }
+        let connect = connect_options(&instance.postgres, &wire::environment)?;
+        writer_keys(&loaded.config.keys)?; // before anything is connected to: a wrong key is told at once
+        let repository = wire::open_or_make(session, &loaded).await?;
+        let context = wire::context(session, loaded, repository, &format!("lifeboat backup {}", self.instance));
+        let meter = Meter::start(&session.voice, format!("backup {}", self.instance));
+        let report = backup::run(&context, &self.instance, &connect, meter.clone(), &session.cancel).await;
+        drop(meter);
+        let report = report
+            .safe(
+                "no recovery point was made, those that were there are as they were; what was stored so far is reused",
+            )
+            .context(format!("backup of {} failed", self.instance))?;
+        let done = Done::new(report);
+        session.output.show(&done)?;
+        Ok(if done.evidence.is_some() { Exit::Ok } else { Exit::Incomplete })
+    }
+}

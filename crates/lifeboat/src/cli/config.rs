@@ -1,0 +1,238 @@
+//! `lifeboat config`: everything that is wrong with `lifeboat.toml` at once, and what the program understood of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use lifeboat_model::config::{Config, Problem, RepositoryConfig};
+use serde::Serialize;
+
+use super::Session;
+use crate::{
+    checks,
+    exit::Exit,
+    failure::Result,
+    output::{Answer, Page, Rows, Tone, count},
+    wire::{self, Reading},
+};
+
+/// Check lifeboat.toml, or show what it says
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ConfigCommand {
+    #[command(subcommand)]
+    verb: ConfigVerb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat config check                          every problem, with file and line
+  lifeboat --config new.toml config check        before it replaces the present one
+  lifeboat config show --json";
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Report everything that is wrong, with file, line and what to do
+    Check,
+    /// Show what the program understood, without secrets
+    Show,
+}
+
+impl ConfigCommand {
+    /// Runs it.
+    pub fn run(self, session: &Session) -> Result<Exit> {
+        match self.verb {
+            ConfigVerb::Check => check(session),
+            ConfigVerb::Show => show(session),
+        }
+    }
+}
+
+/// A problem or warning, for JSON.
+#[derive(Serialize)]
+struct Remark {
+    file: PathBuf,
+    line: Option<usize>,
+    key: String,
+    message: String,
+    hint: String,
+    #[serde(skip)]
+    text: String,
+}
+
+impl From<&Problem> for Remark {
+    fn from(problem: &Problem) -> Self {
+        Remark {
+            file: problem.file.clone(),
+            line: problem.line,
+            key: problem.key.clone(),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+            text: problem.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Checked {
+    file: PathBuf,
+    problems: Vec<Remark>,
+    warnings: Vec<Remark>,
+}
+
+impl Answer for Checked {
+    const SCHEMA: &'static str = "lifeboat.config-check/1";
+
+    fn text(&self, page: &mut Page) {
+        for remark in &self.problems {
+            page.line(format_args!("{} {}", Tone::Bad.paint("problem:"), remark.text));
+        }
+        for remark in &self.warnings {
+            page.line(format_args!("{} {}", Tone::Doubtful.paint("warning:"), remark.text));
+        }
+        let problems = count(self.problems.len() as u64, "problem", "problems");
+        let warnings = count(self.warnings.len() as u64, "warning", "warnings");
+        let (tone, word) = if self.problems.is_empty() { (Tone::Good, "usable") } else { (Tone::Bad, "NOT USABLE") };
+        page.line(format_args!("{}: {}, {problems}, {warnings}", self.file.display(), tone.paint(word)));
+    }
+}
+
+fn check(session: &Session) -> Result<Exit> {
+    let remarks = |list: &[Problem]| list.iter().map(Remark::from).collect::<Vec<_>>();
+    let checked = match wire::read_config(session)? {
+        Reading::Wrong { file, problems } => Checked { file, problems: remarks(&problems), warnings: Vec::new() },
+        Reading::Usable(loaded) => {
+            let on_disk = checks::files::look(&loaded.config, &loaded.file);
+            let mut warnings = loaded.warnings;
+            // What the disk shows is more exact than what the text makes us suspect.
+            warnings.retain(|warning| !on_disk.warnings.iter().any(|seen| seen.key == warning.key));
+            warnings.extend(on_disk.warnings);
+            Checked { file: loaded.file, problems: remarks(&on_disk.problems), warnings: remarks(&warnings) }
+        }
+    };
+    let exit = if checked.problems.is_empty() { Exit::Ok } else { Exit::Config };
+    session.output.show(&checked)?;
+    Ok(exit)
+}
+
+#[derive(Serialize)]
+struct Shown {
+    file: PathBuf,
+    sha256: String,
+    tenant: String,
+    repository: String,
+    immutable: Option<bool>,
+    recovery_recipients: Vec<String>,
+    trusted_keys: Vec<String>,
+    host_identity_file: PathBuf,
+    signing_key_file: PathBuf,
+    recovery_identity_file: Option<PathBuf>,
+    state_dir: PathBuf,
+    instances: Vec<ShownInstance>,
+}
+
+#[derive(Serialize)]
+struct ShownInstance {
+    name: String,
+    owner: Option<String>,
+    tier: String,
+    rpo_seconds: Option<u64>,
+    rto_seconds: Option<u64>,
+    postgres: String,
+    tls: &'static str,
+    databases: Vec<String>,
+    filestore: Option<PathBuf>,
+    config_paths: Vec<PathBuf>,
+    config_commands: Vec<String>,
+    postgres_image: String,
+    odoo_image: String,
+    addons: Vec<PathBuf>,
+    #[serde(skip)]
+    targets: String,
+}
+
+impl Shown {
+    fn new(file: PathBuf, sha256: String, config: &Config) -> Self {
+        let (repository, immutable) = match &config.repository {
+            RepositoryConfig::Local { path } => (format!("directory {}", path.display()), Some(false)),
+            RepositoryConfig::S3(s3) => {
+                let at = s3.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
+                (format!("s3://{}/{}{at}", s3.bucket, s3.prefix), None) // only the endpoint can tell
+            }
+        };
+        let keys = &config.keys;
+        Shown {
+            file,
+            sha256,
+            tenant: config.tenant.to_string(),
+            repository,
+            immutable,
+            recovery_recipients: keys.recovery_recipients.clone(),
+            trusted_keys: keys.trusted_keys.iter().map(ToString::to_string).collect(),
+            host_identity_file: keys.host_identity_file.clone(),
+            signing_key_file: keys.signing_key_file.clone(),
+            recovery_identity_file: keys.recovery_identity_file.clone(),
+            state_dir: config.engine.state_dir.clone(),
+            instances: shown_instances(config),
+        }
+    }
+}
+
+fn shown_instances(config: &Config) -> Vec<ShownInstance> {
+    let shown = |(name, instance): (&lifeboat_model::id::Instance, &lifeboat_model::config::InstanceConfig)| {
+        let tier = config.tier_of(instance);
+        let sources = instance.config.clone().unwrap_or_default();
+        ShownInstance {
+            name: name.to_string(),
+            owner: instance.owner.clone(),
+            tier: instance.tier.to_string(),
+            rpo_seconds: tier.map(|tier| tier.rpo.0.as_secs()),
+            rto_seconds: tier.map(|tier| tier.rto.0.as_secs()),
+            postgres: format!("{}@{}:{}", instance.postgres.user, instance.postgres.host, instance.postgres.port),
+            tls: instance.postgres.tls.word(),
+            databases: instance.postgres.databases.clone(),
+            filestore: instance.filestore.as_ref().map(|filestore| filestore.path.clone()),
+            config_paths: sources.paths,
+            config_commands: sources.commands.iter().map(|command| command.name.clone()).collect(),
+            postgres_image: instance.drill.postgres_image.clone(),
+            odoo_image: instance.drill.odoo_image.clone(),
+            addons: instance.drill.addons.clone(),
+            targets: tier.map(|tier| format!("RPO {}, RTO {}", tier.rpo, tier.rto)).unwrap_or_default(),
+        }
+    };
+    config.instances.iter().map(shown).collect()
+}
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.config-show/1";
+
+    fn text(&self, page: &mut Page) {
+        page.field("file", self.file.display());
+        page.field("sha256", &self.sha256);
+        page.field("tenant", &self.tenant);
+        let note = if self.immutable == Some(false) { " (not immutable)" } else { "" };
+        page.field("repository", format_args!("{}{note}", self.repository));
+        page.field("sealed to", self.recovery_recipients.join(", "));
+        page.field("trusted", self.trusted_keys.join(", "));
+        page.field("host identity", self.host_identity_file.display());
+        page.field("signing key", self.signing_key_file.display());
+        if let Some(path) = &self.recovery_identity_file {
+            page.field("recovery identity", path.display());
+        }
+        page.field("state folder", self.state_dir.display());
+        page.gap();
+        let mut rows = Rows::new(&["instance", "tier", "targets", "postgres", "databases", "filestore", "odoo image"]);
+        for instance in &self.instances {
+            let filestore = instance.filestore.as_ref().map_or("none".into(), |path| path.display().to_string());
+            let databases = instance.databases.join(", ");
+            let cells = [&instance.name, &instance.tier, &instance.targets, &instance.postgres, &databases, &filestore];
+            rows.plain(cells.into_iter().chain([&instance.odoo_image]));
+        }
+        page.table(rows);
+    }
+}
+
+fn show(session: &Session) -> Result<Exit> {
+    let loaded = wire::load_config(session)?;
+    session.output.show(&Shown::new(loaded.file, loaded.digest, &loaded.config))?;
+    Ok(Exit::Ok)
+}

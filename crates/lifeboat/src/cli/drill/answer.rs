@@ -1,0 +1,263 @@
+//! What a drill found, for people and for scripts.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use lifeboat_drill::{ladder::SIGNED, report::DrillReport};
+use lifeboat_evidence::drill::Comparison;
+use lifeboat_model::check::{Check, Outcome, Verdict};
+use serde::Serialize;
+
+use super::verdict;
+use crate::output::{Answer, Page, Rows, Tone, ago, bytes, count, seconds};
+
+#[derive(Serialize)]
+pub struct Done {
+    run: String,
+    instance: String,
+    point: Option<String>,
+    point_finished: Option<Timestamp>,
+    pub outcome: Outcome,
+    started: Timestamp,
+    finished: Timestamp,
+    seconds: f64,
+    checks: Vec<Row>,
+    comparison: Comparison,
+    rpo_seconds: Option<f64>,
+    rpo_target_seconds: u64,
+    rpo_met: Option<bool>,
+    rto_seconds: Option<f64>,
+    rto_target_seconds: u64,
+    rto_met: Option<bool>,
+    phases: Vec<Phase>,
+    images: Vec<Image>,
+    not_covered: Vec<NotCovered>,
+    notes: Vec<String>,
+    torn_down: bool,
+    /// Key of the signed statement; none when it could not be kept.
+    pub evidence: Option<String>,
+    /// The same as a file, where the repository is a folder.
+    pub evidence_file: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    rung: u8,
+    purpose: String,
+    /// `outcome`: `passed`, `failed` or `not-executed`; with `why` unless it passed.
+    verdict: Verdict,
+    expected: String,
+    observed: String,
+    duration_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Phase {
+    name: String,
+    seconds: f64,
+    bytes: Option<u64>,
+    files: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Image {
+    role: String,
+    name: String,
+    id: String,
+}
+
+#[derive(Serialize)]
+struct NotCovered {
+    what: String,
+    count: u64,
+}
+
+impl From<Check> for Row {
+    fn from(check: Check) -> Self {
+        Row {
+            id: check.id,
+            rung: check.rung,
+            purpose: check.purpose,
+            verdict: check.verdict,
+            expected: check.expected,
+            observed: check.observed,
+            duration_ms: check.duration_ms,
+        }
+    }
+}
+
+impl Row {
+    fn seen(&self) -> &str {
+        match &self.verdict {
+            Verdict::Passed => &self.observed,
+            Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
+        }
+    }
+}
+
+impl Done {
+    pub fn new(report: DrillReport) -> Self {
+        let selected = report.selected.as_ref();
+        Done {
+            run: report.run.to_string(),
+            instance: report.instance.to_string(),
+            point: selected.and_then(|selected| selected.point.as_ref()).map(|point| point.id.to_string()),
+            point_finished: selected.map(|selected| selected.finished),
+            outcome: report.outcome,
+            started: report.started,
+            finished: report.finished,
+            seconds: report.finished.duration_since(report.started).as_secs_f64(),
+            comparison: report.comparison,
+            rpo_seconds: report.rpo.map(|rpo| rpo.as_secs_f64()),
+            rpo_target_seconds: report.targets.rpo_seconds,
+            rpo_met: report.targets.rpo_met,
+            rto_seconds: report.rto.map(|rto| rto.as_secs_f64()),
+            rto_target_seconds: report.targets.rto_seconds,
+            rto_met: report.targets.rto_met,
+            phases: report.phases.iter().map(Phase::from).collect(),
+            images: report.images.iter().map(Image::from).collect(),
+            not_covered: report.not_covered.into_iter().map(|(what, count)| NotCovered { what, count }).collect(),
+            notes: report.notes,
+            torn_down: report.teardown.left.is_empty(),
+            checks: report.checks.into_iter().map(Row::from).collect(),
+            evidence: None,
+            evidence_file: None,
+        }
+    }
+
+    /// Writes down whether the statement was kept: the one check that cannot stand in the statement itself.
+    pub fn signed(&mut self, kept: std::result::Result<String, String>) {
+        let (verdict, evidence) = match kept {
+            Ok(key) => (Verdict::Passed, Some(key)),
+            Err(why) => (Verdict::Failed(why), None),
+        };
+        if let Some(row) = self.checks.iter_mut().find(|row| row.id == SIGNED.id) {
+            row.verdict = verdict;
+            row.observed = evidence.clone().unwrap_or_default();
+        }
+        self.evidence = evidence;
+    }
+}
+
+impl From<&lifeboat_evidence::drill::Phase> for Phase {
+    fn from(phase: &lifeboat_evidence::drill::Phase) -> Self {
+        let seconds = phase.duration_ms as f64 / 1000.0;
+        Phase { name: phase.name.clone(), seconds, bytes: phase.bytes, files: phase.files }
+    }
+}
+
+impl From<&lifeboat_drill::sandbox::Image> for Image {
+    fn from(image: &lifeboat_drill::sandbox::Image) -> Self {
+        Image { role: image.role.clone(), name: image.reference.clone(), id: image.id.clone() }
+    }
+}
+
+impl Answer for Done {
+    const SCHEMA: &'static str = "lifeboat.drill/1";
+
+    fn text(&self, page: &mut Page) {
+        self.ladder(page);
+        self.phases(page);
+        for what in &self.not_covered {
+            let covered = Tone::Doubtful.paint("not covered:");
+            page.line(format_args!("{covered} {} ({})", what.what, what.count));
+        }
+        for note in &self.notes {
+            page.line(format_args!("note: {note}"));
+        }
+        self.verdict(page);
+    }
+}
+
+impl Done {
+    fn ladder(&self, page: &mut Page) {
+        let mut rows = Rows::new(&["rung", "check", "", "seen", "took"]).numbers(&[0, 4]);
+        for row in &self.checks {
+            let (rung, took) = (row.rung.to_string(), seconds(row.duration_ms as f64 / 1000.0));
+            let plain = |text| (Tone::Plain, text);
+            rows.row([plain(rung.as_str()), plain(&row.id), verdict(&row.verdict), plain(row.seen()), plain(&took)]);
+        }
+        page.table(rows);
+    }
+
+    fn phases(&self, page: &mut Page) {
+        page.gap();
+        let mut rows = Rows::new(&["phase", "took", "files", "size"]).numbers(&[1, 2, 3]);
+        for phase in &self.phases {
+            let files = phase.files.map(|files| files.to_string()).unwrap_or_default();
+            let size = phase.bytes.map(bytes).unwrap_or_default();
+            rows.plain([&phase.name, &seconds(phase.seconds), &files, &size]);
+        }
+        page.table(rows);
+    }
+
+    fn verdict(&self, page: &mut Page) {
+        page.gap();
+        let mut measure = |name: &str, value: Option<f64>, target: u64, met: Option<bool>| {
+            let target = seconds(target as f64);
+            let text = match (value, met) {
+                (Some(value), Some(true)) => format!("{} (target {target}, met)", seconds(value)),
+                (Some(value), _) => format!("{} (target {target}, {})", seconds(value), Tone::Bad.paint("MISSED")),
+                (None, _) => format!("not measured (target {target})"),
+            };
+            page.field(name, text);
+        };
+        measure("RPO", self.rpo_seconds, self.rpo_target_seconds, self.rpo_met);
+        measure("RTO", self.rto_seconds, self.rto_target_seconds, self.rto_met);
+        page.field("data", comparison(&self.comparison));
+        if let (Some(point), Some(finished)) = (&self.point, self.point_finished) {
+            page.field("recovery point", format_args!("{point}, {}", ago(self.started, finished)));
+        }
+        let left = if self.torn_down { "nothing is left" } else { "NOT COMPLETE: see teardown.proof" };
+        page.field("sandbox", left);
+        match (&self.evidence_file, &self.evidence) {
+            (Some(file), _) => page.field("evidence", file.display()),
+            (None, Some(key)) => page.field("evidence", key),
+            (None, None) => page.field("evidence", Tone::Bad.paint("NONE: the statement could not be kept")),
+        }
+        page.gap();
+        page.line(self.sentence());
+    }
+
+    fn sentence(&self) -> String {
+        let of = |word: &str| self.checks.iter().filter(|row| row.verdict.word() == word).count() as u64;
+        let (passed, failed, missing) = (of("passed"), of("failed"), of("not executed"));
+        let sums =
+            format!("{}, {failed} failed, {missing} not executed", count(passed, "check passed", "checks passed"));
+        let took = seconds(self.seconds);
+        match self.outcome {
+            Outcome::Passed => {
+                format!("{}: {} comes back. {sums}, in {took}.", Tone::Good.paint("PASSED"), self.instance)
+            }
+            Outcome::Failed => {
+                let first =
+                    self.checks.iter().find(|row| matches!(row.verdict, Verdict::Failed(_))).map(|row| row.id.as_str());
+                let first = first.unwrap_or("an unnamed check");
+                format!(
+                    "{} at {first}: {} does not come back like this. {sums}, in {took}.",
+                    Tone::Bad.paint("FAILED"),
+                    self.instance
+                )
+            }
+            Outcome::Incomplete => {
+                format!(
+                    "{}: nothing failed, but a required check did not run. {sums}, in {took}.",
+                    Tone::Doubtful.paint("INCOMPLETE")
+                )
+            }
+        }
+    }
+}
+
+fn comparison(comparison: &Comparison) -> String {
+    match comparison {
+        Comparison::QuietSource { tables, rows } => {
+            format!("{tables} tables, {rows} rows equal to a source known to be quiet")
+        }
+        Comparison::ExactWitness { tables, rows, lsn } => {
+            format!("{tables} tables, {rows} rows equal to the source at {lsn}")
+        }
+        Comparison::None { why } => format!("not compared with the source: {why}"),
+    }
+}

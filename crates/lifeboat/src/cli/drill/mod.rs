@@ -1,0 +1,155 @@
+//! `lifeboat drill`: restore a recovery point into a sandbox, check it rung by rung, tear down, sign what was seen.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::Args;
+use lifeboat_drill::{DrillRequest, ladder::Observer, point::RepositoryPoint, report::DrillReport};
+use lifeboat_engine::{context::Context, keys::read_signing_key, record};
+use lifeboat_model::{
+    check::{Check, Outcome, Verdict},
+    config::RepositoryConfig,
+    id::{Instance, RunId},
+};
+use lifeboat_repo::point::PointSelector;
+
+use super::Session;
+use crate::{
+    exit::Exit,
+    failure::{Advise as _, Failure, Result},
+    log::Voice,
+    output::Tone,
+    progress::Meter,
+    wire,
+};
+
+mod answer;
+mod statement;
+
+use answer::Done;
+
+/// Prove that an instance comes back: restore it into a sandbox, check, sign
+///
+/// Uses the same restore as an emergency, in throw-away containers on a network without a way out, neutralised before Odoo
+/// starts. Every check is recorded with what was expected and seen; one that did not run is never a pass. Ctrl-C tears down.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Drill {
+    /// The instance
+    instance: Instance,
+    /// "latest", or 4 to 16 digits of a point's id
+    #[arg(long, value_name = "POINT", default_value = "latest")]
+    point: PointSelector,
+    /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat drill clinic --identity /media/key/recovery.identity
+  lifeboat drill clinic --point 3fa9 --json --quiet
+
+Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.";
+
+/// Tells each check as it answers.
+struct Teller(Voice);
+
+impl Observer for Teller {
+    fn phase(&self, name: &str) {
+        self.0.say(&format!("{name} …"));
+    }
+
+    fn check(&self, check: &Check) {
+        let (tone, word) = verdict(&check.verdict);
+        let detail = match &check.verdict {
+            Verdict::Passed => &check.observed,
+            Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
+        };
+        self.0.say(&format!("  {} {}: {detail}", tone.paint(&format!("{word:<12}")), check.id));
+    }
+}
+
+/// A verdict as people read it.
+fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
+    match verdict {
+        Verdict::Passed => (Tone::Good, "passed"),
+        Verdict::Failed(_) => (Tone::Bad, "FAILED"),
+        Verdict::NotExecuted(_) => (Tone::Doubtful, "not executed"),
+    }
+}
+
+impl Drill {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let (_, instance) = loaded.config.instance(self.instance.as_str())?;
+        let (instance, tier) = (instance.clone(), loaded.config.tier_of(instance));
+        let tier = tier.ok_or_else(|| lifeboat_engine::Error::NoTier(instance.tier.clone()))?;
+        let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
+        read_signing_key(&loaded.config.keys.signing_key_file)?; // told now, not when there is something to sign
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let context = wire::context(session, loaded, repository, &format!("lifeboat drill {}", self.instance));
+
+        let meter = Meter::start(&session.voice, format!("drill {}", self.instance));
+        let source = RepositoryPoint::new(
+            context.instance_repo(&self.instance),
+            self.point.clone(),
+            (context.config.keys.trusted_keys.clone(), identities),
+            context.clock.clone(),
+            meter.clone(),
+            session.cancel.clone(),
+        );
+        let request = DrillRequest {
+            run: random_run()?,
+            tenant: context.config.tenant.clone(),
+            instance: self.instance.clone(),
+            databases: instance.postgres.databases.clone(),
+            login_hint: instance.postgres.user.clone(),
+            config: instance.drill.clone(),
+            rpo: tier.rpo,
+            rto: tier.rto,
+            source: Arc::new(source),
+            work_root: context.config.engine.state_dir.join("drills"),
+            docker: wire::environment("DOCKER_HOST"),
+            clock: context.clock.clone(),
+            sabotage: None,
+        };
+        let report = lifeboat_drill::run(request, Arc::new(Teller(session.voice.clone())), &session.cancel).await;
+        drop(meter);
+        let report = report
+            .safe("the instance and the repository are as they were")
+            .context(format!("drill of {} could not begin", self.instance))?;
+        let done = sign(&context, report).await?;
+        session.output.show(&done)?;
+        Ok(match done.outcome {
+            _ if session.cancel.is_cancelled() => Exit::Interrupted,
+            Outcome::Failed => Exit::CheckFailed,
+            Outcome::Incomplete => Exit::Incomplete,
+            // A drill that cannot be shown to anybody has not done what it is for.
+            Outcome::Passed if done.evidence.is_none() => Exit::Incomplete,
+            Outcome::Passed => Exit::Ok,
+        })
+    }
+}
+
+fn random_run() -> Result<RunId> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|_| lifeboat_engine::Error::NoRandomness)?;
+    Ok(RunId(id))
+}
+
+/// Signs and keeps what was seen, whatever it was. That it could not be kept is told with the rest.
+async fn sign(context: &Context, report: DrillReport) -> Result<Done> {
+    let statement = statement::statement(context, &report)?;
+    let mut done = Done::new(report);
+    match record::keep(context, &statement).await {
+        Ok((key, _)) => {
+            if let RepositoryConfig::Local { path } = &context.config.repository {
+                done.evidence_file = Some(path.join(key.as_str()));
+            }
+            done.signed(Ok(key.to_string()));
+        }
+        Err(error) => done.signed(Err(Failure::from(error).messages().join(": "))),
+    }
+    Ok(done)
+}

@@ -1,0 +1,67 @@
+//! `lifeboat evidence`: what was done and measured, signed. Verification works offline from files and public keys alone.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use clap::{Args, Subcommand};
+use lifeboat_evidence::envelope::MAX_BYTES;
+use lifeboat_model::signature::PublicKey;
+
+use super::Session;
+use crate::{
+    exit::Exit,
+    failure::{Advise as _, Result},
+    wire,
+};
+
+mod list;
+mod show;
+mod verify;
+
+/// List, show and verify signed statements of backups and drills
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct EvidenceCommand {
+    #[command(subcommand)]
+    verb: EvidenceVerb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat evidence list clinic
+  lifeboat evidence show 06060606                the statement of a run
+  lifeboat evidence verify *.dsse.json --key lifeboat-ed25519:…   offline, without configuration";
+
+#[derive(Debug, Subcommand)]
+enum EvidenceVerb {
+    List(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+}
+
+impl EvidenceCommand {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        match self.verb {
+            EvidenceVerb::List(verb) => verb.run(session).await,
+            EvidenceVerb::Show(verb) => verb.run(session).await,
+            EvidenceVerb::Verify(verb) => verb.run(session).await,
+        }
+    }
+}
+
+/// The keys to believe: those given, else those of the configuration.
+fn trusted(session: &Session, given: &[PublicKey]) -> Result<Vec<PublicKey>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let loaded = wire::load_config(session).hint("name the public key with --key, then no configuration is needed")?;
+    Ok(loaded.config.keys.trusted_keys)
+}
+
+/// Reads a file of evidence; a longer one than evidence can be is cut, and then refused by the verifier.
+fn read_envelope(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.context(format!("cannot read {}", path.display()))?;
+    Ok(bytes)
+}

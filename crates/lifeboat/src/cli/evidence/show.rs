@@ -1,0 +1,105 @@
+//! One statement, from a file or from the repository.
+
+use std::path::Path;
+
+use clap::Args;
+use lifeboat_evidence::{EvidenceKey, Verified, render::render, verify};
+use lifeboat_model::signature::PublicKey;
+use serde::Serialize;
+
+use super::{read_envelope, trusted};
+use crate::{
+    cli::Session,
+    exit::Exit,
+    failure::{Failure, Result},
+    output::{Answer, Page, write_stdout},
+    wire,
+};
+
+/// Show a statement after verifying it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat evidence show 06060606
+  lifeboat evidence show ./20261121T210000Z-clinic-drill-0606060606060606.dsse.json --key lifeboat-ed25519:…
+  lifeboat evidence show 06060606 --envelope > for-the-auditor.dsse.json")]
+pub struct Show {
+    /// A file, or the first digits of a run's id in the repository
+    #[arg(value_name = "FILE|RUN")]
+    what: String,
+    /// A public key to believe (repeatable) [default: keys.trusted_keys]
+    #[arg(long, value_name = "PUBLIC-KEY")]
+    key: Vec<PublicKey>,
+    /// Print the signed envelope as it is stored, for others to verify
+    #[arg(long, conflicts_with = "json")]
+    envelope: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    signed_by: String,
+    payload_sha256: String,
+    contradictions: Vec<String>,
+    statement: serde_json::Value,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.evidence-show/1";
+
+    fn text(&self, page: &mut Page) {
+        page.line(self.text.trim_end());
+    }
+}
+
+impl Show {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let (name, envelope) = match Path::new(&self.what) {
+            path if path.is_file() => (self.what.clone(), read_envelope(path)?),
+            _ => self.stored(session).await?,
+        };
+        let verified = verify(&envelope, &trusted(session, &self.key)?).map_err(|refused| {
+            Failure::new(Exit::CheckFailed, format!("{name} is not to be believed: {refused}"))
+                .hint("get it again from where it is kept, and make sure that you trust the right public key")
+        })?;
+        if self.envelope {
+            write_stdout(&String::from_utf8_lossy(&envelope))?; // verified, so it is JSON and thus UTF-8
+            return Ok(Exit::Ok);
+        }
+        let sound = verified.contradictions.is_empty();
+        session.output.show(&Shown::new(name, &verified)?)?;
+        Ok(if sound { Exit::Ok } else { Exit::CheckFailed })
+    }
+
+    async fn stored(&self, session: &Session) -> Result<(String, Vec<u8>)> {
+        let loaded = wire::load_config(session)?;
+        let (repository, config) = wire::open_for_reading(&loaded).await?;
+        let mut keys = repository.list_evidence(&config.tenant, "").await?;
+        let run = |key: &str| key.parse::<EvidenceKey>().map(|parts| parts.run.to_string()).unwrap_or_default();
+        keys.retain(|key| key.as_str().ends_with(&self.what) || run(key.as_str()).starts_with(&self.what));
+        match keys.as_slice() {
+            [key] => Ok((key.to_string(), repository.get_evidence(key).await?.to_vec())),
+            [] => Err(Failure::new(Exit::NotFound, format!("no file and no run \"{}\"", self.what))
+                .next("lifeboat evidence list")),
+            many => Err(Failure::new(Exit::Usage, format!("\"{}\" fits {} statements", self.what, many.len()))
+                .hint("give more digits of the run's id")
+                .next("lifeboat evidence list")),
+        }
+    }
+}
+
+impl Shown {
+    fn new(name: String, verified: &Verified) -> Result<Self> {
+        Ok(Shown {
+            name,
+            signed_by: verified.key.to_string(),
+            payload_sha256: verified.payload_sha256.to_string(),
+            contradictions: verified.contradictions.clone(),
+            statement: serde_json::from_slice(&verified.payload)?,
+            text: render(verified),
+        })
+    }
+}

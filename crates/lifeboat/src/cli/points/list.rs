@@ -1,0 +1,132 @@
+//! The newest points of each instance, each read and verified. The newest stands last, where the eye is on a terminal.
+
+use clap::Args;
+use jiff::Timestamp;
+use lifeboat_model::{id::Instance, signature::PublicKey};
+use lifeboat_repo::{point::PointRef, repository::InstanceRepo};
+use serde::Serialize;
+
+use crate::{
+    cli::Session,
+    exit::Exit,
+    failure::{Advise as _, Result},
+    output::{Answer, Page, Rows, Tone, ago, bytes, count, moment},
+    wire,
+};
+
+/// List the newest recovery points (newest last), each read and its signature verified
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  lifeboat points list\n  lifeboat points list clinic --limit 100 --json")]
+pub struct List {
+    /// Only this instance
+    instance: Option<Instance>,
+    /// How many of each instance; 0: all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Also instances that are stored here and not configured (goes through the whole listing)
+    #[arg(long, conflicts_with = "instance")]
+    stored: bool,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    repository: String,
+    points: Vec<Row>,
+    /// Older ones, not shown.
+    more: u64,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Row {
+    instance: String,
+    point: String,
+    finished: Timestamp,
+    /// Digest and signature fit and a trusted key signed it.
+    valid: bool,
+    why_not: Option<String>,
+    /// Size of database, filestore and configuration as restored.
+    restored_bytes: Option<u64>,
+    /// Size of all stored objects that it needs, shared ones included.
+    stored_bytes: Option<u64>,
+}
+
+impl Answer for Listed {
+    const SCHEMA: &'static str = "lifeboat.points-list/1";
+
+    fn text(&self, page: &mut Page) {
+        if self.points.is_empty() {
+            page.line(format_args!("No recovery points in {}.", self.repository));
+            return;
+        }
+        let header = ["instance", "point", "finished", "age", "restored", "stored", ""];
+        let mut rows = Rows::new(&header).numbers(&[4, 5]);
+        for row in &self.points {
+            let size = |size: Option<u64>| size.map_or("–".to_owned(), bytes);
+            let (restored, stored) = (size(row.restored_bytes), size(row.stored_bytes));
+            let (finished, age) = (moment(row.finished), ago(self.now, row.finished));
+            let state = match &row.why_not {
+                None => (Tone::Good, "valid".to_owned()),
+                Some(why) => (Tone::Bad, format!("NOT VALID: {why}")),
+            };
+            let plain = [&row.instance, &row.point, &finished, &age, &restored, &stored];
+            let plain = plain.into_iter().map(|text| (Tone::Plain, text.as_str()));
+            rows.row(plain.chain([(state.0, state.1.as_str())]));
+        }
+        page.table(rows);
+        if self.more > 0 {
+            page.line(format_args!("{} not shown; --limit 0 shows all", count(self.more, "older one", "older ones")));
+        }
+    }
+}
+
+impl List {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let (repository, config) = wire::open_for_reading(&loaded).await?;
+        let instances = match self.instance {
+            Some(instance) => vec![instance],
+            None if self.stored => repository.instances(&config.tenant).await?,
+            None => config.instances.keys().cloned().collect(),
+        };
+        let describe = repository.store().describe();
+        let mut listed = Listed { repository: describe, points: Vec::new(), more: 0, now: session.now() };
+        for instance in instances {
+            let repo = repository.instance(&config.tenant, &instance);
+            let points = repo.list_points().await?;
+            let skip = if self.limit == 0 { 0 } else { points.len().saturating_sub(self.limit) };
+            listed.more += skip as u64;
+            for reference in &points[skip..] {
+                let row = row(&repo, reference, &config.keys.trusted_keys).await?;
+                listed.points.push(row);
+            }
+        }
+        let exit = if listed.points.iter().all(|row| row.valid) { Exit::Ok } else { Exit::CheckFailed };
+        session.output.show(&listed)?;
+        Ok(exit)
+    }
+}
+
+async fn row(repo: &InstanceRepo, reference: &PointRef, trusted: &[PublicKey]) -> Result<Row> {
+    let mut row = Row {
+        instance: repo.instance().to_string(),
+        point: reference.id.to_string(),
+        finished: reference.time,
+        valid: false,
+        why_not: None,
+        restored_bytes: None,
+        stored_bytes: None,
+    };
+    match repo.read_point(reference, trusted).await {
+        Ok(point) => {
+            row.valid = true;
+            row.restored_bytes = Some(point.header.trees.iter().map(|tree| tree.bytes).sum());
+            row.stored_bytes = Some(point.header.objects.iter().map(|object| object.len).sum());
+        }
+        Err(error @ lifeboat_repo::Error::Store(_)) => return Err(error).context("cannot read a recovery point"),
+        Err(error) => row.why_not = Some(error.to_string()),
+    }
+    Ok(row)
+}

@@ -1,0 +1,45 @@
+//! `lifeboat points`: which recovery points there are, what they hold, and the names of their files. Needs no recovery
+//! identity: headers are public and signed, listings open with the host's own identity.
+
+use clap::{Args, Subcommand};
+
+use super::Session;
+use crate::{exit::Exit, failure::Result};
+
+mod files;
+mod list;
+mod show;
+
+pub use files::Part;
+
+/// List recovery points, show one, list its files
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PointsCommand {
+    #[command(subcommand)]
+    verb: PointsVerb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat points list
+  lifeboat points show clinic latest
+  lifeboat points files clinic latest --part filestore --under odoo/ab";
+
+#[derive(Debug, Subcommand)]
+enum PointsVerb {
+    List(list::List),
+    Show(show::Show),
+    Files(files::Files),
+}
+
+impl PointsCommand {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        match self.verb {
+            PointsVerb::List(verb) => verb.run(session).await,
+            PointsVerb::Show(verb) => verb.run(session).await,
+            PointsVerb::Files(verb) => verb.run(session).await,
+        }
+    }
+}

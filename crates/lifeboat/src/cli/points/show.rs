@@ -1,0 +1,237 @@
+//! All that a point's header says, and its sealed notes where the host's identity opens them.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use lifeboat_engine::{
+    details::{Comparison, PostgresDetails, SourceNotes, Witness, decode},
+    keys::read_identity,
+};
+use lifeboat_model::{config::KeysConfig, id::Instance};
+use lifeboat_repo::{
+    point::{ObjectKind, Point, PointDetails, PointSelector},
+    seal::Identity,
+};
+use serde::Serialize;
+
+use crate::{
+    cli::Session,
+    exit::Exit,
+    failure::Result,
+    output::{Answer, Page, Rows, Tone, ago, bytes, moment},
+    wire,
+};
+
+/// Show what a recovery point holds and who signed it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  lifeboat points show clinic\n  lifeboat points show clinic 3fa9 --json")]
+pub struct Show {
+    /// The instance
+    instance: Instance,
+    /// "latest", or 4 to 16 digits of its id
+    #[arg(default_value = "latest")]
+    point: PointSelector,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    instance: String,
+    point: String,
+    key: String,
+    version_id: Option<String>,
+    sha256: String,
+    signed_by: String,
+    sealed_to: Vec<String>,
+    software: String,
+    started: Timestamp,
+    finished: Timestamp,
+    trees: Vec<Tree>,
+    wal: Option<Wal>,
+    objects: BTreeMap<&'static str, Objects>,
+    /// Newer points that do not verify, and why.
+    passed_over: Vec<String>,
+    sealed: Sealed,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Tree {
+    name: &'static str,
+    entries: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Wal {
+    timeline: u32,
+    start: String,
+    end: String,
+    system_id: String,
+}
+
+#[derive(Serialize, Default)]
+struct Objects {
+    count: u64,
+    bytes: u64,
+}
+
+/// The sealed part: opened, or why not.
+#[derive(Serialize, Default)]
+struct Sealed {
+    opened: bool,
+    why_not: Option<String>,
+    postgres_version: Option<u32>,
+    data_checksums: Option<bool>,
+    databases: Vec<String>,
+    witness_exact: Option<bool>,
+    changed_files: u64,
+    skipped_files: u64,
+    failed_commands: Vec<String>,
+    remarks: Vec<String>,
+}
+
+impl Show {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let (repository, config) = wire::open_for_reading(&loaded).await?;
+        let repo = repository.instance(&config.tenant, &self.instance);
+        let point = repo.find_point(&self.point, &config.keys.trusted_keys).await?;
+        let sealed = Sealed::open(&point, &config.keys);
+        session.output.show(&Shown::new(&point, sealed, session.now()))?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Sealed {
+    fn open(point: &Point, keys: &KeysConfig) -> Self {
+        let identities = read_identity(&keys.host_identity_file);
+        let identities: Vec<Identity> = identities.into_iter().collect();
+        let read = point.open_details(&identities).map_err(|error| error.to_string());
+        match read.and_then(|details| Sealed::new(&details).map_err(|failure| failure.messages().join(": "))) {
+            Ok(sealed) => sealed,
+            Err(why) => Sealed { why_not: Some(why), ..Sealed::default() },
+        }
+    }
+
+    fn new(details: &PointDetails) -> Result<Self> {
+        let postgres: PostgresDetails = decode(&details.postgres)?;
+        let witness: Option<Witness> = if details.witness.is_null() { None } else { Some(decode(&details.witness)?) };
+        let notes: SourceNotes = match details.facts.get(SourceNotes::FACT) {
+            Some(notes) => decode(notes)?,
+            None => SourceNotes::default(),
+        };
+        Ok(Sealed {
+            opened: true,
+            why_not: None,
+            postgres_version: Some(postgres.version),
+            data_checksums: Some(postgres.data_checksums),
+            databases: postgres.databases,
+            witness_exact: witness.map(|witness| matches!(witness.comparison, Comparison::QuietSource { .. })),
+            changed_files: notes.changed_count,
+            skipped_files: notes.skipped_count,
+            failed_commands: notes.failed_commands,
+            remarks: notes.remarks,
+        })
+    }
+
+    fn text(&self, page: &mut Page) {
+        if let Some(why) = &self.why_not {
+            return page.field("sealed notes", format_args!("not opened: {why}"));
+        }
+        let major = self.postgres_version.map(|version| format!("{}.{}", version / 10_000, version % 10_000));
+        page.field("PostgreSQL", major.unwrap_or_default());
+        page.field("page checksums", if self.data_checksums == Some(true) { "on" } else { "off" });
+        page.field("databases", self.databases.join(", "));
+        page.field("exact comparison", if self.witness_exact == Some(true) { "possible" } else { "not possible" });
+        page.field("changed, left out", format_args!("{}, {}", self.changed_files, self.skipped_files));
+        for remark in self.failed_commands.iter().chain(&self.remarks) {
+            page.field("note", remark);
+        }
+    }
+}
+
+impl Shown {
+    fn new(point: &Point, sealed: Sealed, now: Timestamp) -> Self {
+        let header = &point.header;
+        let mut objects: BTreeMap<&'static str, Objects> = BTreeMap::new();
+        for object in &header.objects {
+            let of_kind = objects.entry(kind(object.kind)).or_default();
+            of_kind.count += 1;
+            of_kind.bytes += object.len;
+        }
+        Shown {
+            instance: header.instance.to_string(),
+            point: header.point.to_string(),
+            key: point.key.to_string(),
+            version_id: point.version.as_ref().map(|version| version.0.clone()),
+            sha256: point.sha256.to_string(),
+            signed_by: point.signer.to_string(),
+            sealed_to: header.recipients.clone(),
+            software: header.software.clone(),
+            started: header.started,
+            finished: header.finished,
+            trees: header
+                .trees
+                .iter()
+                .map(|tree| Tree { name: tree.kind.word(), entries: tree.entries, bytes: tree.bytes })
+                .collect(),
+            wal: header.wal.as_ref().map(|wal| Wal {
+                timeline: wal.timeline,
+                start: wal.start.to_string(),
+                end: wal.end.to_string(),
+                system_id: wal.system_id.to_string(),
+            }),
+            objects,
+            passed_over: point.skipped.clone(),
+            sealed,
+            now,
+        }
+    }
+}
+
+fn kind(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Key => "key",
+        ObjectKind::Pack => "pack",
+        ObjectKind::Tree => "tree",
+        ObjectKind::Wal => "wal",
+    }
+}
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.points-show/1";
+
+    fn text(&self, page: &mut Page) {
+        for why in &self.passed_over {
+            page.line(format_args!("{} a newer point was passed over: {why}", Tone::Bad.paint("NOT VALID:")));
+        }
+        page.field("point", &self.point);
+        page.field("instance", &self.instance);
+        page.field("finished", format_args!("{}, {}", moment(self.finished), ago(self.now, self.finished)));
+        page.field("made by", &self.software);
+        page.field("signed by", &self.signed_by);
+        page.field("sealed to", self.sealed_to.join(", "));
+        page.field("key", &self.key);
+        page.field("version", self.version_id.as_deref().unwrap_or("– (the store keeps no versions)"));
+        page.field("sha256", &self.sha256);
+        if let Some(wal) = &self.wal {
+            page.field("WAL", format_args!("{} to {}, timeline {}", wal.start, wal.end, wal.timeline));
+        }
+        self.sealed.text(page);
+        page.gap();
+        let mut rows = Rows::new(&["part", "entries", "size"]).numbers(&[1, 2]);
+        for tree in &self.trees {
+            rows.plain([tree.name, &tree.entries.to_string(), &bytes(tree.bytes)]);
+        }
+        page.table(rows);
+        page.gap();
+        let mut rows = Rows::new(&["objects", "count", "stored"]).numbers(&[1, 2]);
+        for (kind, objects) in &self.objects {
+            rows.plain([*kind, &objects.count.to_string(), &bytes(objects.bytes)]);
+        }
+        page.table(rows);
+    }
+}

@@ -1,0 +1,234 @@
+//! `lifeboat restore`: a recovery point back into a folder. Needs the repository, the configuration, a recovery identity
+//! and this binary; no daemon, no state, and not the instance's own section of the configuration.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use clap::Args;
+use lifeboat_engine::restore::{self, Parts, RestoreReport, RestoreRequest};
+use lifeboat_model::id::Instance;
+use lifeboat_repo::{
+    point::{Point, PointSelector},
+    tree::TreeKind,
+};
+use serde::Serialize;
+
+use super::{Session, points::Part};
+use crate::{
+    exit::Exit,
+    failure::{Advise as _, Result},
+    output::{Answer, Page, Rows, Tone, ago, bytes, count, moment, seconds},
+    progress::Meter,
+    wire,
+};
+
+/// Bring a recovery point back into a folder
+///
+/// Gives DIR/pgdata (ready to start: recovery is configured), DIR/tablespaces, DIR/filestore and DIR/config, every chunk
+/// checked. While DIR/RESTORE-INCOMPLETE exists the folder must not be used. The instance itself is not touched.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Restore {
+    /// The instance
+    instance: Instance,
+    /// "latest", or 4 to 16 digits of a point's id (lifeboat points list)
+    #[arg(long, value_name = "POINT")]
+    point: PointSelector,
+    /// An empty or new folder
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// DIR may hold an earlier restore: keep what matches, REMOVE what does not belong
+    #[arg(long)]
+    delta: bool,
+    /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Only this part (repeatable)
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat restore clinic --point latest --to /srv/restore --identity /media/key/recovery.identity
+  lifeboat restore clinic --point 3fa9 --to /srv/restore --delta
+  lifeboat restore clinic --point latest --to /srv/files --only filestore";
+
+/// How many damaged objects and files are named to people.
+const NAMED: usize = 20;
+
+#[derive(Serialize)]
+struct Done {
+    instance: String,
+    point: String,
+    to: PathBuf,
+    complete: bool,
+    parts: Vec<PartDone>,
+    /// Files of an earlier restore that did not belong.
+    removed: u64,
+    damage: Vec<Damaged>,
+    postgres_version: u32,
+    remarks: Vec<String>,
+    #[serde(skip)]
+    database: bool,
+}
+
+#[derive(Serialize)]
+struct PartDone {
+    name: &'static str,
+    files: u64,
+    bytes: u64,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Damaged {
+    object: String,
+    reason: String,
+    file_count: u64,
+    files: Vec<String>,
+}
+
+impl Done {
+    fn new(instance: &Instance, report: RestoreReport) -> Self {
+        let parts: Vec<PartDone> = report
+            .parts
+            .iter()
+            .map(|part| PartDone { name: part.name, files: part.files, bytes: part.bytes, seconds: part.seconds })
+            .collect();
+        Done {
+            instance: instance.to_string(),
+            point: report.point.to_string(),
+            complete: report.is_complete(),
+            database: parts.iter().any(|part| part.name == "database"),
+            parts,
+            removed: report.removed,
+            damage: report.damage.into_iter().map(Damaged::from).collect(),
+            postgres_version: report.postgres.version,
+            remarks: report.notes.remarks,
+            to: report.to,
+        }
+    }
+}
+
+impl From<lifeboat_repo::reader::Damage> for Damaged {
+    fn from(damage: lifeboat_repo::reader::Damage) -> Self {
+        let object = damage.object.to_string();
+        Damaged { object, reason: damage.reason, file_count: damage.file_count, files: damage.files }
+    }
+}
+
+impl Answer for Done {
+    const SCHEMA: &'static str = "lifeboat.restore/1";
+
+    fn text(&self, page: &mut Page) {
+        let word = if self.complete { Tone::Good.paint("restored:") } else { Tone::Bad.paint("INCOMPLETE:") };
+        page.line(format_args!("{word} {} of {} in {}", self.point, self.instance, self.to.display()));
+        page.gap();
+        let mut rows = Rows::new(&["part", "files", "size", "took"]).numbers(&[1, 2, 3]);
+        for part in &self.parts {
+            rows.plain([part.name, &part.files.to_string(), &bytes(part.bytes), &seconds(part.seconds)]);
+        }
+        page.table(rows);
+        if self.removed > 0 {
+            page.line(format_args!("Removed {} that did not belong.", count(self.removed, "entry", "entries")));
+        }
+        for remark in &self.remarks {
+            page.line(format_args!("{} {remark}", Tone::Doubtful.paint("noted by the backup:")));
+        }
+        if self.complete { self.next_steps(page) } else { self.damage(page) }
+    }
+}
+
+impl Done {
+    fn next_steps(&self, page: &mut Page) {
+        if !self.database {
+            return;
+        }
+        let (to, major) = (self.to.display(), self.postgres_version / 10_000);
+        page.heading("Next");
+        page.line(format_args!(
+            "  Start PostgreSQL {major} on {to}/pgdata as the user that is to own it (chown -R first):"
+        ));
+        page.line("  it replays the WAL in the point, reaches consistency and promotes itself.");
+        page.line(format_args!("  Odoo takes {to}/filestore; its configuration is below {to}/config/paths."));
+        page.line("  Before a copy of production is started beside production: neutralise it, or it sends mail and runs jobs.");
+    }
+
+    fn damage(&self, page: &mut Page) {
+        page.heading(Tone::Bad.paint("Stored data that is missing or damaged"));
+        for damage in self.damage.iter().take(NAMED) {
+            let files = count(damage.file_count, "file", "files");
+            page.line(format_args!("- {}: {}; hits {files}", damage.object, damage.reason));
+            damage.files.iter().take(NAMED).for_each(|file| page.line(format_args!("    {file}")));
+        }
+        if self.damage.len() > NAMED {
+            page.line(format_args!("  … {} in all; --json names them", self.damage.len()));
+        }
+        page.gap();
+        page.line("Everything else was restored and checked. The folder keeps its RESTORE-INCOMPLETE mark.");
+        page.line(format_args!(
+            "Next: lifeboat points list {}   (an older point may hold the files undamaged)",
+            self.instance
+        ));
+    }
+}
+
+impl Restore {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
+        let (repository, config) = wire::open_for_reading(&loaded).await?;
+        let repo = repository.instance(&config.tenant, &self.instance);
+        let point = repo.find_point(&self.point, &config.keys.trusted_keys).await?;
+        self.plan(session, &point);
+        let meter = Meter::start(&session.voice, format!("restore {}", self.instance));
+        let request = RestoreRequest {
+            repo: &repo,
+            point: &point,
+            identities: &identities,
+            to: self.to.clone(),
+            delta: self.delta,
+            parts: self.parts(),
+        };
+        let report = restore::run(request, meter.clone(), &session.cancel).await;
+        drop(meter);
+        let report = report
+            .safe("the repository is as it was; nothing can be started from a folder with RESTORE-INCOMPLETE in it")
+            .context(format!("restore of {} failed", self.instance))?;
+        let done = Done::new(&self.instance, report);
+        session.output.show(&done)?;
+        Ok(if done.complete { Exit::Ok } else { Exit::CheckFailed })
+    }
+
+    fn parts(&self) -> Parts {
+        if self.only.is_empty() {
+            return Parts::ALL;
+        }
+        let has = |part| self.only.contains(&part);
+        Parts { database: has(Part::Database), filestore: has(Part::Filestore), config: has(Part::Config) }
+    }
+
+    fn plan(&self, session: &Session, point: &Point) {
+        for why in &point.skipped {
+            session.voice.warn(&format!("a newer recovery point was passed over: {why}"));
+        }
+        let header = &point.header;
+        let wanted: BTreeSet<TreeKind> = match self.only.as_slice() {
+            [] => TreeKind::ALL.into(),
+            only => only.iter().map(|part| TreeKind::from(*part)).collect(),
+        };
+        let trees = header.trees.iter().filter(|tree| wanted.contains(&tree.kind));
+        let parts: Vec<String> = trees.map(|tree| format!("{} {}", tree.kind, bytes(tree.bytes))).collect();
+        session.voice.say(&format!(
+            "restoring {} of {}, finished {} ({}): {} → {}{}",
+            header.point,
+            header.instance,
+            moment(header.finished),
+            ago(session.now(), header.finished),
+            parts.join(", "),
+            self.to.display(),
+            if self.delta { ", removing there what does not belong" } else { "" },
+        ));
+    }
+}

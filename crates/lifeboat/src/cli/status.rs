@@ -1,0 +1,270 @@
+//! `lifeboat status`: one word for each instance, why, and what to do about it.
+
+use clap::Args;
+use jiff::Timestamp;
+use lifeboat_evidence::{EvidenceKey, Predicate, drill::DrillPredicate, verify};
+use lifeboat_model::{
+    check::Outcome,
+    config::{Config, InstanceConfig},
+    id::Instance,
+};
+use lifeboat_repo::{
+    point::{Point, PointSelector},
+    repository::Repository,
+};
+use lifeboat_store::Key;
+use serde::Serialize;
+
+use super::Session;
+use crate::{
+    exit::Exit,
+    failure::{Advise as _, Result},
+    output::{Answer, Page, Rows, Tone, ago, count, moment, seconds},
+    protection::{DrillFacts, Facts, Judgement, PointFacts, Word, judge},
+    wire,
+};
+
+/// Say of each instance whether it is protected, at risk or unprotected
+///
+/// Protected: the newest recovery point verifies and is younger than the tier's RPO, and the last drill passed within the
+/// targets on the configured images. Without evidence of a passed drill an instance is at risk at best.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lifeboat status
+  lifeboat status clinic --json
+
+Exit codes: 0 all protected, 5 at least one at risk, 4 at least one unprotected.")]
+pub struct Status {
+    /// Only this instance
+    instance: Option<Instance>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    repository: String,
+    immutable: bool,
+    instances: Vec<Row>,
+    #[serde(skip)]
+    now: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Row {
+    instance: String,
+    tier: String,
+    /// `protected`, `at-risk` or `unprotected`.
+    state: Word,
+    reasons: Vec<String>,
+    next: Option<String>,
+    rpo_target_seconds: f64,
+    rto_target_seconds: f64,
+    /// The newest point that verifies.
+    point: Option<NewestPoint>,
+    /// The newest drill whose signature verifies.
+    drill: Option<LastDrill>,
+    points: u64,
+    backup_statements: u64,
+    drill_statements: u64,
+}
+
+#[derive(Serialize)]
+struct NewestPoint {
+    id: String,
+    finished: Timestamp,
+    /// Since its backup began: what came after may be missing.
+    age_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct LastDrill {
+    run: String,
+    started: Timestamp,
+    outcome: Outcome,
+    rpo_seconds: Option<f64>,
+    rto_seconds: Option<f64>,
+}
+
+impl Answer for Shown {
+    const SCHEMA: &'static str = "lifeboat.status/1";
+
+    fn text(&self, page: &mut Page) {
+        let header = ["instance", "tier", "state", "newest point", "RPO target", "last drill", "RTO", "RTO target"];
+        let mut rows = Rows::new(&header);
+        for row in &self.instances {
+            let point = row.point.as_ref().map_or("none".to_owned(), |point| ago(self.now, point.finished));
+            let drill = row.drill.as_ref().map_or("none".to_owned(), |drill| {
+                format!("{}, {}", drill.outcome.word(), ago(self.now, drill.started))
+            });
+            let rto = row.drill.as_ref().and_then(|drill| drill.rto_seconds).map_or("–".to_owned(), seconds);
+            let targets = (seconds(row.rpo_target_seconds), seconds(row.rto_target_seconds));
+            let plain = |text| (Tone::Plain, text);
+            rows.row([
+                plain(row.instance.as_str()),
+                plain(&row.tier),
+                (row.state.tone(), row.state.text()),
+                plain(&point),
+                plain(&targets.0),
+                plain(&drill),
+                plain(&rto),
+                plain(&targets.1),
+            ]);
+        }
+        page.table(rows);
+        for row in self.instances.iter().filter(|row| !row.reasons.is_empty()) {
+            row.reasons(page);
+        }
+        page.gap();
+        let immutable = if self.immutable { "immutable" } else { "not immutable" };
+        page.line(format_args!("Repository: {}, {immutable}.", self.repository));
+    }
+}
+
+impl Row {
+    fn reasons(&self, page: &mut Page) {
+        page.heading(format_args!("{} is {}", self.instance, self.state.text()));
+        for reason in &self.reasons {
+            page.line(format_args!("  - {reason}"));
+        }
+        if let Some(drill) = &self.drill {
+            page.line(format_args!("  last drill: run {}, {}", drill.run, moment(drill.started)));
+        }
+        let points = count(self.points, "point", "points");
+        let statements = count(self.backup_statements + self.drill_statements, "statement", "statements");
+        page.line(format_args!("  held: {points}, {statements} of evidence"));
+        if let Some(next) = &self.next {
+            page.line(format_args!("  next: {next}"));
+        }
+    }
+}
+
+impl Status {
+    /// Runs it.
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let loaded = wire::load_config(session)?;
+        let config = &loaded.config;
+        let wanted: Vec<(&Instance, &InstanceConfig)> = match &self.instance {
+            Some(name) => vec![config.instance(name.as_str())?],
+            None => config.instances.iter().collect(),
+        };
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let evidence = repository.list_evidence(&config.tenant, "").await?;
+        let now = session.now();
+        let mut instances = Vec::new();
+        for (name, instance) in wanted {
+            instances.push(row(&repository, config, (name, instance), &evidence, now).await?);
+        }
+        let worst = instances.iter().map(|row| row.state).max().unwrap_or(Word::Unprotected);
+        let store = repository.store();
+        session.output.show(&Shown {
+            repository: store.describe(),
+            immutable: store.is_immutable(),
+            instances,
+            now,
+        })?;
+        Ok(worst.exit())
+    }
+}
+
+async fn row(
+    repository: &Repository,
+    config: &Config,
+    (name, instance): (&Instance, &InstanceConfig),
+    evidence: &[Key],
+    now: Timestamp,
+) -> Result<Row> {
+    let repo = repository.instance(&config.tenant, name);
+    let points = repo.list_points().await?.len() as u64;
+    let newest = match repo.find_point(&PointSelector::Latest, &config.keys.trusted_keys).await {
+        Ok(point) => Some(point),
+        Err(lifeboat_repo::Error::NoPoint { .. }) => None,
+        Err(error) => return Err(error).context(format!("cannot read the recovery points of {name}")),
+    };
+    let statements = Statements::of(evidence, name);
+    let drill = statements.last_drill(repository, config).await?;
+    let tier = config.tier_of(instance).ok_or_else(|| lifeboat_engine::Error::NoTier(instance.tier.clone()))?;
+    let age = |point: &Point| now.duration_since(point.header.started).as_secs_f64();
+    let Judgement { word, reasons, next } = judge(&Facts {
+        instance: name.as_str(),
+        rpo_target: tier.rpo.0.as_secs_f64(),
+        rto_target: tier.rto.0.as_secs_f64(),
+        stored_points: points,
+        point: newest.as_ref().map(|point| PointFacts { age: age(point), passed_over: point.skipped.len() as u64 }),
+        drill: drill.as_ref().map(|drill| drill_facts(drill, instance)),
+    });
+    Ok(Row {
+        instance: name.to_string(),
+        tier: instance.tier.to_string(),
+        state: word,
+        reasons,
+        next,
+        rpo_target_seconds: tier.rpo.0.as_secs_f64(),
+        rto_target_seconds: tier.rto.0.as_secs_f64(),
+        point: newest.as_ref().map(|point| NewestPoint {
+            id: point.header.point.to_string(),
+            finished: point.header.finished,
+            age_seconds: age(point),
+        }),
+        drill: drill.map(|drill| LastDrill {
+            run: drill.run.to_string(),
+            started: drill.started,
+            outcome: drill.outcome,
+            rpo_seconds: drill.rpo_seconds,
+            rto_seconds: drill.rto_seconds,
+        }),
+        points,
+        backup_statements: statements.count("backup"),
+        drill_statements: statements.count("drill"),
+    })
+}
+
+fn drill_facts(drill: &DrillPredicate, instance: &InstanceConfig) -> DrillFacts {
+    let configured = [&instance.drill.postgres_image, &instance.drill.odoo_image];
+    DrillFacts {
+        outcome: drill.outcome,
+        rpo: drill.rpo_seconds,
+        rto: drill.rto_seconds,
+        other_images: drill
+            .images
+            .iter()
+            .filter(|image| !configured.contains(&&image.name))
+            .map(|image| image.name.clone())
+            .collect(),
+        first_bad: drill
+            .checks
+            .iter()
+            .find(|check| matches!(check.verdict, lifeboat_model::check::Verdict::Failed(_)))
+            .map(|check| check.id.clone()),
+    }
+}
+
+/// One instance's statements, by their keys, oldest first.
+struct Statements<'a>(Vec<(&'a Key, EvidenceKey)>);
+
+impl<'a> Statements<'a> {
+    fn of(evidence: &'a [Key], instance: &Instance) -> Self {
+        let parsed = evidence.iter().filter_map(|key| Some((key, key.as_str().parse::<EvidenceKey>().ok()?)));
+        Statements(parsed.filter(|(_, parts)| parts.instance == *instance).collect())
+    }
+
+    fn count(&self, kind: &str) -> u64 {
+        self.0.iter().filter(|(_, parts)| parts.kind == kind).count() as u64
+    }
+
+    /// The newest drill whose statement verifies, is in its right place and was no negative control.
+    async fn last_drill(&self, repository: &Repository, config: &Config) -> Result<Option<DrillPredicate>> {
+        for (key, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
+            let envelope = repository.get_evidence(key).await?;
+            let Ok(verified) = verify(&envelope, &config.keys.trusted_keys) else { continue };
+            if verified.statement.storage_key().as_ref() != Some(parts) || !verified.contradictions.is_empty() {
+                continue;
+            }
+            if let Predicate::Drill(drill) = verified.statement.predicate
+                && drill.sabotage.is_none()
+            {
+                return Ok(Some(*drill));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,119 @@
+//! Progress on standard error, fed by the layers below through their [`Progress`] trait: counters that grow, and notes.
+//! On a terminal one line is redrawn; elsewhere only the notes appear, so that logs stay readable.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use lifeboat_repo::progress::{Counter, Progress};
+
+use crate::{
+    log::Voice,
+    output::{bytes, count},
+};
+
+/// How often the line is redrawn.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What is counted, in the order in which it is shown.
+const SHOWN: [(Counter, &str); 11] = [
+    (Counter::ReadBytes, "read"),
+    (Counter::NewBytes, "new"),
+    (Counter::ReusedBytes, "known"),
+    (Counter::WalBytes, "WAL"),
+    (Counter::StoredBytes, "stored"),
+    (Counter::FetchedBytes, "fetched"),
+    (Counter::RestoredBytes, "restored"),
+    (Counter::Files, "files"),
+    (Counter::Entries, "entries"),
+    (Counter::Packs, "packs"),
+    (Counter::Objects, "objects"),
+];
+
+/// One run's progress.
+pub struct Meter {
+    counts: Arc<Counts>,
+    bar: ProgressBar,
+    voice: Voice,
+}
+
+#[derive(Default)]
+struct Counts([AtomicU64; SHOWN.len()]);
+
+impl Meter {
+    /// Begins; `title` names the verb and the instance.
+    pub fn start(voice: &Voice, title: String) -> Arc<Meter> {
+        let counts = Arc::new(Counts::default());
+        let bar = voice.bars().add(ProgressBar::no_length());
+        if voice.draws() {
+            let shown = Arc::clone(&counts);
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed_precise} {counts}")
+                .expect("a fixed, valid template")
+                .with_key("counts", move |_: &ProgressState, out: &mut dyn fmt::Write| {
+                    let _ = write!(out, "{shown}"); // indicatif writes into a String
+                });
+            bar.set_style(style);
+            bar.set_message(title);
+            bar.enable_steady_tick(TICK);
+        }
+        Arc::new(Meter { counts, bar, voice: voice.clone() })
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress for Meter {
+    fn add(&self, counter: Counter, n: u64) {
+        if let Some(index) = SHOWN.iter().position(|(shown, _)| *shown == counter) {
+            self.counts.0[index].fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.voice.say(text);
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for ((counter, word), value) in SHOWN.iter().zip(&self.0) {
+            let value = value.load(Ordering::Relaxed);
+            if value == 0 {
+                continue;
+            }
+            match counter {
+                Counter::Files | Counter::Entries | Counter::Packs | Counter::Objects => {
+                    write!(f, "{separator}{}", count(value, word.trim_end_matches('s'), word))?;
+                }
+                _ => write!(f, "{separator}{word} {}", bytes(value))?,
+            }
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_read_well() {
+        let counts = Counts::default();
+        assert_eq!(counts.to_string(), "");
+        counts.0[0].store(3 << 20, Ordering::Relaxed);
+        counts.0[7].store(1234, Ordering::Relaxed);
+        assert_eq!(counts.to_string(), "read 3.0 MiB, 1,234 files");
+    }
+}

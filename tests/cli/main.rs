@@ -1,0 +1,13 @@
+//! The command line as people and scripts meet it: golden output, exit codes, JSON shapes. No Docker, no network.
+//!
+//! Snapshots lie in `snapshots/`. A change to one is a change of the interface: look at it, then accept it with
+//! `INSTA_UPDATE=always cargo test -p lifeboat --test cli`.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+mod config;
+mod errors;
+mod evidence;
+mod help;
+mod keys;
+mod program;

@@ -1,0 +1,207 @@
+//! A configured site around the testbed's live Odoo, driven by the built binary like a person would.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use lifeboat_testkit::testbed;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The testbed's Odoo is one, and a witness needs it quiet: tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where recovery points go.
+pub enum Storage {
+    /// A folder of the site.
+    Local,
+    /// The testbed's Ceph RGW.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    S3,
+}
+
+/// What a test changes in the configuration.
+pub struct Settings {
+    pub storage: Storage,
+    pub filestore: PathBuf,
+    pub addons: Option<PathBuf>,
+    pub odoo_image: String,
+    pub extra: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            storage: Storage::Local,
+            filestore: filestore(),
+            addons: Some(testbed::state_dir().join("odoo/addons")),
+            odoo_image: testbed::setting("LIFEBOAT_TESTBED_ODOO_IMAGE", "lifeboat-testbed/odoo:19"),
+            extra: String::new(),
+        }
+    }
+}
+
+/// The testbed's filestore folder, which holds one folder per database.
+pub fn filestore() -> PathBuf {
+    testbed::state_dir().join("odoo/data/filestore")
+}
+
+/// A folder with configuration, keys and, for local storage, the repository.
+pub struct Site {
+    pub dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Site {
+    pub fn new(settings: &Settings) -> Site {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir().unwrap();
+        let made = Command::new(env!("CARGO_BIN_EXE_lifeboat"))
+            .args(["init", "--tenant", "demo-group", "--instance", "clinic", "--json"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", text(&made));
+        let site = Site { dir, _turn: turn };
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        fs::write(site.config(), configuration(&made, settings)).unwrap();
+        site
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("lifeboat.toml")
+    }
+
+    pub fn repository(&self) -> PathBuf {
+        self.dir.path().join("repository")
+    }
+
+    pub fn identity(&self) -> PathBuf {
+        self.dir.path().join("keys/recovery.identity")
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("--config").arg(self.config()).args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "lifeboat {arguments:?}: {}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must succeed and answers JSON.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        serde_json::from_str(&self.succeed(&arguments)).unwrap()
+    }
+
+    /// All files under a prefix of the local repository.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    pub fn objects(&self, kind: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        collect(&self.repository().join("demo-group/clinic").join(kind), &mut found);
+        found.sort();
+        found
+    }
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { collect(&path, found) } else { found.push(path) }
+    }
+}
+
+/// Standard output and error, for messages.
+pub fn text(output: &Output) -> String {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{}\n{out}\n{err}", output.status)
+}
+
+fn configuration(made: &Value, settings: &Settings) -> String {
+    let state = testbed::state_dir();
+    let state = state.display();
+    let repository = match settings.storage {
+        Storage::Local => "[repository]\npath = \"repository\"".to_owned(),
+        Storage::S3 => {
+            let endpoint = testbed::setting("LIFEBOAT_TESTBED_S3_ENDPOINT", "http://127.0.0.1:57480");
+            let bucket = testbed::setting("LIFEBOAT_TESTBED_S3_BUCKET", "lifeboat");
+            let prefix = lifeboat_testkit::bucket::random_prefix("journey");
+            format!(
+                "[repository.s3]\nendpoint = \"{endpoint}\"\nbucket = \"{bucket}\"\nprefix = \"{prefix}\"\n\
+                 region = \"us-east-1\"\npath_style = true\n\
+                 access_key_file = \"{state}/secrets/s3-access-key\"\nsecret_key_file = \"{state}/secrets/s3-secret-key\""
+            )
+        }
+    };
+    let port = testbed::setting("LIFEBOAT_TESTBED_PG_PORT", "55432");
+    let addons = match &settings.addons {
+        Some(addons) => format!("addons = [\"{}\"]", addons.display()),
+        None => String::new(),
+    };
+    format!(
+        r#"tenant = "demo-group"
+
+{repository}
+
+[keys]
+recovery_recipients = {recipients}
+host_identity_file = "keys/host.identity"
+signing_key_file = "keys/signing.key"
+trusted_keys = [{trusted}]
+
+[tiers.gold]
+rpo = "15m"
+rto = "1h"
+
+[instances.clinic]
+tier = "gold"
+
+[instances.clinic.postgres]
+host = "localhost"
+port = {port}
+user = "lifeboat"
+password_file = "{state}/secrets/lifeboat.password"
+tls = "verify-full"
+root_cert_file = "{state}/tls/ca.crt"
+databases = ["demo"]
+
+[instances.clinic.filestore]
+path = "{filestore}"
+
+[instances.clinic.config]
+paths = ["{state}/odoo/etc/odoo.conf", "{state}/odoo/addons"]
+
+[[instances.clinic.config.commands]]
+name = "kernel"
+run = ["uname", "-a"]
+
+[instances.clinic.drill]
+postgres_image = "{postgres_image}"
+odoo_image = "{odoo_image}"
+{addons}
+
+[engine]
+state_dir = "state"
+{extra}
+"#,
+        recipients = made["recovery_recipients"],
+        trusted = made["signing_public_key"],
+        filestore = settings.filestore.display(),
+        postgres_image = testbed::setting("LIFEBOAT_TESTBED_PG_IMAGE", "lifeboat-testbed/postgres:17"),
+        odoo_image = settings.odoo_image,
+        extra = settings.extra,
+    )
+}
