@@ -229,7 +229,8 @@ fn damaged_packs_fail_the_drill_and_are_named() {
     fs::write(&pack, &damaged).unwrap();
     let verify = site.run(&["verify", "clinic"]);
     assert!(verify.status.code() == Some(4) && text(&verify).contains(name), "{}", text(&verify));
-    fails_on(&site, 2);
+    // Rung 2 reads nothing; what is fetched is authenticated as it is opened.
+    fails_on(&site, 3);
 
     fs::remove_file(&pack).unwrap();
     let verify = site.run(&["verify", "clinic"]);
