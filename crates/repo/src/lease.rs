@@ -3,10 +3,12 @@
 //! Whoever wants the lease puts an object of its own and then lists: of two that do so at once, at least the later
 //! lister sees both, and whoever sees another live lease takes its own back. Ages are differences of the *store's*
 //! times, so hosts' clocks do not matter. A writer that was killed leaves its lease behind: the next one on the same
-//! host sees that the process is gone, any other waits until it has outlived its time.
+//! host sees that the process is gone, any other waits until it has outlived its time. So does a writer that could not
+//! give its lease back: this process knows which of its own leases are still held.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashSet,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,6 +30,13 @@ pub(crate) const TTL: Duration = Duration::from_secs(120);
 const RENEWAL: Duration = Duration::from_secs(30);
 /// How often the older of two that met tries again.
 const TRIES: u32 = 6;
+
+/// The sessions of this process whose leases are held.
+static LIVE: LazyLock<Mutex<HashSet<ObjectId>>> = LazyLock::new(Mutex::default);
+
+fn live() -> std::sync::MutexGuard<'static, HashSet<ObjectId>> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The content of a lease object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +75,9 @@ impl Body {
         let same_place = !self.boot.is_empty()
             && !self.pid_namespace.is_empty()
             && (&self.boot, &self.pid_namespace) == (&here.boot, &here.pid_namespace);
-        same_place && self.session != here.session && process_start(self.pid) != Some(self.pid_start)
+        let ours = (self.pid, self.pid_start) == (here.pid, here.pid_start);
+        let held = if ours { live().contains(&self.session) } else { process_start(self.pid) == Some(self.pid_start) };
+        same_place && !held
     }
 
     fn describe(&self) -> String {
@@ -172,8 +183,10 @@ impl Held {
         Ok(live)
     }
 
-    /// Removes every object of this lease, also one whose put seemed to fail.
+    /// Removes every object of this lease, also one whose put seemed to fail. Should that fail, this process still
+    /// knows that the lease is not held any more.
     async fn remove(&self) -> Result<()> {
+        live().remove(&self.body.session);
         let _turn = self.turn.lock().await;
         let store = self.repo.store();
         let mut listed = store.list(&self.repo.layout().prefix("lease"));
@@ -202,6 +215,7 @@ impl Lease {
             let key = repo.layout().lease(ticket_ms, session, 0);
             let current = Mutex::new(Current { renewal: 0, key: key.clone(), put_began: Instant::now() });
             let turn = tokio::sync::Mutex::default();
+            live().insert(session);
             let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, turn });
             // The put may have an effect and yet report an error: then the object must go as well.
             let others = match Held::put(repo, &key, &held.body).await {
@@ -272,6 +286,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.stop.cancel();
+        live().remove(&self.held.body.session);
         if let (false, Ok(runtime)) = (self.released, tokio::runtime::Handle::try_current()) {
             let held = self.held.clone();
             runtime.spawn(async move { held.remove().await });

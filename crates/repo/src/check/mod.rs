@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use lifeboat_model::id::{PointId, Sha256Digest};
 use lifeboat_store::Key;
 use sha2::{Digest as _, Sha256};
@@ -164,26 +164,29 @@ impl<'a> Check<'a> {
     }
 
     /// Looks at every object, some at the same time; `look` gives the bytes it saw.
-    async fn each<F: Future<Output = Result<u64>>>(
+    async fn each<F: Future<Output = Result<u64>> + Send + 'a>(
         &'a self,
         at_once: usize,
         report: &Mutex<VerifyReport>,
         look: impl Fn(&'a ObjectRef) -> F,
     ) -> Result<()> {
-        let objects = self.objects.values().map(|named| &named.object);
-        let looks = objects.map(|object| {
-            let looking = look(object);
-            async move { Ok::<_, Error>((object, looking.await)) }
-        });
-        let mut looks = futures::stream::iter(looks).buffer_unordered(at_once);
-        while let Some((object, result)) = looks.try_next().await? {
-            let bytes = self.sort(&object.key, result)?.unwrap_or(0);
+        let mut rest = self.objects.values();
+        // A loop instead of stream adapters: their closures over references keep the future from being `Send`.
+        let mut looks: FuturesUnordered<BoxFuture<'a, (&'a Key, Result<u64>)>> = FuturesUnordered::new();
+        loop {
+            while looks.len() < at_once
+                && let Some(Named { object, .. }) = rest.next()
+            {
+                let looking = look(object);
+                looks.push(Box::pin(async move { (&object.key, looking.await) }));
+            }
+            let Some((key, result)) = looks.next().await else { return Ok(()) };
+            let bytes = self.sort(key, result)?.unwrap_or(0);
             self.progress.add(Counter::Objects, 1);
             let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
             report.objects += 1;
             report.bytes += bytes;
         }
-        Ok(())
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<u64> {

@@ -71,8 +71,8 @@ pub(crate) async fn load(load: Load<'_>) -> Result<Index> {
     }
     let valid_for = fingerprint(load.chunk_key, load.recipients);
     let (builder, listed) = blocking(move || Builder::open(dir, valid_for, &listed).map(|b| (b, listed))).await?;
-    let mut builder = add_new(&load, builder, listed).await?;
-    let (mut metas, runs, spill) = blocking(move || builder.finish()).await?;
+    let builder = add_new(&load, builder, listed).await?;
+    let Loaded { mut metas, runs, spill } = blocking(move || builder.finish()).await?;
     for (id, meta) in load.vouched {
         metas.entry(id).or_insert(meta);
     }
@@ -131,6 +131,13 @@ async fn present(repo: &InstanceRepo, mut metas: HashMap<ObjectId, PackMeta>) ->
         }
     }
     Ok(stored)
+}
+
+/// The cache once it is up to date.
+struct Loaded {
+    metas: HashMap<ObjectId, PackMeta>,
+    runs: Vec<Arc<Run>>,
+    spill: PathBuf,
 }
 
 /// The cache while it is brought up to date.
@@ -197,7 +204,7 @@ impl Builder {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(HashMap<ObjectId, PackMeta>, Vec<Arc<Run>>, PathBuf)> {
+    fn finish(mut self) -> Result<Loaded> {
         if !self.gathered.is_empty() {
             self.write_run()?;
         }
@@ -211,7 +218,7 @@ impl Builder {
         }
         self.remove_strangers();
         let spill = self.dir.join(format!("spill-{}", hex::encode(crate::random::bytes::<8>()?)));
-        Ok((std::mem::take(&mut self.metas), std::mem::take(&mut self.runs), spill))
+        Ok(Loaded { metas: self.metas, runs: self.runs, spill })
     }
 
     fn write_state(&mut self) -> Result<()> {

@@ -12,6 +12,6 @@ mod places;
 mod run;
 
 pub(crate) use cache::{Load, load};
-pub(crate) use lookup::{Index, PackMeta};
+pub(crate) use lookup::{Found, Index, PackMeta};
 pub(crate) use object::{IndexedPack, encode};
 pub(crate) use places::PlaceSet;

@@ -18,18 +18,21 @@ pub(crate) const MAGIC: &[u8; 8] = b"LBTREE01";
 const MAX_RECORDS: u64 = 2 << 30;
 
 /// A stream of a tree's entries, in stored order.
-#[derive(Debug)]
 pub struct TreeCursor {
     repo: InstanceRepo,
     identities: Vec<Identity>,
     needed: String,
     objects: VecDeque<ObjectRef>,
     open: Option<(ObjectRef, Decoder)>,
+    keep: Option<Keep>,
 }
 
-impl std::fmt::Debug for Decoder {
+/// Which entries a cursor gives.
+type Keep = Box<dyn Fn(&Entry) -> bool + Send + Sync>;
+
+impl std::fmt::Debug for TreeCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Decoder")
+        f.debug_struct("TreeCursor").field("objects", &self.objects.len()).finish_non_exhaustive()
     }
 }
 
@@ -44,7 +47,12 @@ impl TreeCursor {
         let Some(tree) = point.header.tree(kind) else { return Ok(None) };
         let objects = tree.objects.iter().map(|key| point.object(key).cloned()).collect::<Result<_>>()?;
         let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
-        Ok(Some(Self { repo, identities: identities.to_vec(), needed, objects, open: None }))
+        Ok(Some(Self { repo, identities: identities.to_vec(), needed, objects, open: None, keep: None }))
+    }
+
+    /// The same cursor, passing over entries that `keep` refuses.
+    pub(crate) fn keeping(self, keep: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
+        Self { keep: Some(Box::new(keep)), ..self }
     }
 
     /// The next entry; none at the end. After an error the next call goes on with the next object of the tree, so
@@ -53,7 +61,8 @@ impl TreeCursor {
         loop {
             if let Some((object, decoder)) = &mut self.open {
                 match decoder.next() {
-                    Ok(Some(entry)) => return Ok(Some(entry)),
+                    Ok(Some(entry)) if self.keep.as_ref().is_none_or(|keep| keep(&entry)) => return Ok(Some(entry)),
+                    Ok(Some(_)) => continue,
                     Ok(None) => self.open = None,
                     Err(reason) => {
                         let error = Error::damaged(&object.key, reason);

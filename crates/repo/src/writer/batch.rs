@@ -57,6 +57,8 @@ pub(super) enum Outcome {
     Hole,
     /// Stored already.
     Known(ChunkId, Location),
+    /// In an earlier batch, so that it has a place when this one is packed.
+    Earlier(ChunkId),
     /// The `n`th chunk of one of the batch's frames.
     New(ChunkId, Class, usize),
 }

@@ -62,15 +62,11 @@ impl Collector {
 
     pub async fn entry(&mut self, entry: Entry) -> Result<()> {
         self.check_place(&entry)?;
-        if !is_in_order(&entry) || !self.is_stored(&entry) {
+        if !is_in_order(&entry) || !self.shared.is_stored(&entry) {
             let path = entry.display_path();
             return Err(Error::usage(format!("the extents of {path} are not (all) stored any more; read the file")));
         }
         self.step(Op::Entry(Box::new(entry))).await
-    }
-
-    pub fn is_stored(&self, entry: &Entry) -> bool {
-        entry.extents().iter().all(|extent| self.shared.index.stored_pack(extent.pack).is_some())
     }
 
     fn check_place(&self, entry: &Entry) -> Result<()> {
@@ -172,7 +168,7 @@ impl Collector {
     }
 
     async fn answer<T>(&self, reply: oneshot::Receiver<T>) -> Result<T> {
-        self.shared.failure.or(reply).await?.map_err(|_| Error::Ended(self.shared.point))
+        self.shared.failure.or(reply).await?.map_err(|_| self.shared.failure.ended())
     }
 
     async fn step(&mut self, op: Op) -> Result<()> {
@@ -194,7 +190,7 @@ impl Collector {
         let permits = batch.data.len().div_ceil(PERMIT).max(LEAST_PERMITS) as u32;
         let permit = self.shared.failure.or(self.room.clone().acquire_many_owned(permits)).await?;
         batch.permit = permit.ok();
-        self.work.send(batch).map_err(|_| Error::Ended(self.shared.point))
+        self.work.send(batch).map_err(|_| self.shared.failure.ended())
     }
 }
 

@@ -32,8 +32,11 @@ pub(super) async fn commit(writer: Writer, draft: PointDraft) -> Result<Point> {
     }
     let result = async {
         let summary = collector.finish().await;
-        let (durable, slices) = drain(&shared, uploading, &wal).await?;
-        let content = Content { summary: summary?, durable, slices };
+        let drained = drain(&shared, uploading, &wal).await;
+        // In this order: of one failure, the first who asks is told its cause.
+        let summary = summary?;
+        let (durable, slices) = drained?;
+        let content = Content { summary, durable, slices };
         publish(&shared, &run, &lease, content, draft).await
     }
     .await;

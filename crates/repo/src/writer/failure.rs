@@ -41,11 +41,16 @@ impl Failure {
         Err(first.unwrap_or(Error::Ended(self.point)))
     }
 
+    /// The error to report when a stage has gone: the cause, or that it was reported.
+    pub fn ended(&self) -> Error {
+        self.check().err().unwrap_or(Error::Ended(self.point))
+    }
+
     /// Waits for `work`, but not once the run has failed.
     pub async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         match self.ended.run_until_cancelled(work).await {
             Some(done) => Ok(done),
-            None => Err(self.check().err().unwrap_or(Error::Ended(self.point))),
+            None => Err(self.ended()),
         }
     }
 

@@ -193,6 +193,12 @@ struct Shared {
     stored_bytes: Mutex<u64>,
 }
 
+impl Shared {
+    fn is_stored(&self, entry: &Entry) -> bool {
+        entry.extents().iter().all(|extent| self.index.stored_pack(extent.pack).is_some())
+    }
+}
+
 /// Starts a thread of the pipeline; it ends by itself when the stage before it has ended.
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
     let started = std::thread::Builder::new().name(name.to_owned()).spawn(work);
@@ -231,17 +237,20 @@ impl Writer {
     }
 
     /// The newest point's tree of this kind, in stored order. None where there is none, where this host cannot open
-    /// it, or where it is sealed to other recipients than this run's: then everything must be read.
+    /// it, or where it is sealed to other recipients than this run's: then everything must be read. Files whose bytes
+    /// are not all stored any more are left out, so that they are read again.
     pub fn previous(&self, kind: TreeKind) -> Option<TreeCursor> {
         let point = self.run.previous.as_ref().filter(|_| self.run.builds_on_previous)?;
         let host = [self.run.keys.host.clone()];
-        TreeCursor::new(self.shared.repo.clone(), point, kind, &host).ok().flatten()
+        let cursor = TreeCursor::new(self.shared.repo.clone(), point, kind, &host).ok().flatten()?;
+        let shared = self.shared.clone();
+        Some(cursor.keeping(move |entry| shared.is_stored(entry)))
     }
 
     /// Whether all bytes of an entry of [`previous`](Self::previous) are still stored, so that it may be handed to
     /// [`entry`](Self::entry) as it is.
     pub fn is_stored(&self, entry: &Entry) -> bool {
-        self.collector.is_stored(entry)
+        self.shared.is_stored(entry)
     }
 
     /// Begins a tree. Each kind at most once, one after the other.

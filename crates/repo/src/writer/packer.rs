@@ -80,7 +80,7 @@ impl Packer {
             match op {
                 Op::Chunk(piece) => {
                     let outcome = outcomes.next().ok_or_else(|| Error::usage("a chunk has no outcome"))?;
-                    self.chunk(&piece, outcome, &places);
+                    self.chunk(&piece, outcome, &places)?;
                 }
                 other => self.step(other)?,
             }
@@ -142,10 +142,14 @@ impl Packer {
         self.uploads.blocking_send(upload).map_err(gone)
     }
 
-    fn chunk(&mut self, piece: &Piece, outcome: Outcome, places: &[Vec<Location>; 2]) {
+    fn chunk(&mut self, piece: &Piece, outcome: Outcome, places: &[Vec<Location>; 2]) -> Result<()> {
         let len = piece.data.len() as u32;
+        let outcome = match outcome {
+            Outcome::Earlier(chunk) => Outcome::Known(chunk, self.earlier(&chunk)?),
+            other => other,
+        };
         let (chunk, place) = match outcome {
-            Outcome::Hole => return,
+            Outcome::Hole | Outcome::Earlier(_) => return Ok(()),
             Outcome::New(chunk, class, n) => {
                 self.count(|stats| &mut stats.new_bytes, u64::from(len));
                 (chunk, places[class as usize][n])
@@ -162,6 +166,14 @@ impl Packer {
         if let Some((_, extents)) = &mut self.file {
             extents.push(extent);
         }
+        Ok(())
+    }
+
+    /// The place of a chunk that an earlier batch brought: it has one by now.
+    fn earlier(&self, chunk: &ChunkId) -> Result<Location> {
+        let missing = || std::io::Error::other("a chunk of this run cannot be found again");
+        let place = self.shared.index.get(chunk);
+        place.ok_or_else(|| Error::Io { what: "reading the index cache".into(), source: missing() })
     }
 
     fn count(&mut self, which: impl Fn(&mut super::TreeStats) -> &mut u64, n: u64) {

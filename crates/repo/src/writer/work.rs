@@ -19,6 +19,7 @@ use crate::{
     chunk,
     error::{Error, Result},
     frame::{self, Codec, Compressor},
+    index::Found,
 };
 
 /// Takes batches until there are no more. Batches of a failed run are dropped unread.
@@ -68,7 +69,7 @@ impl<'a> Worker<'a> {
         let mut outcomes = Vec::new();
         for op in &batch.ops {
             if let Op::Chunk(piece) = op {
-                outcomes.push(self.chunk(&batch.data, piece, &mut new, &mut seen));
+                outcomes.push(self.chunk(&batch, piece, &mut new, &mut seen));
             }
         }
         let [compressible, incompressible] = new;
@@ -78,29 +79,33 @@ impl<'a> Worker<'a> {
 
     fn chunk(
         &self,
-        data: &[u8],
+        batch: &Batch,
         piece: &Piece,
         new: &mut [New; 2],
         seen: &mut HashMap<ChunkId, (Class, usize)>,
     ) -> Outcome {
-        let bytes = &data[piece.data.clone()];
+        let bytes = &batch.data[piece.data.clone()];
         if chunk::is_zero(bytes) {
             return Outcome::Hole;
         }
         let id = self.shared.chunk_key.chunk_id(bytes);
-        if let Some(place) = self.shared.index.get(&id) {
-            return Outcome::Known(id, place);
+        if let Some((class, n)) = seen.get(&id) {
+            return Outcome::New(id, *class, *n);
         }
-        let (class, n) = *seen.entry(id).or_insert_with(|| {
-            let class = match frame::looks_incompressible(bytes) {
-                true => Class::Incompressible,
-                false => Class::Compressible,
-            };
-            let list = &mut new[class as usize];
-            list.ranges.push(piece.data.clone());
-            list.chunks.push((id, bytes.len() as u32));
-            (class, list.chunks.len() - 1)
-        });
+        match self.shared.index.find(&id, batch.number) {
+            Found::Stored(place) => return Outcome::Known(id, place),
+            Found::Earlier => return Outcome::Earlier(id),
+            Found::New => {}
+        }
+        let class = match frame::looks_incompressible(bytes) {
+            true => Class::Incompressible,
+            false => Class::Compressible,
+        };
+        let list = &mut new[class as usize];
+        let n = list.chunks.len();
+        list.ranges.push(piece.data.clone());
+        list.chunks.push((id, bytes.len() as u32));
+        seen.insert(id, (class, n));
         Outcome::New(id, class, n)
     }
 
