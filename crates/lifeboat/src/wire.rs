@@ -10,7 +10,11 @@ use lifeboat_engine::{
     keys::read_identity,
 };
 use lifeboat_model::config::{Config, Problem, RepositoryConfig, Warning, parse};
-use lifeboat_repo::{repository::Repository, seal::Identity};
+use lifeboat_repo::{
+    point::{Point, PointSelector},
+    repository::{InstanceRepo, Repository},
+    seal::Identity,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -145,4 +149,27 @@ pub fn recovery_identities(named: &[PathBuf], config: &Config) -> Result<Vec<Ide
         )));
     }
     files.iter().map(|file| read_identity(file).map_err(Failure::from)).collect()
+}
+
+/// Finds and verifies a point. Where there is none, and no such instance is configured either, the name is what is wrong.
+pub async fn find_point(repo: &InstanceRepo, selector: &PointSelector, config: &Config) -> Result<Point> {
+    let found = repo.find_point(selector, &config.keys.trusted_keys).await;
+    if matches!(found, Err(lifeboat_repo::Error::NoPoint { .. })) {
+        config.instance(repo.instance().as_str())?;
+    }
+    Ok(found?)
+}
+
+/// Whether one of the identities opens the point's data. Asked before anything is written: a host's own identity opens
+/// listings, so it would be found wrong only at the first byte of data.
+pub fn opens(point: &Point, identities: &[Identity]) -> Result<()> {
+    let header = &point.header;
+    if identities.iter().any(|identity| header.recipients.contains(&identity.recipient().to_string())) {
+        return Ok(());
+    }
+    let needed = header.recipients.join(" or ");
+    Err(Failure::new(Exit::Key, format!("none of the given identities opens recovery point {}", header.point))
+        .safe("nothing was written")
+        .hint(format!("it needs the recovery identity that belongs to {needed}"))
+        .next("lifeboat key show FILE"))
 }

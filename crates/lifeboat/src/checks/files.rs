@@ -17,6 +17,8 @@ use rustix::fs::{Access, access};
 /// A key file is never longer; longer files are not looked into.
 const KEY_FILE_LIMIT: u64 = 16 << 10;
 
+const NAMED_IDENTITY: &str = "keys.recovery_identity_file";
+
 /// What is wrong, and what should not stay.
 #[derive(Debug, Default)]
 pub struct OnDisk {
@@ -36,6 +38,12 @@ pub fn look(config: &Config, file: &Path) -> OnDisk {
         seen.warnings.push(identity_warning(config, file, &path));
     }
     seen
+}
+
+/// Adds what the disk shows. Of a recovery identity that the text names, the disk's word is the more exact one.
+pub fn merge(warnings: &mut Vec<Warning>, on_disk: Vec<Warning>) {
+    warnings.retain(|warning| warning.key != NAMED_IDENTITY || !on_disk.iter().any(|seen| seen.key == NAMED_IDENTITY));
+    warnings.extend(on_disk);
 }
 
 type Wrong = (String, String);
@@ -76,7 +84,7 @@ fn unreadable(check: &FileCheck, error: &io::Error) -> Wrong {
             let hint = match check.key.as_str() {
                 "keys.host_identity_file" => format!("make it: lifeboat key generate host --out {path}"),
                 "keys.signing_key_file" => format!("make it: lifeboat key generate signing --out {path}"),
-                "keys.recovery_identity_file" => "bring the recovery identity, or remove this line".to_owned(),
+                NAMED_IDENTITY => "bring the recovery identity, or remove this line".to_owned(),
                 _ => "correct the path, or make the file".to_owned(),
             };
             (format!("{path} does not exist"), hint)
@@ -130,7 +138,7 @@ fn is_recovery_identity(config: &Config, path: &Path) -> bool {
 
 fn identity_warning(config: &Config, file: &Path, path: &Path) -> Warning {
     let named = config.keys.recovery_identity_file.as_deref() == Some(path);
-    let key = if named { "keys.recovery_identity_file" } else { "keys.recovery_recipients" };
+    let key = if named { NAMED_IDENTITY } else { "keys" };
     let path = path.display();
     Problem {
         file: file.to_owned(),

@@ -1,42 +1,70 @@
 //! An instance's PostgreSQL: can this host reach it with the rights that a backup needs, and is it set up for one.
 
-use lifeboat_engine::context::connect_options;
-use lifeboat_model::{config::InstanceConfig, id::Instance};
-use lifeboat_postgres::{ConnectOptions, Replication, sql};
+use lifeboat_engine::context::{Clock, connect_options};
+use lifeboat_model::{check::Verdict, config::InstanceConfig, id::Instance};
+use lifeboat_postgres::preflight::{self, Need, PreflightItem};
 
-use super::Finding;
+use super::{Finding, Grade};
 use crate::wire::environment;
 
-/// Looks at the server, then at each database.
-pub async fn look(name: &Instance, instance: &InstanceConfig) -> Vec<Finding> {
+/// Asks the server everything.
+pub async fn look(name: &Instance, instance: &InstanceConfig, clock: &Clock) -> Vec<Finding> {
     let connect = match connect_options(&instance.postgres, &environment) {
         Ok(connect) => connect,
         Err(error) => return vec![Finding::failed("postgres.password", error.to_string(), "").of(name.as_str())],
     };
-    let mut findings = vec![replication(&connect).await];
-    for database in &instance.postgres.databases {
-        findings.push(database_opens(&connect, database).await);
-    }
-    findings.into_iter().map(|finding| finding.of(name.as_str())).collect()
+    let items = preflight::check(&connect, &instance.postgres.databases, &|| clock()).await;
+    items.into_iter().map(|item| finding(item).of(name.as_str())).collect()
 }
 
-/// The messages of the PostgreSQL crate say what to do.
-async fn replication(connect: &ConnectOptions) -> Finding {
-    const CHECK: &str = "postgres.replication";
-    match Replication::connect(connect).await {
-        Ok(session) => {
-            let observed = format!("PostgreSQL {} lets {} replicate", session.server_version_text(), connect.user);
-            session.close().await;
-            Finding::ok(CHECK, observed)
+/// What only advises cannot stop a backup: at worst it is a warning.
+fn finding(item: PreflightItem) -> Finding {
+    let (grade, observed) = match (item.ok, item.need) {
+        (Verdict::Passed, _) => return Finding::ok(item.id, item.observed),
+        (Verdict::Failed(why), Need::Required) => (Grade::Failed, said(item.observed, why)),
+        (Verdict::Failed(why), Need::Advised) => (Grade::Warning, said(item.observed, why)),
+        (Verdict::NotExecuted(why), Need::Required) => (Grade::NotChecked, why),
+        (Verdict::NotExecuted(why), Need::Advised) => (Grade::Warning, format!("not checked: {why}")),
+    };
+    Finding::wrong(grade, item.id, observed, item.mend)
+}
+
+fn said(observed: String, why: String) -> String {
+    match (observed.is_empty(), observed.contains(&why) || why.is_empty()) {
+        (true, _) => why,
+        (false, true) => observed,
+        (false, false) => format!("{observed}: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(ok: Verdict, need: Need) -> PreflightItem {
+        let text = |text: &str| text.to_owned();
+        PreflightItem {
+            id: text("postgres.x"),
+            need,
+            ok,
+            observed: text("off"),
+            expected: text("on"),
+            mend: text("do"),
         }
-        Err(error) => Finding::failed(CHECK, error.to_string(), ""),
     }
-}
 
-async fn database_opens(connect: &ConnectOptions, database: &str) -> Finding {
-    let check = format!("postgres.database.{database}");
-    match sql::connect(connect, database).await {
-        Ok(_) => Finding::ok(check, "opens"),
-        Err(error) => Finding::failed(check, error.to_string(), ""),
+    #[test]
+    fn grades() {
+        let cases = [
+            (Verdict::Passed, Need::Required, Grade::Ok),
+            (Verdict::Failed("bad".into()), Need::Required, Grade::Failed),
+            (Verdict::Failed("bad".into()), Need::Advised, Grade::Warning),
+            (Verdict::NotExecuted("no right".into()), Need::Required, Grade::NotChecked),
+            (Verdict::NotExecuted("no right".into()), Need::Advised, Grade::Warning),
+        ];
+        for (ok, need, grade) in cases {
+            assert_eq!(finding(item(ok.clone(), need)).grade, grade, "{ok:?}");
+        }
+        assert_eq!(finding(item(Verdict::Failed("bad".into()), Need::Required)).observed, "off: bad");
     }
 }

@@ -103,9 +103,7 @@ fn check(session: &Session) -> Result<Exit> {
         Reading::Usable(loaded) => {
             let on_disk = checks::files::look(&loaded.config, &loaded.file);
             let mut warnings = loaded.warnings;
-            // What the disk shows is more exact than what the text makes us suspect.
-            warnings.retain(|warning| !on_disk.warnings.iter().any(|seen| seen.key == warning.key));
-            warnings.extend(on_disk.warnings);
+            checks::files::merge(&mut warnings, on_disk.warnings);
             Checked { file: loaded.file, problems: remarks(&on_disk.problems), warnings: remarks(&warnings) }
         }
     };

@@ -77,7 +77,7 @@ impl Doctor {
         findings.0.extend(checks::repository::look(config, session.now()).await);
         for (name, instance) in &instances {
             session.voice.say(&format!("looking at PostgreSQL of {name}"));
-            findings.0.extend(checks::postgres::look(name, instance).await);
+            findings.0.extend(checks::postgres::look(name, instance, &session.clock).await);
         }
         if !self.no_drill {
             session.voice.say("looking at Docker and images");
@@ -103,8 +103,8 @@ fn config_findings(loaded: &wire::Loaded) -> Vec<Finding> {
         }
     };
     findings.extend(on_disk.problems.iter().map(finding(Grade::Failed)));
-    let warnings =
-        loaded.warnings.iter().filter(|warning| !on_disk.warnings.iter().any(|seen| seen.key == warning.key));
-    findings.extend(warnings.chain(&on_disk.warnings).map(finding(Grade::Warning)));
+    let mut warnings = loaded.warnings.clone();
+    checks::files::merge(&mut warnings, on_disk.warnings);
+    findings.extend(warnings.iter().map(finding(Grade::Warning)));
     findings
 }

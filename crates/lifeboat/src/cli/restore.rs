@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
-use lifeboat_engine::restore::{self, Parts, RestoreReport, RestoreRequest};
+use lifeboat_engine::restore::{self, INCOMPLETE_MARKER, Parts, RestoreReport, RestoreRequest};
 use lifeboat_model::id::Instance;
 use lifeboat_repo::{
     point::{Point, PointSelector},
@@ -180,7 +180,8 @@ impl Restore {
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
-        let point = repo.find_point(&self.point, &config.keys.trusted_keys).await?;
+        let point = wire::find_point(&repo, &self.point, config).await?;
+        wire::opens(&point, &identities)?;
         self.plan(session, &point);
         let meter = Meter::start(&session.voice, format!("restore {}", self.instance));
         let request = RestoreRequest {
@@ -193,12 +194,19 @@ impl Restore {
         };
         let report = restore::run(request, meter.clone(), &session.cancel).await;
         drop(meter);
-        let report = report
-            .safe("the repository is as it was; nothing can be started from a folder with RESTORE-INCOMPLETE in it")
-            .context(format!("restore of {} failed", self.instance))?;
+        let report = report.safe(self.what_is_safe()).context(format!("restore of {} failed", self.instance))?;
         let done = Done::new(&self.instance, report);
         session.output.show(&done)?;
         Ok(if done.complete { Exit::Ok } else { Exit::CheckFailed })
+    }
+
+    fn what_is_safe(&self) -> &'static str {
+        match self.to.join(INCOMPLETE_MARKER).exists() {
+            true => {
+                "the repository is as it was; the folder is marked RESTORE-INCOMPLETE, nothing must be started from it"
+            }
+            false => "the repository is as it was",
+        }
     }
 
     fn parts(&self) -> Parts {

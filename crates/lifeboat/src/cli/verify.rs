@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lifeboat_model::{id::Instance, signature::PublicKey};
+use lifeboat_model::{config::Config, id::Instance};
 use lifeboat_repo::{
     check::{VerifyMode, VerifyReport, verify},
     point::{Point, PointSelector},
@@ -144,7 +144,6 @@ impl Verify {
             _ => ("data", VerifyMode::ReadData(wire::recovery_identities(&self.identity, &loaded.config)?)),
         };
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let trusted = &config.keys.trusted_keys;
         let instances = match &self.instance {
             Some(instance) => vec![instance.clone()],
             None => config.instances.keys().cloned().collect(),
@@ -152,7 +151,10 @@ impl Verify {
         let mut rows = Vec::new();
         for instance in instances {
             let repo = repository.instance(&config.tenant, &instance);
-            let (points, invalid) = self.points(&repo, trusted).await?;
+            let (points, invalid) = self.points(&repo, config).await?;
+            if let VerifyMode::ReadData(identities) = &mode {
+                points.iter().try_for_each(|point| wire::opens(point, identities))?;
+            }
             let meter = Meter::start(&session.voice, format!("verify {instance}"));
             let report = tokio::select! {
                 report = verify(&repo, &points, mode.clone(), meter) => report,
@@ -171,13 +173,17 @@ impl Verify {
     }
 
     /// The points to look at; those that do not verify themselves are findings.
-    async fn points(&self, repo: &InstanceRepo, trusted: &[PublicKey]) -> Result<(Vec<Point>, Vec<Wrong>)> {
+    async fn points(&self, repo: &InstanceRepo, config: &Config) -> Result<(Vec<Point>, Vec<Wrong>)> {
         if let Some(selector) = &self.point {
-            return Ok((vec![repo.find_point(selector, trusted).await?], Vec::new()));
+            return Ok((vec![wire::find_point(repo, selector, config).await?], Vec::new()));
         }
         let (mut points, mut invalid) = (Vec::new(), Vec::new());
-        for reference in repo.list_points().await? {
-            match repo.read_point(&reference, trusted).await {
+        let references = repo.list_points().await?;
+        if references.is_empty() {
+            config.instance(repo.instance().as_str())?;
+        }
+        for reference in references {
+            match repo.read_point(&reference, &config.keys.trusted_keys).await {
                 Ok(point) => points.push(point),
                 Err(error @ lifeboat_repo::Error::Store(_)) => {
                     return Err(error).context("cannot read a recovery point");

@@ -110,7 +110,10 @@ impl Rows {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.enforce_styling(); // `anstream` takes the colours out again where they are not wanted
         table.style_text_only();
-        table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+        table.set_header(header.iter().map(|name| match *name {
+            "" => Cell::new(""),
+            name => Cell::new(name).add_attribute(Attribute::Bold),
+        }));
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
@@ -147,6 +150,9 @@ pub fn moment(time: Timestamp) -> String {
 pub fn ago(now: Timestamp, time: Timestamp) -> String {
     let distance = now.duration_since(time);
     let span = Span(Duration::from_secs(distance.unsigned_abs().as_secs()));
+    if span.0.is_zero() {
+        return "just now".to_owned();
+    }
     if distance.is_negative() { format!("{span} in the future") } else { format!("{span} ago") }
 }
 

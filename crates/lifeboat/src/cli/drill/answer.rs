@@ -173,10 +173,14 @@ impl Answer for Done {
 impl Done {
     fn ladder(&self, page: &mut Page) {
         let mut rows = Rows::new(&["rung", "check", "", "seen", "took"]).numbers(&[0, 4]);
+        let mut above = None;
         for row in &self.checks {
             let (rung, took) = (row.rung.to_string(), seconds(row.duration_ms as f64 / 1000.0));
+            let is_repeated = matches!(row.verdict, Verdict::NotExecuted(_)) && above == Some(row.seen());
+            let seen = if is_repeated { "as above" } else { row.seen() };
+            above = Some(row.seen());
             let plain = |text| (Tone::Plain, text);
-            rows.row([plain(rung.as_str()), plain(&row.id), verdict(&row.verdict), plain(row.seen()), plain(&took)]);
+            rows.row([plain(rung.as_str()), plain(&row.id), verdict(&row.verdict), plain(seen), plain(&took)]);
         }
         page.table(rows);
     }

@@ -1,6 +1,9 @@
 //! `lifeboat drill`: restore a recovery point into a sandbox, check it rung by rung, tear down, sign what was seen.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use clap::Args;
 use lifeboat_drill::{DrillRequest, ladder::Observer, point::RepositoryPoint, report::DrillReport};
@@ -51,21 +54,35 @@ Examples:
 
 Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.";
 
-/// Tells each check as it answers.
-struct Teller(Voice);
+/// Tells each check as it answers. A reason that stops many checks is told once.
+struct Teller {
+    voice: Voice,
+    last_reason: Mutex<String>,
+}
+
+impl Teller {
+    fn is_told(&self, verdict: &Verdict) -> bool {
+        let Verdict::NotExecuted(why) = verdict else { return false };
+        let mut last = self.last_reason.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *last, why.clone()) == *why
+    }
+}
 
 impl Observer for Teller {
     fn phase(&self, name: &str) {
-        self.0.say(&format!("{name} …"));
+        self.voice.say(&format!("{name} …"));
     }
 
     fn check(&self, check: &Check) {
+        if self.is_told(&check.verdict) {
+            return;
+        }
         let (tone, word) = verdict(&check.verdict);
         let detail = match &check.verdict {
             Verdict::Passed => &check.observed,
             Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
         };
-        self.0.say(&format!("  {} {}: {detail}", tone.paint(&format!("{word:<12}")), check.id));
+        self.voice.say(&format!("  {} {}: {detail}", tone.paint(&format!("{word:<12}")), check.id));
     }
 }
 
@@ -88,6 +105,10 @@ impl Drill {
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         read_signing_key(&loaded.config.keys.signing_key_file)?; // told now, not when there is something to sign
         let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let repo = repository.instance(&loaded.config.tenant, &self.instance);
+        if let Ok(point) = repo.find_point(&self.point, &loaded.config.keys.trusted_keys).await {
+            wire::opens(&point, &identities)?; // that there is no valid point is for the drill to find, and to record
+        }
         let context = wire::context(session, loaded, repository, &format!("lifeboat drill {}", self.instance));
 
         let meter = Meter::start(&session.voice, format!("drill {}", self.instance));
@@ -109,12 +130,14 @@ impl Drill {
             rpo: tier.rpo,
             rto: tier.rto,
             source: Arc::new(source),
-            work_root: context.config.engine.state_dir.join("drills"),
+            // Containers mount folders below it: Docker takes absolute paths only.
+            work_root: std::path::absolute(context.config.engine.state_dir.join("drills"))?,
             docker: wire::environment("DOCKER_HOST"),
             clock: context.clock.clone(),
             sabotage: None,
         };
-        let report = lifeboat_drill::run(request, Arc::new(Teller(session.voice.clone())), &session.cancel).await;
+        let teller = Teller { voice: session.voice.clone(), last_reason: Mutex::default() };
+        let report = lifeboat_drill::run(request, Arc::new(teller), &session.cancel).await;
         drop(meter);
         let report = report
             .safe("the instance and the repository are as they were")
@@ -145,7 +168,7 @@ async fn sign(context: &Context, report: DrillReport) -> Result<Done> {
     match record::keep(context, &statement).await {
         Ok((key, _)) => {
             if let RepositoryConfig::Local { path } = &context.config.repository {
-                done.evidence_file = Some(path.join(key.as_str()));
+                done.evidence_file = Some(std::path::absolute(path.join(key.as_str()))?);
             }
             done.signed(Ok(key.to_string()));
         }

@@ -94,7 +94,7 @@ impl Files {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
-        let point = repo.find_point(&self.point, &config.keys.trusted_keys).await?;
+        let point = wire::find_point(&repo, &self.point, config).await?;
         let identity = read_identity(self.identity.as_deref().unwrap_or(&config.keys.host_identity_file))?;
         let options = ReaderOptions::default();
         let reader = Reader::open(repo, &point, &[identity], options, Arc::new(Silent)).await?;

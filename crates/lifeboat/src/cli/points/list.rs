@@ -96,6 +96,9 @@ impl List {
         for instance in instances {
             let repo = repository.instance(&config.tenant, &instance);
             let points = repo.list_points().await?;
+            if points.is_empty() && !self.stored {
+                config.instance(instance.as_str())?; // a mistyped name is told, an instance without points is no error
+            }
             let skip = if self.limit == 0 { 0 } else { points.len().saturating_sub(self.limit) };
             listed.more += skip as u64;
             for reference in &points[skip..] {

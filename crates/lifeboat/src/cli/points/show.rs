@@ -98,7 +98,7 @@ impl Show {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
-        let point = repo.find_point(&self.point, &config.keys.trusted_keys).await?;
+        let point = wire::find_point(&repo, &self.point, config).await?;
         let sealed = Sealed::open(&point, &config.keys);
         session.output.show(&Shown::new(&point, sealed, session.now()))?;
         Ok(Exit::Ok)
