@@ -65,6 +65,9 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The restored cluster's files cannot be looked at.
+    #[error(transparent)]
+    Postgres(#[from] lifeboat_postgres::Error),
     /// A question to Odoo got no answer.
     #[error(transparent)]
     Odoo(#[from] lifeboat_odoo::Error),
@@ -132,6 +135,7 @@ impl Error {
         match self {
             Error::Timeout { .. } => true,
             Error::Odoo(error) => error.is_transient(),
+            Error::Postgres(error) => error.is_transient(),
             Error::Sql { source, .. } => source.is_closed(),
             Error::Docker { source, .. } => matches!(source, bollard::errors::Error::RequestTimeoutError),
             _ => false,

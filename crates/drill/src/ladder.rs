@@ -10,7 +10,7 @@ use std::{
 
 use lifeboat_model::check::{Check, Outcome, Verdict, millis};
 
-use crate::error::{Result, chain};
+use crate::error::{Error, Result, chain};
 
 /// Follows a drill while it runs, for progress output.
 pub trait Observer: Send + Sync {
@@ -47,23 +47,69 @@ pub struct Answer {
     pub observed: String,
     /// What it means.
     pub verdict: Verdict,
+    /// The words for evidence, which is stored unencrypted and shown to others, where `observed` names things from inside the
+    /// backup: files, rows, log lines.
+    pub public: Option<String>,
+}
+
+/// A check with its answer, and its words for evidence where they are others.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The check, with everything that helps whoever ran the drill.
+    pub check: Check,
+    /// See [`Answer::public`].
+    pub public: Option<String>,
+}
+
+impl From<Check> for Answered {
+    fn from(check: Check) -> Answered {
+        Answered { check, public: None }
+    }
+}
+
+impl Answered {
+    /// The check as evidence may say it.
+    pub fn for_evidence(&self) -> Check {
+        let Some(public) = &self.public else { return self.check.clone() };
+        let verdict = match &self.check.verdict {
+            Verdict::Passed => Verdict::Passed,
+            Verdict::Failed(_) => Verdict::Failed(public.clone()),
+            Verdict::NotExecuted(_) => Verdict::NotExecuted(public.clone()),
+        };
+        Check { observed: public.clone(), verdict, ..self.check.clone() }
+    }
 }
 
 impl Answer {
     /// As expected.
     pub fn passed(observed: impl Into<String>) -> Answer {
-        Answer { observed: observed.into(), verdict: Verdict::Passed }
+        Answer { observed: observed.into(), verdict: Verdict::Passed, public: None }
     }
 
     /// Not as expected; the same text says what was seen and why it is wrong.
     pub fn failed(why: impl Into<String>) -> Answer {
         let why = why.into();
-        Answer { observed: why.clone(), verdict: Verdict::Failed(why) }
+        Answer { observed: why.clone(), verdict: Verdict::Failed(why), public: None }
     }
 
     /// Could not be asked.
     pub fn not_executed(why: impl Into<String>) -> Answer {
-        Answer { observed: String::new(), verdict: Verdict::NotExecuted(why.into()) }
+        Answer { observed: String::new(), verdict: Verdict::NotExecuted(why.into()), public: None }
+    }
+
+    /// Could not be asked, because of an error: evidence gets its first sentence only, without what servers said.
+    pub fn impossible(error: &Error) -> Answer {
+        Answer::not_executed(chain(error)).in_public(error.to_string())
+    }
+
+    /// Failed, because of an error: see [`Answer::impossible`].
+    pub fn broken(error: &Error) -> Answer {
+        Answer::failed(chain(error)).in_public(error.to_string())
+    }
+
+    /// Says it in other words to evidence.
+    pub fn in_public(self, words: impl Into<String>) -> Answer {
+        Answer { public: Some(words.into()), ..self }
     }
 
     /// Passed or failed, by a condition.
@@ -90,7 +136,7 @@ ladder! {
     LOCKS = 2 "point.locks" optional: "objects cannot be deleted early", "retention as recorded";
     FETCH = 3 "fetch.place" required: "everything is fetched, decrypted, verified and placed", "every byte in place, no damage";
     MANIFEST = 4 "files.manifest" required: "restored files are those of the server's own backup_manifest", "sizes and checksums equal";
-    PAGES = 4 "files.pages" required: "page checksums of every relation file", "no page with a wrong checksum";
+    PAGES = 4 "files.pages" optional: "page checksums of every relation file", "no page with a wrong checksum";
     REPLAY = 5 "replay.end" required: "WAL is replayed to the end of the point and the server promotes itself", "consistent, end of the point's WAL reached, promoted";
     ISOLATION = 5 "sandbox.isolation" required: "the sandbox has no way out", "an internal network, no route, no published port";
     AMCHECK = 6 "structure.amcheck" required: "heaps and B-tree indexes are sound", "pg_amcheck with heapallindexed reports nothing";
@@ -116,7 +162,7 @@ ladder! {
 
 /// The book of answers.
 pub struct Ladder {
-    checks: Vec<Check>,
+    checks: Vec<Answered>,
     observer: Arc<dyn Observer>,
     stopped: Option<String>,
 }
@@ -128,17 +174,19 @@ impl Ladder {
     }
 
     /// Writes an answer down, once per check: the first counts.
-    pub fn record(&mut self, check: Check) {
-        if self.checks.iter().all(|known| known.id != check.id) {
+    pub fn record(&mut self, answered: impl Into<Answered>) {
+        let answered = answered.into();
+        let check = &answered.check;
+        if self.checks.iter().all(|known| known.check.id != check.id) {
             tracing::debug!(check = %check.id, verdict = check.verdict.word(), "check");
-            self.observer.check(&check);
-            self.checks.push(check);
+            self.observer.check(check);
+            self.checks.push(answered);
         }
     }
 
     /// Whether a check has passed.
     pub fn passed(&self, spec: &Spec) -> bool {
-        self.checks.iter().any(|check| check.id == spec.id && check.verdict.is_passed())
+        self.checks.iter().any(|known| known.check.id == spec.id && known.check.verdict.is_passed())
     }
 
     /// Says why nothing further was done. The first reason counts.
@@ -147,26 +195,32 @@ impl Ladder {
     }
 
     /// Fills in what was not reached, and orders by rung.
-    pub fn finish(mut self) -> Vec<Check> {
+    pub fn finish(mut self) -> Vec<Answered> {
         let why = self.stopped.clone().unwrap_or_else(|| "not reached".to_owned());
         for spec in LADDER {
             self.record(spec.not_executed(&why));
         }
-        let place = |check: &Check| LADDER.iter().position(|spec| spec.id == check.id);
-        self.checks.sort_by_key(|check| place(check).unwrap_or(usize::MAX));
+        let place = |known: &Answered| LADDER.iter().position(|spec| spec.id == known.check.id);
+        self.checks.sort_by_key(|known| place(known).unwrap_or(usize::MAX));
         self.checks
     }
 }
 
-/// The outcome of a drill: what the ladder requires and what the configuration requires besides must have run. The last rung is
-/// the caller's, who signs after this sum is drawn.
-pub fn outcome(checks: &[Check], also_required: &[String]) -> Outcome {
-    let required = |id: &str| {
-        LADDER.iter().any(|spec| spec.id == id && spec.required)
-            || also_required.iter().any(|wanted| wanted == id && wanted != SIGNED.id)
-    };
-    let unknown = also_required.iter().any(|id| checks.iter().all(|check| check.id != *id));
-    match Outcome::of(checks, required) {
+/// Ids of the checks that must have run: the ladder's own, and what the configuration asks for besides. The last rung is not
+/// among them: it is the caller's, who signs after the sum is drawn.
+pub fn required(also: &[String]) -> Vec<String> {
+    let own = LADDER.iter().filter(|spec| spec.required).map(|spec| spec.id.to_owned());
+    let mut ids: Vec<String> = own.chain(also.iter().filter(|id| *id != SIGNED.id).cloned()).collect();
+    let mut seen = std::collections::HashSet::new();
+    ids.retain(|id| seen.insert(id.clone()));
+    ids
+}
+
+/// The outcome of a drill. A required check that nobody knows keeps it incomplete.
+pub fn outcome(checks: &[Check], required: &[String]) -> Outcome {
+    let is_required = |id: &str| required.iter().any(|wanted| wanted == id);
+    let unknown = required.iter().any(|id| checks.iter().all(|check| check.id != *id));
+    match Outcome::of(checks, is_required) {
         Outcome::Passed if unknown => Outcome::Incomplete,
         outcome => outcome,
     }
@@ -174,15 +228,15 @@ pub fn outcome(checks: &[Check], also_required: &[String]) -> Outcome {
 
 impl Spec {
     /// Asks, with the time it takes. An error means that it could not be asked.
-    pub async fn ask(&self, work: impl Future<Output = Result<Answer>>) -> Check {
+    pub async fn ask(&self, work: impl Future<Output = Result<Answer>>) -> Answered {
         let started = Instant::now();
-        let answer = work.await.unwrap_or_else(|error| Answer::not_executed(chain(&error)));
+        let answer = work.await.unwrap_or_else(|error| Answer::impossible(&error));
         self.answered(answer, started.elapsed())
     }
 
     /// An answer that is there already.
-    pub fn answered(&self, answer: Answer, took: Duration) -> Check {
-        Check {
+    pub fn answered(&self, answer: Answer, took: Duration) -> Answered {
+        let check = Check {
             id: self.id.to_owned(),
             rung: self.rung,
             purpose: self.purpose.to_owned(),
@@ -190,11 +244,12 @@ impl Spec {
             observed: answer.observed,
             verdict: answer.verdict,
             duration_ms: millis(took),
-        }
+        };
+        Answered { check, public: answer.public }
     }
 
     /// Not executed, and why.
-    pub fn not_executed(&self, why: &str) -> Check {
+    pub fn not_executed(&self, why: &str) -> Answered {
         self.answered(Answer::not_executed(why), Duration::ZERO)
     }
 }
@@ -217,12 +272,21 @@ mod tests {
         ladder.record(SELECT.answered(Answer::passed("x"), Duration::ZERO));
         ladder.record(FETCH.answered(Answer::failed("pack gone"), Duration::ZERO));
         ladder.stop("fetch.place failed");
-        let checks = ladder.finish();
+        let checks: Vec<Check> = ladder.finish().into_iter().map(|answered| answered.check).collect();
         assert_eq!(checks.len(), LADDER.len());
         assert!(checks.windows(2).all(|pair| pair[0].rung <= pair[1].rung));
         let boot = checks.iter().find(|check| check.id == REGISTRY.id).unwrap();
         assert_eq!(boot.verdict, Verdict::NotExecuted("fetch.place failed".into()));
-        assert_eq!(outcome(&checks, &[]), Outcome::Failed);
+        assert_eq!(outcome(&checks, &required(&[])), Outcome::Failed);
+    }
+
+    #[test]
+    fn evidence_does_not_name_what_is_inside_the_backup() {
+        let answer = Answer::failed("patient-17.pdf is missing").in_public("1 file missing");
+        let answered = ATTACHMENTS.answered(answer, Duration::ZERO);
+        assert!(answered.check.observed.contains("patient"));
+        let text = serde_json::to_string(&answered.for_evidence()).unwrap();
+        assert!(text.contains("1 file missing") && !text.contains("patient"), "{text}");
     }
 
     #[test]
@@ -232,11 +296,16 @@ mod tests {
                 true => spec.not_executed("no image"),
                 false => spec.answered(Answer::passed(""), Duration::ZERO),
             };
-            LADDER.iter().map(ask).collect()
+            LADDER.iter().map(ask).map(|answered| answered.check).collect()
         };
-        assert_eq!(outcome(&climb(""), &[]), Outcome::Passed);
-        assert_eq!(outcome(&climb("use.login"), &[]), Outcome::Incomplete);
-        assert_eq!(outcome(&climb(""), &["books.integrity".into()]), Outcome::Incomplete);
-        assert_eq!(outcome(&climb(""), &["no.such".into()]), Outcome::Incomplete);
+        let sum = |skip: &str, also: &[&str]| {
+            let also: Vec<String> = also.iter().map(|&id| id.to_owned()).collect();
+            outcome(&climb(skip), &required(&also))
+        };
+        assert_eq!(sum("", &[]), Outcome::Passed);
+        assert_eq!(sum("", &["use.login", "evidence.signed"]), Outcome::Passed);
+        assert_eq!(sum("use.login", &[]), Outcome::Incomplete);
+        assert_eq!(sum("", &["books.integrity"]), Outcome::Incomplete);
+        assert_eq!(sum("", &["no.such"]), Outcome::Incomplete);
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use lifeboat_engine::restore::{self, Parts, RestoreReport, RestoreRequest};
 use lifeboat_evidence::drill::{DrilledPoint, ObjectVersion, VersionsReadBack};
-use lifeboat_model::{check::Check, signature::PublicKey};
+use lifeboat_model::signature::PublicKey;
 use lifeboat_repo::{
     check::{Problem, VerifyMode, VerifyReport, verify},
     point::{ObjectRef, Point, PointSelector},
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
-    ladder::{Answer, LOCKS, OBJECTS, SIGNATURE, VERSIONS},
+    ladder::{Answer, Answered, LOCKS, OBJECTS, SIGNATURE, VERSIONS},
     source::{Fetched, Selected, Source},
 };
 
@@ -63,9 +63,10 @@ impl RepositoryPoint {
     }
 
     /// Rung 2: what can be checked without a key and without reading.
-    async fn check(&self, point: &Point) -> Result<(Vec<Check>, VersionsReadBack)> {
+    async fn check(&self, point: &Point) -> Result<(Vec<Answered>, VersionsReadBack)> {
         let begun = Instant::now();
-        let heads = verify(&self.repo, std::slice::from_ref(point), VerifyMode::Heads, Arc::clone(&self.progress)).await;
+        let heads =
+            verify(&self.repo, std::slice::from_ref(point), VerifyMode::Heads, Arc::clone(&self.progress)).await;
         let report = heads.map_err(|error| Error::source("cannot look at the point's objects")(Box::new(error)))?;
         let versions = self.versions(point).await?;
         let signer = format!("signed by key {} ({})", point.signer.id(), point.signer);

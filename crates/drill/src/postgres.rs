@@ -14,6 +14,7 @@ use bollard::container::LogOutput;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{lsn::Lsn, secret::Secret};
+use lifeboat_postgres::control::ControlData;
 use tokio::{sync::watch, time::timeout};
 use tokio_postgres::Client;
 
@@ -45,47 +46,15 @@ pub fn binds(restored: &Path, settings: &Path) -> Vec<Bind> {
     binds
 }
 
-/// What `pg_controldata` says that matters here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Control {
-    /// Settings that must not be lower than on the source, as command line options.
-    limits: Vec<(&'static str, String)>,
-    /// The cluster's id.
-    pub system_id: String,
-    /// Pages carry checksums.
-    pub checksums: bool,
-}
-
-/// Lines of `pg_controldata` and the settings that they limit.
-const LIMITS: [(&str, &str); 5] = [
-    ("max_connections setting:", "max_connections"),
-    ("max_worker_processes setting:", "max_worker_processes"),
-    ("max_wal_senders setting:", "max_wal_senders"),
-    ("max_prepared_xacts setting:", "max_prepared_transactions"),
-    ("max_locks_per_xact setting:", "max_locks_per_transaction"),
-];
-
-impl Control {
-    /// Asks the image's own `pg_controldata`.
-    pub async fn read(container: &Container, user: User) -> Result<Control> {
-        let ran = container.run_ok(&user.spec(), &["pg_controldata", "-D", PGDATA], Duration::from_secs(30)).await?;
-        Control::parse(&ran.stdout)
-    }
-
-    fn parse(text: &str) -> Result<Control> {
-        let value =
-            |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).map(str::trim).map(str::to_owned);
-        let missing = |label: &str| Error::Output {
-            program: "pg_controldata".to_owned(),
-            detail: format!("no line \"{label}\""),
-        };
-        let limits = LIMITS.iter().map(|(label, name)| Ok((*name, value(label).ok_or_else(|| missing(label))?)));
-        Ok(Control {
-            limits: limits.collect::<Result<_>>()?,
-            system_id: value("Database system identifier:").unwrap_or_default(),
-            checksums: value("Data page checksum version:").is_some_and(|version| version != "0"),
-        })
-    }
+/// Settings that must not be lower than on the source, or replay refuses to begin.
+fn limits(control: &ControlData) -> [(&'static str, u32); 5] {
+    [
+        ("max_connections", control.max_connections),
+        ("max_worker_processes", control.max_worker_processes),
+        ("max_wal_senders", control.max_wal_senders),
+        ("max_prepared_transactions", control.max_prepared_transactions),
+        ("max_locks_per_transaction", control.max_locks_per_transaction),
+    ]
 }
 
 /// Overridden whatever the data's configuration says: no way to other servers, no library that the image may lack, nothing
@@ -107,6 +76,8 @@ const OVERRIDES: &[(&str, &str)] = &[
     ("wal_level", "replica"),
     ("autovacuum", "off"),
     ("shared_buffers", "128MB"),
+    ("work_mem", "16MB"),
+    ("maintenance_work_mem", "128MB"),
     ("huge_pages", "off"),
     ("max_wal_size", "1GB"),
     ("jit", "off"),
@@ -214,7 +185,7 @@ pub struct Server {
 
 impl Server {
     /// Starts the server on the restored PGDATA; replay begins.
-    pub async fn start(container: &Container, user: User, control: &Control) -> Result<Server> {
+    pub async fn start(container: &Container, user: User, control: &ControlData) -> Result<Server> {
         let mut options: Vec<String> = vec!["postgres".into(), "-D".into(), PGDATA.into()];
         let mut set = |name: &str, value: &str| options.extend(["-c".to_owned(), format!("{name}={value}")]);
         for (name, file) in
@@ -223,7 +194,7 @@ impl Server {
             set(name, &format!("{SETTINGS}/{file}"));
         }
         OVERRIDES.iter().for_each(|(name, value)| set(name, value));
-        control.limits.iter().for_each(|(name, value)| set(name, value));
+        limits(control).iter().for_each(|(name, value)| set(name, &value.to_string()));
         let command: Vec<&str> = options.iter().map(String::as_str).collect();
         let spawned = container.spawn(&user.spec(), &command, &["HOME=/tmp", "LC_ALL=C"]).await?;
 
@@ -406,19 +377,6 @@ mod tests {
         assert_eq!(replay.timeline, Some(2));
         replay.push("2026-11-21 20:45:00.500 UTC [7] FATAL:  could not find redo location");
         assert_eq!(replay.fatal.len(), 1);
-    }
-
-    #[test]
-    fn limits_come_from_pg_control() {
-        let text = "Database system identifier:           7444\nmax_connections setting:              120\n\
-                    max_worker_processes setting:         8\nmax_wal_senders setting:              10\n\
-                    max_prepared_xacts setting:           0\nmax_locks_per_xact setting:           64\n\
-                    Data page checksum version:           1\n";
-        let control = Control::parse(text).unwrap();
-        assert!(control.checksums);
-        assert!(control.limits.contains(&("max_connections", "120".to_owned())));
-        assert!(control.limits.contains(&("max_locks_per_transaction", "64".to_owned())));
-        assert!(Control::parse("psql: error").is_err());
     }
 
     #[test]

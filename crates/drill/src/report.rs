@@ -30,8 +30,11 @@ pub struct DrillReport {
     pub finished: Timestamp,
     /// What was rehearsed; none when nothing could be selected.
     pub selected: Option<Selected>,
-    /// Every check of the ladder, in order. The last one, `evidence.signed`, is the caller's to answer.
+    /// Every check of the ladder, in order, for whoever ran the drill: answers name files, tables and log lines. The last one,
+    /// `evidence.signed`, is the caller's to answer.
     pub checks: Vec<Check>,
+    /// The same checks in the words of evidence, which is stored unencrypted: counts instead of names from inside the backup.
+    pub evidence_checks: Vec<Check>,
     /// The sum.
     pub outcome: Outcome,
     /// Ids of the checks that had to run.
@@ -62,6 +65,8 @@ pub struct DrillReport {
     pub not_covered: Vec<(String, u64)>,
     /// What the run noticed, one line each.
     pub notes: Vec<String>,
+    /// Those of them that name nothing from inside the backup.
+    pub public_notes: Vec<String>,
 }
 
 impl DrillReport {

@@ -14,27 +14,30 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use lifeboat_evidence::drill::{Comparison, Phase, SoftwareVersions};
 use lifeboat_model::{
-    check::Check,
     config::DrillConfig,
     id::{Instance, RunId, Tenant},
     size::ByteSize,
     time::Span,
 };
 use lifeboat_odoo::{attachments, login, modules};
+use lifeboat_postgres::control::ControlData;
 use tokio_postgres::Client;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     checks,
     error::{Error, Result, chain},
-    ladder::{self, Answer, Ladder, Observer, Spec},
+    ladder::{self, Answer, Answered, Ladder, Observer, Spec},
     measure,
     odoo::{self, Layout},
-    postgres::{self, Control},
+    postgres,
     report::{self, DrillReport},
     sandbox::{Container, Docker, Image, Isolation, Limits, Sandbox, Scope, User, teardown},
     source::{Fetched, Sabotage, Selected, Source},
 };
+
+/// An engine that hangs must not hang the report with it.
+const TEARDOWN_LIMIT: Duration = Duration::from_secs(300);
 
 /// What to rehearse, with what, where.
 pub struct DrillRequest {
@@ -83,6 +86,8 @@ struct Climb {
     rto: Option<Duration>,
     not_covered: Vec<(String, u64)>,
     notes: Vec<String>,
+    /// Our own words, fit for evidence.
+    public_notes: Vec<String>,
     observer: Arc<dyn Observer>,
 }
 
@@ -114,7 +119,11 @@ pub async fn run(
 
     climb.begin_phase("tear down");
     let asked = Instant::now();
-    let teardown = teardown::remove(climb.docker.as_ref(), request.run, &work).await;
+    let removing = teardown::remove(climb.docker.as_ref(), request.run, &work);
+    let teardown = tokio::time::timeout(TEARDOWN_LIMIT, removing).await.unwrap_or_else(|_| teardown::Teardown {
+        left: vec![format!("not known: Docker did not answer within {} s", TEARDOWN_LIMIT.as_secs())],
+        ..teardown::Teardown::default()
+    });
     let proof = match teardown.left.is_empty() {
         true => Answer::passed(format!(
             "removed {} containers, {} networks, {} volumes and the folder; nothing is left",
@@ -145,6 +154,7 @@ impl Climb {
             rto: None,
             not_covered: Vec::new(),
             notes: Vec::new(),
+            public_notes: Vec::new(),
             observer,
         }
     }
@@ -162,12 +172,13 @@ impl Climb {
         let docker = Docker::connect(request.docker.as_deref()).await?;
         self.docker = Some(docker.clone());
         let orphans = teardown::orphans(&docker, &request.work_root, started).await?;
-        self.notes.extend(orphans.into_iter().map(|orphan| format!("removed what a dead drill had left: {orphan}")));
+        self.public_notes
+            .extend(orphans.into_iter().map(|orphan| format!("removed what a dead drill had left: {orphan}")));
         let selecting = Instant::now();
         let selected = match request.source.select().await {
             Ok(selected) => selected,
             Err(error) => {
-                let answer = Answer::failed(chain(&error));
+                let answer = Answer::broken(&error);
                 self.ladder.record(ladder::SELECT.answered(answer, selecting.elapsed()));
                 self.ladder.stop(ladder_stop(&ladder::SELECT));
                 return Ok(());
@@ -180,13 +191,6 @@ impl Climb {
             self.ladder.record(check);
         }
         self.selected = Some(selected.clone());
-        if let Some(check) = selected.checks.iter().find(|check| {
-            matches!(check.verdict, lifeboat_model::check::Verdict::Failed(_)) && check.id == ladder::SIGNATURE.id
-        }) {
-            self.ladder.stop(format!("{} did not pass", check.id));
-            return Ok(());
-        }
-
         // Rung 3, while images are looked up and the network is made.
         self.begin_phase("fetch and place");
         let scope = Scope {
@@ -207,7 +211,7 @@ impl Climb {
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
-                self.ladder.record(ladder::FETCH.answered(Answer::failed(chain(&error)), fetching.elapsed()));
+                self.ladder.record(ladder::FETCH.answered(Answer::broken(&error), fetching.elapsed()));
                 self.ladder.stop(ladder_stop(&ladder::FETCH));
                 return Ok(());
             }
@@ -216,7 +220,8 @@ impl Climb {
         self.end_phase(Some((fetched.files, fetched.bytes)));
         let answer = match fetched.damage.is_empty() {
             true => Answer::passed(format!("{} files, {}", fetched.files, ByteSize(fetched.bytes))),
-            false => Answer::failed(checks::some(&fetched.damage, fetched.damage.len() as u64)),
+            false => Answer::failed(checks::some(&fetched.damage, fetched.damage.len() as u64))
+                .in_public(format!("{} objects are damaged or missing", fetched.damage.len())),
         };
         self.ladder.record(ladder::FETCH.answered(answer, fetching.elapsed()));
         if !self.ladder.passed(&ladder::FETCH) {
@@ -226,7 +231,15 @@ impl Climb {
         if let Some(sabotage) = &request.sabotage {
             sabotage.placed(&restored).await?;
         }
-        let (postgres_image, sandbox) = (postgres_image?, sandbox?);
+        let sandbox = sandbox?;
+        let postgres_image = match postgres_image {
+            Ok(image) => image,
+            Err(error) => {
+                self.ladder.record(ladder::REPLAY.answered(Answer::broken(&error), Duration::ZERO));
+                self.ladder.stop(ladder_stop(&ladder::REPLAY));
+                return Ok(());
+            }
+        };
         self.images.push(postgres_image.clone());
         self.images.extend(odoo_image.as_ref().ok().cloned());
 
@@ -237,7 +250,8 @@ impl Climb {
         postgres::write_settings(&settings)?;
         let layout = Layout::find(&restored, databases, &request.config.addons);
         layout.prepare(work)?;
-        let limits = Limits { memory: request.config.memory, pids: 512 };
+        // Two containers share what the sandbox may have.
+        let limits = Limits { memory: ByteSize(request.config.memory.0 / 2), pids: 512 };
         let (postgres, odoo) = tokio::join!(
             async {
                 let container =
@@ -246,31 +260,34 @@ impl Climb {
                 for folder in [&pgdata, &settings, &restored.join("tablespaces")] {
                     own(user, folder).await?;
                 }
-                let control = Control::read(&container, user).await;
-                let manifest =
-                    ladder::MANIFEST.ask(checks::files::manifest(&container, user, request.config.timeout.0)).await;
-                Ok::<_, Error>((container, user, control, manifest))
+                let files = checks::files::verify(&pgdata, &container, user, request.config.timeout.0).await;
+                Ok::<_, Error>((container, user, files))
             },
             start_odoo(&sandbox, odoo_image, limits, &layout, work),
         );
-        let (postgres, postgres_user, control, manifest) = postgres?;
-        self.ladder.record(manifest);
+        let (postgres, postgres_user, files) = postgres?;
+        files.into_iter().for_each(|check| self.ladder.record(check));
         if !self.ladder.passed(&ladder::MANIFEST) {
             self.ladder.stop(ladder_stop(&ladder::MANIFEST));
             return Ok(());
         }
 
+        // It takes three seconds to be sure that nobody answers: meanwhile the climb goes on.
+        let isolated: Vec<Container> =
+            [&postgres].into_iter().chain(odoo.as_ref().ok().map(|odoo| &odoo.container)).cloned().collect();
+        let isolation = AbortOnDropHandle::new(tokio::spawn(async move { sandbox.isolation(&isolated).await }));
+
         // Rung 5.
         self.begin_phase("replay");
         let replaying = Instant::now();
-        let started_server = match control {
+        let started_server = match ControlData::read(&pgdata) {
             Ok(control) => postgres::Server::start(&postgres, postgres_user, &control).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
         let mut server = match started_server {
             Ok(server) => server,
             Err(error) => {
-                self.ladder.record(ladder::REPLAY.answered(Answer::failed(chain(&error)), replaying.elapsed()));
+                self.ladder.record(ladder::REPLAY.answered(Answer::broken(&error), replaying.elapsed()));
                 self.ladder.stop(ladder_stop(&ladder::REPLAY));
                 return Ok(());
             }
@@ -299,15 +316,18 @@ impl Climb {
 
         // Rungs 6, 7 and 8 are independent of each other.
         self.begin_phase("check data");
-        let isolated: Vec<&Container> =
-            [&postgres].into_iter().chain(odoo.as_ref().ok().map(|odoo| &odoo.container)).collect();
         let mut reports = Vec::new();
         let mut comparison = self.comparison.clone();
         let (amcheck, digests, attachments, isolation, installed) = tokio::join!(
-            ladder::AMCHECK.ask(checks::structure::amcheck(&postgres, postgres_user, request.config.timeout.0)),
+            ladder::AMCHECK.ask(checks::structure::amcheck(
+                &postgres,
+                postgres_user,
+                &server,
+                request.config.timeout.0 / 2
+            )),
             ladder::DIGESTS.ask(checks::data::compare(&server, fetched.witness.as_ref(), &mut comparison)),
             ladder::ATTACHMENTS.ask(verify_attachments(&clients, &layout, &fetched, &mut reports)),
-            sandbox.isolation(&isolated),
+            isolation,
             list_modules(&clients),
         );
         self.comparison = comparison;
@@ -315,7 +335,7 @@ impl Climb {
         for check in [amcheck, digests, attachments] {
             self.ladder.record(check);
         }
-        self.record_isolation(isolation);
+        self.record_isolation(isolation.unwrap_or_else(|error| Err(Error::Task(error.to_string()))));
         let installed = installed?;
         self.versions.modules = Some(installed.iter().map(|(_, modules)| modules.len() as u64).sum());
 
@@ -382,7 +402,7 @@ impl Climb {
             .ready(databases.len(), request.config.timeout.0)
             .await
             .map(|serves| checks::boot::registry(serves, &serving.log(), databases));
-        let answer = registry.unwrap_or_else(|error| Answer::failed(chain(&error)));
+        let answer = registry.unwrap_or_else(|error| Answer::broken(&error));
         self.ladder.record(ladder::REGISTRY.answered(answer, booting.elapsed()));
         if !self.ladder.passed(&ladder::REGISTRY) {
             self.ladder.record(ladder::LOG.ask(async { Ok(checks::boot::log(&serving.log())) }).await);
@@ -401,7 +421,7 @@ impl Climb {
                     session
                 }
                 Err(error) => {
-                    answers.login.push(ladder::LOGIN.answered(Answer::failed(chain(&error)), asked.elapsed()));
+                    answers.login.push(ladder::LOGIN.answered(Answer::broken(&error), asked.elapsed()));
                     continue;
                 }
             };
@@ -422,10 +442,10 @@ impl Climb {
         answers.record(&mut self.ladder);
         self.ladder.record(ladder::LOG.ask(async { Ok(checks::boot::log(&serving.log())) }).await);
         if let Some(code) = serving.exit_code().await? {
-            self.notes.push(format!("Odoo ended with code {code} while it was used"));
+            self.public_notes.push(format!("Odoo ended with code {code} while it was used"));
         }
         if let Some(code) = server.exit_code().await? {
-            self.notes.push(format!("PostgreSQL ended with code {code} while it was used"));
+            self.public_notes.push(format!("PostgreSQL ended with code {code} while it was used"));
         }
 
         // Rung 13.
@@ -463,7 +483,7 @@ impl Climb {
         let answer = match &isolation {
             Ok(seen) if seen.leaks.is_empty() => Answer::passed(seen.looked_at.join("; ")),
             Ok(seen) => Answer::failed(seen.leaks.join("; ")),
-            Err(error) => Answer::not_executed(chain(error)),
+            Err(error) => Answer::impossible(error),
         };
         self.isolation = isolation.ok();
         self.ladder.record(ladder::ISOLATION.answered(answer, Duration::ZERO));
@@ -481,17 +501,11 @@ impl Climb {
     }
 
     fn finish(self, request: DrillRequest, started: Timestamp, teardown: teardown::Teardown) -> DrillReport {
-        let also_required = &request.config.required;
-        let checks = self.ladder.finish();
-        let outcome = ladder::outcome(&checks, also_required);
-        let mut required: Vec<String> =
-            ladder::LADDER.iter().filter(|spec| spec.required).map(|spec| spec.id.to_owned()).collect();
-        required.extend(
-            also_required
-                .iter()
-                .filter(|id| !ladder::LADDER.iter().any(|spec| spec.required && spec.id == id.as_str()))
-                .cloned(),
-        );
+        let answered = self.ladder.finish();
+        let evidence_checks = answered.iter().map(Answered::for_evidence).collect();
+        let checks: Vec<_> = answered.into_iter().map(|answered| answered.check).collect();
+        let required = ladder::required(&request.config.required);
+        let outcome = ladder::outcome(&checks, &required);
         DrillReport {
             run: request.run,
             tenant: request.tenant,
@@ -500,6 +514,7 @@ impl Climb {
             finished: (request.clock)(),
             selected: self.selected,
             checks,
+            evidence_checks,
             outcome,
             required,
             comparison: self.comparison,
@@ -514,7 +529,8 @@ impl Climb {
             teardown,
             sabotage: request.sabotage.map(|sabotage| sabotage.describe()),
             not_covered: self.not_covered,
-            notes: self.notes,
+            notes: self.notes.iter().chain(&self.public_notes).cloned().collect(),
+            public_notes: self.public_notes,
         }
     }
 }
@@ -589,12 +605,12 @@ async fn list_modules(clients: &[(String, Client)]) -> Result<Vec<(String, Vec<m
 /// The answers of rungs 11 and 12 by database.
 #[derive(Default)]
 struct Use {
-    login: Vec<Check>,
-    records: Vec<Check>,
-    content: Vec<Check>,
-    assets: Vec<Check>,
-    invoice: Vec<Check>,
-    books: Vec<Check>,
+    login: Vec<Answered>,
+    records: Vec<Answered>,
+    content: Vec<Answered>,
+    assets: Vec<Answered>,
+    invoice: Vec<Answered>,
+    books: Vec<Answered>,
 }
 
 impl Use {
@@ -614,20 +630,22 @@ impl Use {
 }
 
 /// One check of many databases' answers: the worst verdict, everything that was seen, the time of all.
-fn merge(spec: &Spec, answers: Vec<Check>) -> Check {
+fn merge(spec: &Spec, answers: Vec<Answered>) -> Answered {
     use lifeboat_model::check::Verdict;
     let mut merged = spec.not_executed("no database was reached");
-    let worst = |verdict: &Verdict| match verdict {
+    let badness = |answer: &&Answered| match &answer.check.verdict {
         Verdict::Failed(_) => 2,
         Verdict::NotExecuted(_) => 1,
         Verdict::Passed => 0,
     };
-    if let Some(check) = answers.iter().max_by_key(|check| worst(&check.verdict)) {
-        merged.verdict = check.verdict.clone();
-        let seen: Vec<&str> =
-            answers.iter().map(|check| check.observed.as_str()).filter(|text| !text.is_empty()).collect();
-        merged.observed = seen.join("; ");
-        merged.duration_ms = answers.iter().map(|check| check.duration_ms).sum();
+    let Some(worst) = answers.iter().max_by_key(badness) else { return merged };
+    let join = |texts: Vec<&str>| texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    merged.check.verdict = worst.check.verdict.clone();
+    merged.check.observed = join(answers.iter().map(|answer| answer.check.observed.as_str()).collect());
+    merged.check.duration_ms = answers.iter().map(|answer| answer.check.duration_ms).sum();
+    if answers.iter().any(|answer| answer.public.is_some()) {
+        let public = answers.iter().map(|answer| answer.public.as_deref().unwrap_or(&answer.check.observed));
+        merged.public = Some(join(public.collect()));
     }
     merged
 }

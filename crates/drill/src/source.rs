@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use lifeboat_engine::details::Witness;
 use lifeboat_evidence::drill::{DrilledPoint, VersionsReadBack};
-use lifeboat_model::{check::Check, id::RepositoryId, lsn::Lsn};
+use lifeboat_model::{id::RepositoryId, lsn::Lsn};
 use tokio_postgres::Client;
 
-use crate::error::Result;
+use crate::{error::Result, ladder::Answered};
 
 /// What was chosen to be rehearsed.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ pub struct Selected {
     /// VersionIds read back.
     pub versions: VersionsReadBack,
     /// The answers of rung 2.
-    pub checks: Vec<Check>,
+    pub checks: Vec<Answered>,
 }
 
 /// What was brought back.

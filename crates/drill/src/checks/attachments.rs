@@ -23,17 +23,20 @@ pub(crate) async fn verify(client: &Client, place: Place) -> Result<Report> {
 
 /// The answer for all databases.
 pub(crate) fn judge(reports: &[(String, Report)]) -> Answer {
-    let (mut seen, mut wrong) = (Vec::new(), Vec::new());
+    let (mut seen, mut public, mut wrong, mut counts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (database, report) in reports {
         let not_covered: u64 = report.not_covered.values().sum();
         let kinds: Vec<String> = report.not_covered.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let mut text = format!("{database}: {} rows, {} files", report.rows, report.files);
-        if report.known_missing.count > 0 {
-            let names = some(&report.known_missing.examples, report.known_missing.count);
-            text.push_str(&format!(", {} known missing ({names})", report.known_missing.count));
-        }
         if not_covered > 0 {
             text.push_str(&format!(", not covered: {}", kinds.join(", ")));
+        }
+        if report.known_missing.count > 0 {
+            text.push_str(&format!(", {} known missing", report.known_missing.count));
+        }
+        public.push(text.clone());
+        if report.known_missing.count > 0 {
+            text.push_str(&format!(" ({})", some(&report.known_missing.examples, report.known_missing.count)));
         }
         seen.push(text);
         for (what, found) in [
@@ -43,9 +46,13 @@ pub(crate) fn judge(reports: &[(String, Report)]) -> Answer {
             ("unreadable", &report.unreadable),
         ] {
             if found.count > 0 {
+                counts.push(format!("{database}: {} {what}", found.count));
                 wrong.push(format!("{database}: {} {what}: {}", found.count, some(&found.examples, found.count)));
             }
         }
     }
-    if wrong.is_empty() { Answer::passed(seen.join("; ")) } else { Answer::failed(wrong.join("; ")) }
+    match wrong.is_empty() {
+        true => Answer::passed(seen.join("; ")).in_public(public.join("; ")),
+        false => Answer::failed(wrong.join("; ")).in_public(counts.join("; ")),
+    }
 }

@@ -16,7 +16,8 @@ pub(crate) async fn integrity(session: &Session, database: &str) -> Result<Answe
     if corrupted > 0 {
         let broken = books.journals.iter().filter(|journal| journal.state == State::Corrupted);
         let names: Vec<String> = broken.map(|journal| format!("{}: {}", journal.name, journal.message)).collect();
-        return Ok(Answer::failed(format!("{database}: {}", some(&names, corrupted as u64))));
+        return Ok(Answer::failed(format!("{database}: {}", some(&names, corrupted as u64)))
+            .in_public(format!("{database}: {corrupted} chains corrupted, {verified} verified")));
     }
     Ok(match (verified, unknown) {
         (_, 1..) => Answer::not_executed(format!("{database}: {unknown} answers cannot be told apart")),

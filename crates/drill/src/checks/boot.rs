@@ -71,10 +71,11 @@ pub(crate) fn registry(serves: bool, log: &boot_log::Report, databases: &[String
     }
     let findings: Vec<String> = log.findings.iter().map(|finding| finding.text.clone()).collect();
     let last = some(&findings, log.found);
-    Answer::failed(match (serves, missing.is_empty()) {
-        (false, _) => format!("Odoo ended before it served; its log: {last}"),
-        (true, _) => format!("registry not loaded: {}; its log: {last}", missing.join(", ")),
-    })
+    let what = match serves {
+        false => "Odoo ended before it served".to_owned(),
+        true => format!("registry not loaded: {}", missing.join(", ")),
+    };
+    Answer::failed(format!("{what}; its log: {last}")).in_public(what)
 }
 
 /// The whole log, the requests of the use rung included.
@@ -90,5 +91,7 @@ pub(crate) fn log(report: &boot_log::Report) -> Answer {
         .iter()
         .map(|finding| format!("line {}: {}: {}", finding.line, finding.kind.describe(), finding.text))
         .collect();
-    Answer::failed(some(&findings, report.found))
+    let mut kinds: Vec<&str> = report.findings.iter().map(|finding| finding.kind.describe()).collect();
+    kinds.dedup();
+    Answer::failed(some(&findings, report.found)).in_public(format!("{} lines: {}", report.found, kinds.join(", ")))
 }

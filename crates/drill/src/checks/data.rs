@@ -44,7 +44,8 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
     let seen = format!("quiet source: {tables} tables, {rows} rows, every digest equal");
     Ok(match wrong.len() {
         0 => Answer::passed(seen),
-        count => Answer::failed(format!("quiet source: {}", some(&wrong, count as u64))),
+        count => Answer::failed(format!("quiet source: {}", some(&wrong, count as u64)))
+            .in_public(format!("quiet source: {count} of {tables} tables or sequences differ")),
     })
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn apply(own: Option<OwnProgram<'_>>, database: &str, client: &
     let rows: u64 = applied.iter().filter_map(|one| one.rows).sum();
     said.push(format!("{ran} statements of {} apply, {rows} rows changed", applied.len()));
     Ok(match failed {
-        Some(why) => Answer::failed(format!("{why}; {}", said.join(", "))),
+        Some(why) => Answer::failed(format!("{why}; {}", said.join(", "))).in_public("odoo neutralize failed"),
         None => Answer::passed(format!("{database}: {}", said.join(", "))),
     })
 }

@@ -12,10 +12,12 @@ const CUT_RECORD: u64 = 1 << 20;
 /// Whether replay came to the point's end and the server is promoted.
 pub(crate) fn judge(replay: &Replay, fetched: &Fetched, pgdata: &Path) -> Answer {
     if !replay.ready {
-        return Answer::failed(format!("PostgreSQL did not become ready: {}", replay.last_words()));
+        return Answer::failed(format!("PostgreSQL did not become ready: {}", replay.last_words()))
+            .in_public("PostgreSQL did not become ready");
     }
     if !replay.fatal.is_empty() {
-        return Answer::failed(format!("PostgreSQL's log: {}", replay.last_words()));
+        return Answer::failed(format!("PostgreSQL's log: {}", replay.last_words()))
+            .in_public("its log has FATAL or PANIC lines");
     }
     let Some(timeline) = replay.timeline else {
         return Answer::failed("PostgreSQL started without archive recovery: there is no new timeline");

@@ -105,7 +105,11 @@ pub(crate) async fn content(session: &Session, database: &str, expected: &Expect
         true => {
             Answer::passed(format!("{database}: {} fetched, {bytes} bytes, every SHA-1 equal", expected.samples.len()))
         }
-        false => Answer::failed(format!("{database}: {}", some(&wrong, wrong.len() as u64))),
+        false => Answer::failed(format!("{database}: {}", some(&wrong, wrong.len() as u64))).in_public(format!(
+            "{database}: {} of {} attachments differ",
+            wrong.len(),
+            expected.samples.len()
+        )),
     })
 }
 

@@ -5,7 +5,7 @@
 //! and [`teardown`] goes by the labels alone: it needs no memory of what was made, so that it works after any failure, also by
 //! the next run after a crash.
 //!
-//! Limits of every container: memory, processes, CPUs, no capability, no new privileges, a read-only root, no restart. Nothing
+//! Limits of every container: memory, processes, CPU weight, no capability, no new privileges, a read-only root, no restart. Nothing
 //! in it runs as root. The host reaches the containers by their address on the internal bridge; no port is published.
 //! See [`network`] for what keeps it closed and what a bridge leaves open.
 
@@ -134,6 +134,8 @@ impl Sandbox {
             memory: Some(memory),
             memory_swap: Some(memory),
             pids_limit: Some(limits.pids),
+            // Half the weight of everything else on the host, which has production or backups to do.
+            cpu_shares: Some(512),
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             readonly_rootfs: Some(true),
@@ -183,7 +185,7 @@ impl Sandbox {
     }
 
     /// Proves that there is no way out.
-    pub async fn isolation(&self, containers: &[&Container]) -> Result<Isolation> {
+    pub async fn isolation(&self, containers: &[Container]) -> Result<Isolation> {
         network::prove(&self.docker, &self.network, containers).await
     }
 }

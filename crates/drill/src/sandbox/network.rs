@@ -83,7 +83,7 @@ fn request(scope: &Scope, base: u32) -> NetworkCreateRequest {
     }
 }
 
-pub(super) async fn prove(docker: &Docker, network: &str, containers: &[&Container]) -> Result<Isolation> {
+pub(super) async fn prove(docker: &Docker, network: &str, containers: &[Container]) -> Result<Isolation> {
     let seen = docker.inspect_network(network).await?;
     let ipam = seen.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
     let mut isolation = Isolation {
