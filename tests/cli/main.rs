@@ -11,3 +11,5 @@ mod evidence;
 mod help;
 mod keys;
 mod program;
+mod repository;
+mod stored;
