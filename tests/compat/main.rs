@@ -111,8 +111,11 @@ async fn version_1_opens() {
 
     // The host that wrote it can list it, and can open none of its data.
     let host = identity(&golden.host_identity);
-    let refused = Reader::open(repo, &point, &host, options, Arc::new(Silent)).await.err().unwrap();
-    assert!(refused.to_string().contains("identit"), "{refused}");
+    let reader = Reader::open(repo, &point, &host, options, Arc::new(Silent)).await.unwrap();
+    let mut listed = reader.entries(TreeKind::Filestore).unwrap().unwrap();
+    assert_eq!(listed.next().await.unwrap().unwrap().display_path(), "demo/ab/first");
+    let refused = reader.check_identity().await.unwrap_err();
+    assert!(matches!(refused, lifeboat_repo::Error::WrongIdentity { .. }), "{refused}");
 }
 
 /// Files in memory.

@@ -131,6 +131,7 @@ async fn restore(request: RestoreRequest<'_>, progress: Arc<dyn Progress>) -> Re
     let reader =
         Reader::open(request.repo.clone(), request.point, request.identities, ReaderOptions::default(), progress)
             .await?;
+    reader.check_identity().await?;
     prepare_target(&request.to, request.delta)?;
 
     let job = Job { request: &request, reader: &reader, postgres: &postgres };

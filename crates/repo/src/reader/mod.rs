@@ -180,6 +180,11 @@ impl Reader {
         }
     }
 
+    /// Whether the identities open the point's data: to be asked before anything is written.
+    pub async fn check_identity(&self) -> Result<()> {
+        self.packs.check_identity().await
+    }
+
     pub(crate) fn chunk_key(&self) -> &ChunkKey {
         &self.chunk_key
     }
