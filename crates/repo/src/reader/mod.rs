@@ -31,7 +31,7 @@ use crate::{
     writer::WAL_MAGIC,
 };
 
-/// How a reader works.
+/// How a reader works. The limits hold for all trees that it restores at the same time.
 #[derive(Debug, Clone)]
 pub struct ReaderOptions {
     /// Threads that open, decompress, check and hand over; 0 means one a core.
@@ -136,7 +136,7 @@ pub struct Reader {
     needed: String,
     chunk_key: ChunkKey,
     packs: Arc<fetch::Packs>,
-    options: ReaderOptions,
+    limits: restore::Limits,
     progress: Arc<dyn Progress>,
 }
 
@@ -157,7 +157,8 @@ impl Reader {
         let chunk_key = ChunkKey::from_json(&plain).map_err(|reason| Error::damaged(&object.key, reason))?;
         let packs = Arc::new(fetch::Packs::new(&repo, point, identities, &needed));
         let identities = identities.to_vec();
-        Ok(Reader { repo, point: point.clone(), identities, needed, chunk_key, packs, options, progress })
+        let limits = restore::Limits::new(&options);
+        Ok(Reader { repo, point: point.clone(), identities, needed, chunk_key, packs, limits, progress })
     }
 
     /// A tree's entries in stored order; none where the point has no such tree.

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
 };
 
-use super::{Damage, Filter, Reader, RestoreReport, Sink, Wanted, fetch::Packs};
+use super::{Damage, Filter, Reader, ReaderOptions, RestoreReport, Sink, Wanted, fetch::Packs};
 use crate::{
     chunk::ChunkKey,
     error::{Error, Result},
@@ -72,20 +72,36 @@ struct Shared {
 pub(super) struct Restore {
     shared: Arc<Shared>,
     filter: Option<Filter>,
+    limits: Limits,
+    jobs: JoinSet<Result<()>>,
+}
+
+/// What all trees that a reader restores at the same time share.
+#[derive(Clone)]
+pub(super) struct Limits {
     memory: Arc<Semaphore>,
     most_memory: u32,
     fetches: Arc<Semaphore>,
     workers: Arc<Semaphore>,
-    jobs: JoinSet<Result<()>>,
 }
 
-impl Restore {
-    pub fn new(reader: &Reader, sink: Arc<dyn Sink>, filter: Option<Filter>) -> Self {
-        let options = &reader.options;
+impl Limits {
+    pub fn new(options: &ReaderOptions) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let workers = if options.workers == 0 { cores } else { options.workers };
         // Counted in KiB, which a semaphore's permits can express for any sensible amount of memory.
         let most_memory = u32::try_from(options.memory >> 10).unwrap_or(u32::MAX).clamp(1, 1 << 22);
+        Self {
+            memory: Arc::new(Semaphore::new(most_memory as usize)),
+            most_memory,
+            fetches: Arc::new(Semaphore::new(options.fetches.max(1))),
+            workers: Arc::new(Semaphore::new(workers)),
+        }
+    }
+}
+
+impl Restore {
+    pub fn new(reader: &Reader, sink: Arc<dyn Sink>, filter: Option<Filter>) -> Self {
         let shared = Shared {
             sink,
             packs: Arc::clone(&reader.packs),
@@ -93,15 +109,7 @@ impl Restore {
             progress: Arc::clone(&reader.progress),
             report: Mutex::default(),
         };
-        Self {
-            shared: Arc::new(shared),
-            filter,
-            memory: Arc::new(Semaphore::new(most_memory as usize)),
-            most_memory,
-            fetches: Arc::new(Semaphore::new(options.fetches.max(1))),
-            workers: Arc::new(Semaphore::new(workers)),
-            jobs: JoinSet::new(),
-        }
+        Self { shared: Arc::new(shared), filter, limits: reader.limits.clone(), jobs: JoinSet::new() }
     }
 
     pub async fn run(mut self, mut cursor: TreeCursor) -> Result<RestoreReport> {
@@ -154,11 +162,11 @@ impl Restore {
     /// Waits for memory, then fetches and hands over in the background.
     async fn start(&mut self, batch: Batch) -> Result<()> {
         let length = batch.end - batch.start;
-        let permits = (length >> 10).clamp(1, self.most_memory);
+        let permits = (length >> 10).clamp(1, self.limits.most_memory);
         let closed = |_| Error::usage("the restore was closed");
-        let memory = Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(closed)?;
+        let memory = Arc::clone(&self.limits.memory).acquire_many_owned(permits).await.map_err(closed)?;
         let (shared, fetches, workers) =
-            (Arc::clone(&self.shared), Arc::clone(&self.fetches), Arc::clone(&self.workers));
+            (Arc::clone(&self.shared), Arc::clone(&self.limits.fetches), Arc::clone(&self.limits.workers));
         self.jobs.spawn(async move {
             let _memory = memory;
             let Some(object) = shared.packs.object(batch.pack).cloned() else {
