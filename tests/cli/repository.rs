@@ -18,8 +18,11 @@ use lifeboat_repo::{
 
 use crate::program::Program;
 
-/// What the point holds, by tree: folders end in `/`.
-const TREES: [(TreeKind, &[(&[u8], &str)]); 3] = [
+/// A path and its content; folders end in `/`.
+type Item = (&'static [u8], &'static str);
+
+/// What the point holds, by tree.
+const TREES: [(TreeKind, &[Item]); 3] = [
     (
         TreeKind::Database,
         &[

@@ -21,18 +21,13 @@ use crate::{
 /// How often the line is redrawn.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What is counted, in the order in which it is shown.
-const SHOWN: [(Counter, &str); 11] = [
+/// What is shown, in this order: few enough to fit a terminal of 80 columns, since a folded line cannot be redrawn.
+const SHOWN: [(Counter, &str); 6] = [
     (Counter::ReadBytes, "read"),
-    (Counter::NewBytes, "new"),
-    (Counter::ReusedBytes, "known"),
-    (Counter::WalBytes, "WAL"),
-    (Counter::StoredBytes, "stored"),
     (Counter::FetchedBytes, "fetched"),
     (Counter::RestoredBytes, "restored"),
+    (Counter::StoredBytes, "stored"),
     (Counter::Files, "files"),
-    (Counter::Entries, "entries"),
-    (Counter::Packs, "packs"),
     (Counter::Objects, "objects"),
 ];
 
@@ -53,7 +48,7 @@ impl Meter {
         let bar = voice.bars().add(ProgressBar::no_length());
         if voice.draws() {
             let shown = Arc::clone(&counts);
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed_precise} {counts}")
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed} {counts}")
                 .expect("a fixed, valid template")
                 .with_key("counts", move |_: &ProgressState, out: &mut dyn fmt::Write| {
                     let _ = write!(out, "{shown}"); // indicatif writes into a String
@@ -93,7 +88,7 @@ impl fmt::Display for Counts {
                 continue;
             }
             match counter {
-                Counter::Files | Counter::Entries | Counter::Packs | Counter::Objects => {
+                Counter::Files | Counter::Objects => {
                     write!(f, "{separator}{}", count(value, word.trim_end_matches('s'), word))?;
                 }
                 _ => write!(f, "{separator}{word} {}", bytes(value))?,
@@ -113,7 +108,7 @@ mod tests {
         let counts = Counts::default();
         assert_eq!(counts.to_string(), "");
         counts.0[0].store(3 << 20, Ordering::Relaxed);
-        counts.0[7].store(1234, Ordering::Relaxed);
+        counts.0[4].store(1234, Ordering::Relaxed);
         assert_eq!(counts.to_string(), "read 3.0 MiB, 1,234 files");
     }
 }

@@ -96,6 +96,9 @@ impl Page {
     }
 }
 
+/// Terminals that claim to be narrower (some say 0) would get one letter a line.
+const NARROWEST: u16 = 40;
+
 /// A table in the making.
 pub struct Rows {
     table: Table,
@@ -107,7 +110,9 @@ impl Rows {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         // On a terminal long texts are folded to its width; in a pipe a row stays a line.
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if table.width().is_some_and(|width| width >= NARROWEST) {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+        }
         table.enforce_styling(); // `anstream` takes the colours out again where they are not wanted
         table.style_text_only();
         table.set_header(header.iter().map(|name| match *name {
