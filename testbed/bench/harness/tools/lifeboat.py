@@ -59,10 +59,10 @@ class Lifeboat(Tool):
             'path = "repository"',
             "[keys]",
             f"recovery_recipients = {json.dumps(keys['recovery_recipients'])}",
-            'host_identity_file = "keys/host.key"',
-            'signing_key_file = "keys/signing.key"',
+            f"host_identity_file = {json.dumps(keys['host_identity_file'])}",
+            f"signing_key_file = {json.dumps(keys['signing_key_file'])}",
             f'trusted_keys = ["{keys["signing_public_key"]}"]',
-            'recovery_identity_file = "keys/recovery.key"',
+            f"recovery_identity_file = {json.dumps(keys['recovery_identity_file'])}",
             "[tiers.bench]",
             'rpo = "1h"',
             'rto = "4h"',
@@ -107,7 +107,8 @@ class Lifeboat(Tool):
         return target / ("filestore" if self.subject is Subject.FILESTORE else "pgdata")
 
     def stored(self) -> int:
-        return disk_bytes(self.home / "repository")
+        repository = self.home / "repository"  # the first backup makes it
+        return disk_bytes(repository) if repository.exists() else 0
 
 
 class LifeboatWhole(Lifeboat):
