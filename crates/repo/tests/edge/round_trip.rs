@@ -59,7 +59,7 @@ async fn entries_of_every_kind_come_back_exactly() {
         assert_eq!(back, was);
     }
     assert_eq!(restored.files[&b"file"[..]], b"content");
-    let details = world.latest().await.unwrap().open_details(&[world.recovery.clone()]).unwrap();
+    let details = world.latest().await.unwrap().open_details(std::slice::from_ref(&world.recovery)).unwrap();
     assert_eq!(details.notes, ["made by a test"]);
 }
 
@@ -206,7 +206,10 @@ async fn misuse_is_refused_in_words() {
     assert!(matches!(error, Error::NoPoint { .. }), "{error}");
 }
 
-fn shapes() -> impl Strategy<Value = Vec<(Vec<(bool, u64, usize)>, u32)>> {
+/// Parts of a file (random or text, seed, length), and where it is cut.
+type Shape = (Vec<(bool, u64, usize)>, u32);
+
+fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     let part = (any::<bool>(), 0u64..4, prop_oneof![0usize..200, 4000usize..5000, 60_000usize..70_000, Just(300_000)]);
     let cut = prop_oneof![Just(4096u32), Just(65_536), Just(4 << 20)];
     prop::collection::vec((prop::collection::vec(part, 0..5), cut), 0..12)
@@ -218,7 +221,7 @@ proptest! {
     /// Any files, cut anyhow, of zeros, text and noise, with repeated parts.
     #[test]
     fn any_bytes_come_back(shapes in shapes()) {
-        let file_of = |(n, (parts, cut)): (usize, &(Vec<(bool, u64, usize)>, u32))| {
+        let file_of = |(n, (parts, cut)): (usize, &Shape)| {
             let part = |(random, seed, len): &(bool, u64, usize)| match (random, seed) {
                 (_, 0) => vec![0; *len],
                 (true, seed) => noise(*seed, *len),
