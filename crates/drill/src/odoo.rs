@@ -132,10 +132,8 @@ pub struct Program {
     pub path: String,
     /// What it says to `--version`.
     pub version: String,
-    /// Modules in the image and in the restored addons.
+    /// Modules in the restored addons and in the image, and their folders in the order of search.
     pub available: Available,
-    /// Addons folders of the image's own configuration and the restored ones, in the order of search.
-    addons: Vec<String>,
 }
 
 /// Asks an image whether it is Odoo, and which. `Ok(Err(…))` says what it is instead.
@@ -152,16 +150,11 @@ pub async fn probe(
     if !found.is_ok() || path.is_empty() {
         return Ok(Err(format!("image {} has no Odoo program", image.reference)));
     }
-    let mut addons: Vec<String> = Vec::new();
-    for (index, folder) in layout.addons.iter().enumerate() {
-        // Odoo refuses to start with a folder that has no module.
-        if has_module(folder) {
-            addons.push(format!("{ADDONS}/{index}"));
-        }
-    }
-    addons.extend(image_addons(container, image, user).await?);
-    let mut command = vec!["python3", "-c", MANIFESTS_PROGRAM];
-    command.extend(addons.iter().map(String::as_str));
+    let mounted = (0..layout.addons.len()).map(|index| format!("{ADDONS}/{index}"));
+    let mut command = interpreter(container, user, &path).await?;
+    command.extend(["-c".to_owned(), MANIFESTS_PROGRAM.to_owned()]);
+    command.extend(mounted.chain(image_addons(container, image, user).await?));
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let version_command = [path.as_str(), "--version"];
     let spec = user.spec();
     let (version, manifests) =
@@ -173,7 +166,7 @@ pub async fn probe(
         return Ok(Err(format!("image {} cannot list its modules: {}", image.reference, manifests.tail())));
     }
     let available = Available::parse(&manifests.stdout)?;
-    Ok(Ok(Program { path, version: version.stdout.trim().to_owned(), available, addons }))
+    Ok(Ok(Program { path, version: version.stdout.trim().to_owned(), available }))
 }
 
 /// `addons_path` of the image's own configuration file: where it keeps modules besides Odoo's.
@@ -186,9 +179,12 @@ async fn image_addons(container: &Container, image: &Image, user: User) -> Resul
     Ok(ran.stdout.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
-fn has_module(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    entries.flatten().any(|entry| entry.path().join("__manifest__.py").is_file())
+/// The Python that runs the program, with the Odoo package in reach: as its first line says, else the image's.
+async fn interpreter(container: &Container, user: User, path: &str) -> Result<Vec<String>> {
+    let ran = container.run(&user.spec(), &["head", "-n", "1", path], Duration::from_secs(30)).await?;
+    let line = ran.stdout.lines().next().and_then(|line| line.strip_prefix("#!")).unwrap_or_default();
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    Ok(if words.iter().any(|word| word.contains("python")) { words } else { vec!["python3".to_owned()] })
 }
 
 /// How Odoo reaches the database.
@@ -219,8 +215,9 @@ pub fn write_settings(work: &Path, user: User, program: &Program, database: &Dat
         names.join("|"),
         hex::encode(random),
     );
-    if !program.addons.is_empty() {
-        text.push_str(&format!("addons_path = {}\n", program.addons.join(",")));
+    if !program.available.folders.is_empty() {
+        // Only folders that hold modules: Odoo refuses to start with any other.
+        text.push_str(&format!("addons_path = {}\n", program.available.folders.join(",")));
     }
     let path = work.join("odoo/odoo.conf");
     let mut file = std::fs::OpenOptions::new()

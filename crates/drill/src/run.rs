@@ -481,7 +481,7 @@ impl Climb {
 
     fn record_isolation(&mut self, isolation: Result<Isolation>) {
         let answer = match &isolation {
-            Ok(seen) if seen.leaks.is_empty() => Answer::passed(seen.looked_at.join("; ")),
+            Ok(seen) if seen.leaks.is_empty() => Answer::passed(seen.summary()),
             Ok(seen) => Answer::failed(seen.leaks.join("; ")),
             Err(error) => Answer::impossible(error),
         };

@@ -53,49 +53,52 @@ fn base_version(modules: &[Module]) -> Result<String> {
     base.ok_or_else(|| Error::unexpected("the version of module base", "it is not installed"))
 }
 
-/// A Python program that prints `{"<module>": "<manifest version>"}` of every addons folder: those of the Odoo package, then
-/// its arguments, and `{"": "<release>"}` for Odoo itself. It imports nothing of Odoo but the place and the release, so it
-/// works the same in 14 to 19; the first folder that has a module wins, as in Odoo with our arguments first.
+/// A Python program that prints Odoo's release, the folders that hold modules (its arguments, then those of the Odoo package),
+/// and the version of every module's manifest. It imports nothing of Odoo but its place, so it works the same in 14 to 19; the
+/// first folder that has a module wins, as it does for Odoo with the folders in this order.
 pub const MANIFESTS_PROGRAM: &str = r#"
 import ast, json, os, sys
 import odoo
-folders = list(sys.argv[1:])
+wanted = list(sys.argv[1:])
 for root in odoo.__path__:
-    folders += [os.path.join(root, 'addons'), os.path.join(os.path.dirname(root), 'addons')]
-found = {}
-for folder in folders:
+    wanted += [os.path.join(root, 'addons'), os.path.join(os.path.dirname(root), 'addons')]
+folders, modules = [], {}
+for folder in wanted:
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name, '__manifest__.py')
-        if name not in found and os.path.isfile(path):
-            try:
-                with open(path, encoding='utf-8') as file:
-                    manifest = ast.literal_eval(file.read())
-                found[name] = str(manifest.get('version', '1.0')) if manifest.get('installable', True) else None
-            except Exception:
-                found[name] = None
+        if not os.path.isfile(path):
+            continue
+        if folder not in folders:
+            folders.append(folder)
+        if name in modules:
+            continue
+        try:
+            with open(path, encoding='utf-8') as file:
+                manifest = ast.literal_eval(file.read())
+            modules[name] = str(manifest.get('version', '1.0')) if manifest.get('installable', True) else None
+        except Exception:
+            modules[name] = None
 with open(os.path.join(list(odoo.__path__)[0], 'release.py'), encoding='utf-8') as file:
     scope = {}
     exec(file.read(), scope)
-found[''] = scope['version']
-json.dump(found, sys.stdout)
+json.dump({'release': scope['version'], 'folders': folders, 'modules': modules}, sys.stdout)
 "#;
 
 /// What [`MANIFESTS_PROGRAM`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Available {
     /// The Odoo release, for example `19.0`.
     pub release: String,
+    /// Folders that hold modules, in the order in which Odoo must search them.
+    pub folders: Vec<String>,
     modules: BTreeMap<String, Option<String>>,
 }
 
 impl Available {
     /// Reads what the program printed.
     pub fn parse(output: &str) -> Result<Available> {
-        let failed = |detail: String| Error::unexpected("the list of manifests", detail);
-        let mut modules: BTreeMap<String, Option<String>> =
-            serde_json::from_str(output.trim()).map_err(|error| failed(error.to_string()))?;
-        let release = modules.remove("").flatten().ok_or_else(|| failed("no release".into()))?;
-        Ok(Available { release, modules })
+        serde_json::from_str(output.trim())
+            .map_err(|error| Error::unexpected("the list of manifests", error.to_string()))
     }
 
     /// How many modules the folders hold.
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn missing_and_other_versions_are_named() {
-        let printed = r#"{"": "19.0-20251121", "base": "1.3", "sale": "19.0.1.2", "broken": null}"#;
+        let printed = r#"{"release": "19.0-20251121", "folders": ["/a"], "modules": {"base": "1.3", "sale": "19.0.1.2", "broken": null}}"#;
         let available = Available::parse(printed).unwrap();
         let installed = [
             module("base", "19.0.1.3"),

@@ -38,6 +38,19 @@ pub struct Isolation {
     pub leaks: Vec<String>,
     /// What was looked at.
     pub looked_at: Vec<String>,
+    /// The address outside that was tried from every container and did not answer.
+    pub out_of_reach: Option<String>,
+}
+
+impl Isolation {
+    /// One line for a check.
+    pub fn summary(&self) -> String {
+        let tried = match &self.out_of_reach {
+            Some(address) => format!("this host at {address} is out of reach"),
+            None => "no address outside could be tried from inside".to_owned(),
+        };
+        format!("internal network {}, no published port, no capability; {tried}", self.subnets.join(", "))
+    }
 }
 
 pub(super) async fn create(docker: &Docker, scope: &Scope) -> Result<String> {
@@ -104,7 +117,8 @@ pub(super) async fn prove(docker: &Docker, network: &str, containers: &[Containe
     for (container, answer) in containers.iter().zip(futures::future::join_all(knocks).await) {
         match answer? {
             Knock::Refused(words) => {
-                isolation.looked_at.push(format!("{}: {target} is out of reach ({words})", container.role))
+                isolation.looked_at.push(format!("{}: {target} is out of reach ({words})", container.role));
+                isolation.out_of_reach = Some(target.clone());
             }
             Knock::Reached => isolation.leaks.push(format!("{} reaches {target} outside the sandbox", container.role)),
             Knock::Unknown(why) => {
@@ -142,7 +156,7 @@ async fn configuration(docker: &Docker, network: &str, container: &Container, is
     isolation
         .leaks
         .extend(claims.by_ref().filter(|(holds, _)| !holds).map(|(_, leak)| format!("{} {leak}", container.role)));
-    isolation.looked_at.push(format!("{}: one network, no published port, no capability", container.role));
+    isolation.looked_at.push(format!("{}: on this network only, no published port, no capability", container.role));
     Ok(())
 }
 

@@ -109,10 +109,13 @@ pub fn make_folder(root: &Path, run: RunId) -> Result<PathBuf> {
 /// Removes everything of one run, and looks whether anything is left. Does not stop at the first thing that fails.
 pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardown {
     let mut done = Teardown::default();
-    if let Some(docker) = docker {
-        remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
-    }
-    if let Err(error) = remove_folder(work).await {
+    let containers = async {
+        if let Some(docker) = docker {
+            remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
+        }
+    };
+    let ((), folder) = tokio::join!(containers, remove_folder(work));
+    if let Err(error) = folder {
         done.left.push(format!("folder {}: {error}", work.display()));
     }
     done

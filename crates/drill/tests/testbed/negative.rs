@@ -8,7 +8,7 @@ use lifeboat_model::check::{Outcome, Verdict};
 use tokio_postgres::Client;
 
 use crate::origin::{
-    POSTGRES_IMAGE, Testbed, addons, check, drill, enabled, failed, nothing_left, request, shell, work_root,
+    ODOO_IMAGE, POSTGRES_IMAGE, Testbed, addons, check, drill, enabled, failed, nothing_left, request, shell, work_root,
 };
 
 /// Runs a shell command in the folder of the restored data.
@@ -121,6 +121,28 @@ async fn an_image_without_odoo_is_named() {
     assert!(check(&report, "boot.image").observed.contains(POSTGRES_IMAGE));
     assert!(matches!(check(&report, "boot.registry").verdict, Verdict::NotExecuted(_)));
     assert_eq!(check(&report, "neutralise.assert").verdict, Verdict::Passed, "ours alone neutralise as well");
+    nothing_left(&report, work.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_another_major_is_named() {
+    if !enabled() {
+        return;
+    }
+    let tag = format!("lifeboat-drill-test/odoo:18-{}", std::process::id());
+    let release = "/usr/lib/python3/dist-packages/odoo/release.py";
+    let dockerfile = format!(
+        "FROM {ODOO_IMAGE}\\nUSER root\\nRUN sed -i 's/^version_info = (19,/version_info = (18,/' {release}\\nUSER odoo\\n"
+    );
+    shell(&format!("printf \"{dockerfile}\" | docker build -q -t {tag} -")).expect("the image is built");
+    let work = work_root();
+    let mut request = request(work.path());
+    request.config.odoo_image = tag.clone();
+    let report = drill(request).await;
+    shell(&format!("docker rmi {tag}")).expect("the image is removed");
+    assert_eq!(failed(&report), ["boot.image"]);
+    let observed = &check(&report, "boot.image").observed;
+    assert!(observed.contains("has Odoo 18.0") && observed.contains("needs 19.0"), "{observed}");
     nothing_left(&report, work.path());
 }
 
