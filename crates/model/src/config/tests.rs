@@ -114,6 +114,7 @@ fn every_value_arrives() {
             tls: TlsMode::VerifyFull,
             root_cert_file: Some("/etc/lifeboat/ca.pem".into()),
             databases: vec!["clinic".into(), "clinic_test".into()],
+            digests: true,
         }
     );
     assert_eq!(clinic.filestore.as_ref().unwrap().path, Path::new("/srv/odoo/filestore"));
@@ -435,7 +436,7 @@ fn all_problems_at_once_in_the_order_of_the_file() {
             "F:1: tenant: \"A B\" is not a valid name: use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit",
             "F:10: tiers.gold.rpo: \"soon\" is not a time span: write a whole number and ms, s, m, h or d, for example \"15m\"",
             "F:17: instances.clinic.postgres.port: the number is out of range; use 1 to 65535",
-            "F:18: instances.clinic.postgres.colour: unknown key; known here: databases, host, password_env, password_file, port, root_cert_file, tls, user",
+            "F:18: instances.clinic.postgres.colour: unknown key; known here: databases, digests, host, password_env, password_file, port, root_cert_file, tls, user",
             "F:42: engine.workers: expected a whole number, found true or false",
         ],
     );
@@ -451,6 +452,11 @@ fn syntax_errors_have_a_line_and_no_excerpt() {
     for (old, new, expected) in cases {
         check_problems(&[(old, new)], &[expected]);
     }
+    // What follows the first syntax error is a guess of the parser: it is not reported.
+    check_problems(
+        &[("port = 5433", "port 5433"), ("[engine]", "[engine")],
+        &["F:17: not valid TOML: key with no value, expected `=`; correct this line"],
+    );
     assert_eq!(findings("")[0], "F: tenant: missing; add tenant = \"…\", the owner of the instances");
 }
 
