@@ -139,7 +139,12 @@ impl Backup<'_> {
         let wal_end = wal.finish(mark.unwrap_or(base.end).max(base.end)).await?;
         let mut trees = vec![("database", base.stats.clone())];
         if let Some(filestore) = &self.config.filestore {
-            trees.push(("filestore", file_source::filestore(writer, &filestore.path, &mut notes).await?));
+            let stats = file_source::filestore(writer, &filestore.path, &mut notes).await?;
+            if stats.files == 0 {
+                let path = filestore.path.display();
+                notes.incomplete.push(format!("the filestore {path} has no files: is its disk mounted?"));
+            }
+            trees.push(("filestore", stats));
         } else {
             notes.remarks.push("no filestore is configured: attachments kept in files are not covered".to_owned());
         }

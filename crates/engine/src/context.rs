@@ -1,6 +1,6 @@
 //! What every verb needs, made once from the configuration: the opened store, and how to reach the servers.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use lifeboat_model::{
@@ -66,10 +66,11 @@ impl Context {
     }
 }
 
-/// Opens the store that the configuration names, without touching the repository in it.
-pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>) -> Result<SharedStore> {
+/// Opens the store that the configuration names, without touching the repository in it. A folder that is not there is
+/// made when `create` says so; without it, a read-only one will do.
+pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>, create: bool) -> Result<SharedStore> {
     match config {
-        RepositoryConfig::Local { path } => Ok(Arc::new(LocalStore::open(path, true)?)),
+        RepositoryConfig::Local { path } => Ok(Arc::new(LocalStore::open(path, create)?)),
         RepositoryConfig::S3(s3) => {
             let options = S3Options {
                 endpoint: s3.endpoint.clone(),
@@ -88,11 +89,31 @@ pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>)
     }
 }
 
-/// Opens the repository, and makes it on first use.
-pub async fn open_repository(store: SharedStore, now: Timestamp) -> Result<Repository> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
-    Ok(Repository::init(store, RepositoryId(id), now).await?)
+/// Opens the repository, and makes it on first use: once for a state folder.
+///
+/// The state folder remembers that a repository was there. One that is gone is most likely a disk that is not mounted,
+/// and a new repository in its place would look like a backup.
+pub async fn open_repository(store: SharedStore, state_dir: &Path, now: Timestamp) -> Result<Repository> {
+    let memory = state_dir.join("repository");
+    let place = store.describe();
+    let known = std::fs::read_to_string(&memory).is_ok_and(|known| known.lines().any(|line| line == place));
+    let repository = if known {
+        match Repository::open(store).await {
+            Err(lifeboat_repo::Error::NotARepository { .. }) => return Err(Error::RepositoryGone { place, memory }),
+            opened => opened?,
+        }
+    } else {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
+        Repository::init(store, RepositoryId(id), now).await?
+    };
+    if !known {
+        std::fs::create_dir_all(state_dir).map_err(Error::io("cannot create", state_dir))?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&memory);
+        let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
+        written.and_then(|file| writeln!(file, "{place}")).map_err(Error::io("cannot write", &memory))?;
+    }
+    Ok(repository)
 }
 
 /// How to reach an instance's PostgreSQL.

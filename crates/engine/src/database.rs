@@ -208,6 +208,9 @@ impl Pump {
                     for slice in self.segmenter.push(&chunk)? {
                         self.put(slice).await?;
                     }
+                    // The slot ends with this session, and so does the point that would need this WAL: the server need not
+                    // keep what we have taken.
+                    stream.acknowledge(self.segmenter.position());
                 }
                 // The end was named, or everybody who could name it is gone.
                 changed = stop.changed() => if changed.is_err() { return Err(Error::Cancelled) },

@@ -106,15 +106,25 @@ pub struct SourceNotes {
     pub by_tree: BTreeMap<String, NoteCounts>,
     /// Commands whose output was to be kept and which failed.
     pub failed_commands: Vec<String>,
+    /// Sources that gave less than they should: each makes the backup incomplete.
+    #[serde(default)]
+    pub incomplete: Vec<String>,
     /// Anything else that a reader must know.
     pub remarks: Vec<String>,
+    /// Files of the filestore that vanished before they were read, relative to its root: a drill must not miss them.
+    #[serde(default)]
+    pub vanished: Vec<String>,
 }
 
 impl SourceNotes {
     /// Their name among a point's facts.
     pub const FACT: &'static str = "source";
 
-    const VANISHED: &'static str = ": vanished before it was read";
+    /// What a walk says of a file that went before it was read.
+    pub const VANISHED: &'static str = "vanished before it was read";
+
+    /// How many vanished files are known by name; a clean-up of more than these during one backup shows in a drill.
+    const MOST_VANISHED: usize = 100_000;
 
     /// How many files are named one by one; the counts are always exact.
     pub const MOST: usize = 100;
@@ -124,9 +134,9 @@ impl SourceNotes {
         self.by_tree.get(tree).copied().unwrap_or_default()
     }
 
-    /// The named files of the filestore that vanished before they were read, relative to its root.
+    /// The files of the filestore that vanished before they were read, relative to its root.
     pub fn vanished_files(&self) -> impl Iterator<Item = String> + '_ {
-        self.skipped.iter().filter_map(|line| line.strip_suffix(Self::VANISHED).map(str::to_owned))
+        self.vanished.iter().cloned()
     }
 
     /// Records a file that changed while it was read.
@@ -142,6 +152,9 @@ impl SourceNotes {
     pub fn file_skipped(&mut self, tree: &str, path: &[u8], why: &str) {
         self.skipped_count += 1;
         self.by_tree.entry(tree.to_owned()).or_default().skipped += 1;
+        if tree == "filestore" && why == Self::VANISHED && self.vanished.len() < Self::MOST_VANISHED {
+            self.vanished.push(String::from_utf8_lossy(path).into_owned());
+        }
         if self.skipped.len() < Self::MOST {
             self.skipped.push(format!("{}: {why}", String::from_utf8_lossy(path)));
         }

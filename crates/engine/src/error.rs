@@ -45,6 +45,32 @@ pub enum Error {
     /// Source and backup would not be of one cluster.
     #[error("the server changed during the backup: {0}; run the backup again")]
     ServerChanged(String),
+    /// A repository that was there before.
+    #[error(
+        "{place} held a repository before and holds none now: is its disk mounted? If a new repository is meant to begin there, remove {memory}"
+    )]
+    RepositoryGone {
+        /// Where it was.
+        place: String,
+        /// The file that remembers it.
+        memory: PathBuf,
+    },
+    /// A delta restore into a folder that no restore made.
+    #[error(
+        "{path} was not made by a restore, and --delta removes everything in it that is not in the point: choose another folder, or if this is really meant, create an empty file {marker} in it"
+    )]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// The file that a restore leaves.
+        marker: &'static str,
+    },
+    /// A server is running on the folder.
+    #[error("{path} is there, so a PostgreSQL server may be running on this folder: stop it first")]
+    ServerRunning {
+        /// Its `postmaster.pid`.
+        path: PathBuf,
+    },
     /// The folder to restore into holds something.
     #[error(
         "{path} is not empty: choose an empty or new folder, or pass --delta to reuse the files in it that match (everything else in it will be removed)"

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     process::Stdio,
 };
 
@@ -51,7 +51,7 @@ pub async fn config(writer: &mut Writer, sources: &ConfigSources, notes: &mut So
     }
     writer.entry(made_folder(b"paths")).await?;
     let mut paths = sources.paths.clone();
-    paths.sort_by(|a, b| tree_order(a.as_os_str().as_bytes(), b.as_os_str().as_bytes()));
+    paths.sort_by(|a, b| tree_order(&stored_path(a), &stored_path(b)));
     for path in &paths {
         if let Ok(target) = fs::read_link(path) {
             let remark = format!(
@@ -89,13 +89,15 @@ fn walk_paths(walk: &mut Walk, paths: &[PathBuf]) -> std::result::Result<(), Wal
     Ok(())
 }
 
-/// `/etc/odoo` is kept as `paths/etc/odoo`.
+/// `/etc/odoo` is kept as `paths/etc/odoo`, also where it is written as `/etc//odoo/`.
 fn stored_path(path: &Path) -> Vec<u8> {
     let mut stored = b"paths".to_vec();
-    if !path.as_os_str().as_bytes().starts_with(b"/") {
-        stored.push(b'/');
+    for part in path.components() {
+        if let Component::Normal(name) = part {
+            stored.push(b'/');
+            stored.extend_from_slice(name.as_bytes());
+        }
     }
-    stored.extend_from_slice(path.as_os_str().as_bytes());
     stored
 }
 
@@ -138,7 +140,7 @@ async fn capture(
                 if let Some(why) = &note {
                     notes.file_changed(kind.word(), &current, why);
                 }
-                writer.end_file(Finish { note, ..Finish::default() }).await?;
+                writer.end_file(Finish { changed: note.is_some(), note, ..Finish::default() }).await?;
             }
             Captured::Skipped { path, why } => notes.file_skipped(kind.word(), &path, &why),
         }

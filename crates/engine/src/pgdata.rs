@@ -16,6 +16,8 @@ use lifeboat_model::{
     lsn::{Lsn, segment_file_name},
 };
 
+use crate::files::{is_real_folder, no_follow};
+
 /// Writes WAL slices into whole segment files, zero-filled where the point holds nothing.
 pub struct WalPlacer {
     folder: PathBuf,
@@ -27,6 +29,9 @@ impl WalPlacer {
     /// Places into `pgdata/pg_wal`, which is made if it is missing.
     pub fn new(pgdata: &Path, timeline: u32, segment_size: u64) -> io::Result<Self> {
         let folder = pgdata.join("pg_wal");
+        if folder.symlink_metadata().is_ok() && !is_real_folder(&folder) {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "pg_wal of the tree is not a folder"));
+        }
         fs::create_dir_all(folder.join("archive_status"))?;
         Ok(Self { folder, timeline, segment_size })
     }
@@ -49,7 +54,8 @@ impl WalPlacer {
     fn segment(&self, position: Lsn) -> io::Result<File> {
         let name = segment_file_name(self.timeline, position.segment(self.segment_size), self.segment_size);
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(self.folder.join(name))?;
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_follow());
+        let file = options.open(self.folder.join(name))?;
         if file.metadata()?.len() != self.segment_size {
             file.set_len(self.segment_size)?;
         }
@@ -60,7 +66,13 @@ impl WalPlacer {
 /// Configures recovery to the end of the WAL that was placed.
 pub fn configure_recovery(pgdata: &Path, point: PointId) -> io::Result<()> {
     let auto_conf = pgdata.join("postgresql.auto.conf");
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&auto_conf)?;
+    // Through no link: the tree that was placed here is not trusted that far.
+    let ours = || {
+        let mut options = OpenOptions::new();
+        options.create(true).mode(0o600).custom_flags(no_follow());
+        options
+    };
+    let mut file = ours().append(true).open(&auto_conf)?;
     let settings = [
         ("restore_command", "false"),
         ("recovery_target", ""),
@@ -70,20 +82,32 @@ pub fn configure_recovery(pgdata: &Path, point: PointId) -> io::Result<()> {
         ("recovery_target_lsn", ""),
         ("recovery_target_timeline", "current"),
         ("recovery_target_action", "promote"),
+        // A copy must not follow, feed, wait for or archive over what the source did.
+        ("recovery_end_command", ""),
+        ("archive_cleanup_command", ""),
+        ("archive_mode", "off"),
+        ("primary_conninfo", ""),
+        ("primary_slot_name", ""),
+        ("synchronous_standby_names", ""),
     ];
     writeln!(
         file,
-        "\n# Added by the restore of recovery point {point}; not needed once the server has promoted itself."
+        "\n# Added by the restore of recovery point {point}. Remove these lines once this server has promoted itself"
     )?;
+    writeln!(file, "# and is production. Archiving and synchronous replication are off until then.")?;
     for (name, value) in settings {
         writeln!(file, "{name} = '{value}'")?;
     }
-    fs::write(pgdata.join("recovery.signal"), "")?;
-    fs::set_permissions(pgdata.join("recovery.signal"), fs::Permissions::from_mode(0o600))
+    match fs::remove_file(pgdata.join("standby.signal")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let signal = ours().write(true).truncate(true).open(pgdata.join("recovery.signal"))?;
+    signal.set_permissions(fs::Permissions::from_mode(0o600))
 }
 
 /// Gives the files that the restore itself made to the owner of the cluster's files. Only root can; others own them.
-pub fn adopt(pgdata: &Path) -> io::Result<()> {
+pub fn adopt(pgdata: &Path, tablespaces: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -97,6 +121,12 @@ pub fn adopt(pgdata: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(pgdata.join("pg_wal"))? {
         own(&entry?.path())?;
+    }
+    if tablespaces.exists() {
+        own(tablespaces)?;
+        for entry in fs::read_dir(tablespaces)? {
+            own(&entry?.path())?;
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-use lifeboat_model::{id::PointId, lsn::Lsn};
+use lifeboat_model::id::PointId;
 use lifeboat_repo::{
     point::Point,
     progress::Progress,
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     details::{PostgresDetails, SourceNotes, Witness, decode},
     error::{Error, Result},
-    files::place::Placer,
+    files::{is_real_folder, place::Placer},
     pgdata::{WalPlacer, adopt, configure_recovery},
 };
 
@@ -148,11 +148,17 @@ async fn restore(request: RestoreRequest<'_>, progress: Arc<dyn Progress>) -> Re
         removed: 0,
     };
     for part in [database, filestore, config].into_iter().flatten() {
+        if let Some(placer) = part.startable {
+            // Only now: from here on the cluster can be started, and nothing of the folder is missing for lack of time.
+            placer.reveal().map_err(Error::io("cannot rename pg_control in", &request.to))?;
+        }
         report.parts.extend(part.reports);
         report.damage.extend(part.damage);
         report.removed += part.removed;
     }
     if report.is_complete() {
+        let ours = request.to.join(RESTORED_MARKER);
+        fs::write(&ours, format!("{}\n", report.point)).map_err(Error::io("cannot write", &ours))?;
         let marker = request.to.join(INCOMPLETE_MARKER);
         fs::remove_file(&marker).map_err(Error::io("cannot remove", &marker))?;
     }
@@ -163,6 +169,8 @@ struct Part {
     reports: Vec<PartReport>,
     damage: Vec<Damage>,
     removed: u64,
+    /// A whole cluster that waits for its `pg_control`.
+    startable: Option<Arc<Placer>>,
 }
 
 struct Job<'a> {
@@ -184,10 +192,10 @@ impl Job<'_> {
         part.reports.push(self.wal(&pgdata, &mut part.damage).await?);
         if part.damage.is_empty() {
             configure_recovery(&pgdata, self.request.point.header.point)
-                .and_then(|()| adopt(&pgdata))
+                .and_then(|()| adopt(&pgdata, &self.request.to.join("tablespaces")))
                 .map_err(Error::io("cannot configure recovery in", &pgdata))?;
             sync_file_system(&pgdata)?;
-            placer.reveal().map_err(Error::io("cannot rename pg_control in", &pgdata))?;
+            part.startable = Some(placer);
         }
         Ok(Some(part))
     }
@@ -207,54 +215,59 @@ impl Job<'_> {
         let root = self.request.to.join(name);
         make_folder(&root, 0o755)?;
         let placer = Arc::new(Placer::new(root.clone(), self.request.delta));
-        Ok(Some(self.tree(kind, name, &root, &placer).await?))
+        let part = self.tree(kind, name, &root, &placer).await?;
+        sync_file_system(&root)?;
+        Ok(Some(part))
     }
 
     async fn tree(&self, kind: TreeKind, name: &'static str, root: &Path, placer: &Arc<Placer>) -> Result<Part> {
         let started = Instant::now();
         let done = self.reader.restore_tree(kind, Arc::clone(placer) as _, None).await?;
-        let known = self.finish_directories(kind, placer).await?;
-        let removed = if self.request.delta { self.remove_strangers(root, &known)? } else { 0 };
+        let mut removed = 0;
+        if self.request.delta
+            && let Some(known) = self.known_paths(kind).await?
+        {
+            removed += remove_strangers(root, b"", &known, placer)?;
+            for (oid, folder) in placer.tablespaces() {
+                removed += remove_strangers(folder, &[b"pg_tblspc/", oid].concat(), &known, placer)?;
+            }
+        }
+        // Last, as removing strangers changes the times of folders.
+        self.finish_directories(kind, placer).await?;
         let report =
             PartReport { name, files: done.files, bytes: done.bytes, seconds: started.elapsed().as_secs_f64() };
-        Ok(Part { reports: vec![report], damage: done.damage, removed })
+        Ok(Part { reports: vec![report], damage: done.damage, removed, startable: None })
     }
 
-    /// The second pass. Also tells which paths belong, for a delta restore.
-    async fn finish_directories(&self, kind: TreeKind, placer: &Arc<Placer>) -> Result<HashSet<u64>> {
+    /// Hashes of the paths that belong; none where damage hides some of them.
+    async fn known_paths(&self, kind: TreeKind) -> Result<Option<HashSet<u64>>> {
         let mut known = HashSet::new();
-        let Some(mut cursor) = self.reader.entries(kind)? else { return Ok(known) };
-        while let Some(entry) = cursor.next().await? {
-            if self.request.delta {
-                known.insert(path_hash(&entry.path));
-            }
-            if matches!(entry.kind, EntryKind::Directory) {
-                placer.finish_directory(&entry).map_err(Error::io("cannot finish folder in", &self.request.to))?;
-            }
+        let Some(mut cursor) = self.reader.entries(kind)? else { return Ok(None) };
+        loop {
+            match cursor.next().await {
+                Ok(Some(entry)) => known.insert(path_hash(&entry.path)),
+                Ok(None) => return Ok(Some(known)),
+                Err(error) if is_damage(&error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
         }
-        Ok(known)
     }
 
-    fn remove_strangers(&self, root: &Path, known: &HashSet<u64>) -> Result<u64> {
-        let mut removed = 0;
-        let mut folders = vec![root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(Error::io("cannot read", &folder))? {
-                let path = entry.map_err(Error::io("cannot read", &folder))?.path();
-                let relative = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
-                let is_folder = path.is_dir() && !path.is_symlink();
-                if relative.ends_with(b".lifeboat-pending") || known.contains(&path_hash(relative)) {
-                    if is_folder {
-                        folders.push(path);
-                    }
-                    continue;
+    /// The second pass over folders.
+    async fn finish_directories(&self, kind: TreeKind, placer: &Arc<Placer>) -> Result<()> {
+        let Some(mut cursor) = self.reader.entries(kind)? else { return Ok(()) };
+        loop {
+            match cursor.next().await {
+                Ok(Some(entry)) if matches!(entry.kind, EntryKind::Directory) => {
+                    placer.finish_directory(&entry).map_err(Error::io("cannot finish folder in", &self.request.to))?;
                 }
-                let result = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-                result.map_err(Error::io("cannot remove", &path))?;
-                removed += 1;
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                // Reported by the first pass; the cursor goes on behind it.
+                Err(error) if is_damage(&error) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(removed)
     }
 
     fn tablespaces(&self) -> Result<HashMap<Vec<u8>, PathBuf>> {
@@ -277,8 +290,10 @@ impl Job<'_> {
         for slice in &slices {
             match self.reader.read_wal(slice).await {
                 Ok(wal) => {
-                    let first: Lsn = slice.first;
-                    placer.place(first, &wal).map_err(Error::io("cannot write WAL into", pgdata))?;
+                    // The point ends at an exact position; a slice may reach past it.
+                    let wanted = self.postgres.wal_end.0.saturating_sub(slice.first.0);
+                    let wal = wal.slice(..wal.len().min(usize::try_from(wanted).unwrap_or(usize::MAX)));
+                    placer.place(slice.first, &wal).map_err(Error::io("cannot write WAL into", pgdata))?;
                     bytes += wal.len() as u64;
                 }
                 Err(error) if error.is_transient() => return Err(error.into()),
@@ -294,17 +309,67 @@ impl Job<'_> {
     }
 }
 
+/// Removes what lies below `root` and is not in the tree below `stored`.
+fn remove_strangers(root: &Path, stored: &[u8], known: &HashSet<u64>, placer: &Placer) -> Result<u64> {
+    let mut removed = 0;
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::io("cannot read", &folder))? {
+            let path = entry.map_err(Error::io("cannot read", &folder))?.path();
+            let relative = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
+            let name = if stored.is_empty() { relative.to_owned() } else { [stored, relative].join(&b'/') };
+            let is_folder = is_real_folder(&path);
+            if placer.is_held_back(&path) || known.contains(&path_hash(&name)) {
+                if is_folder {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let result = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            result.map_err(Error::io("cannot remove", &path))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether an object is missing or not what was stored, which the restore reports; anything else ends it.
+fn is_damage(error: &lifeboat_repo::Error) -> bool {
+    use lifeboat_repo::Error;
+    matches!(
+        error,
+        Error::Damaged { .. }
+            | Error::WrongIdentity { .. }
+            | Error::Store(lifeboat_store::Error::NotFound { .. } | lifeboat_store::Error::Damaged { .. })
+    )
+}
+
 fn path_hash(path: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     path.hash(&mut hasher);
     hasher.finish()
 }
 
+/// Left in a folder that a restore has made: only such a one is mended by a delta restore, which removes what does not
+/// belong.
+pub const RESTORED_MARKER: &str = ".lifeboat-restore";
+
+fn check_reuse(to: &Path, delta: bool) -> Result<()> {
+    if !delta {
+        return Err(Error::TargetNotEmpty { path: to.to_owned() });
+    }
+    if ![RESTORED_MARKER, INCOMPLETE_MARKER].iter().any(|marker| to.join(marker).exists()) {
+        return Err(Error::NotOurs { path: to.to_owned(), marker: RESTORED_MARKER });
+    }
+    let path = to.join("pgdata/postmaster.pid");
+    if path.exists() { Err(Error::ServerRunning { path }) } else { Ok(()) }
+}
+
 fn prepare_target(to: &Path, delta: bool) -> Result<()> {
     if to.exists() {
         let mut content = fs::read_dir(to).map_err(Error::io("cannot read", to))?;
-        if content.next().is_some() && !delta {
-            return Err(Error::TargetNotEmpty { path: to.to_owned() });
+        if content.next().is_some() {
+            check_reuse(to, delta)?;
         }
     } else {
         make_folder(to, 0o755)?;

@@ -108,8 +108,8 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// Opens the repository for a backup; it is made on first use.
 pub async fn open_or_make(session: &Session, loaded: &Loaded) -> Result<Repository> {
-    let store = context::open_store(&loaded.config.repository, &environment).await?;
-    Ok(context::open_repository(store, session.now()).await?)
+    let store = context::open_store(&loaded.config.repository, &environment, true).await?;
+    Ok(context::open_repository(store, &loaded.config.engine.state_dir, session.now()).await?)
 }
 
 /// All that the engine's verbs need; `command` names what was started, for evidence.
@@ -132,7 +132,7 @@ pub async fn open_for_reading(loaded: &Loaded) -> Result<(Repository, &Config)> 
             .hint("check repository.path; the first backup makes the repository")
             .next("lifeboat config check"));
     }
-    let store = context::open_store(&loaded.config.repository, &environment).await?;
+    let store = context::open_store(&loaded.config.repository, &environment, false).await?;
     Ok((Repository::open(store).await?, &loaded.config))
 }
 

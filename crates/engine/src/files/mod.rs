@@ -4,7 +4,9 @@
 pub mod place;
 pub mod walk;
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, path::Path};
+
+use rustix::fs::OFlags;
 
 /// The order of a stored file tree: depth first, siblings by byte value. A directory comes right before its content.
 ///
@@ -13,6 +15,16 @@ use std::cmp::Ordering;
 pub fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a.iter().map(rank).cmp(b.iter().map(rank))
+}
+
+/// Flags for `open` that make it fail on a link, and not wait for the other side of a pipe.
+pub(crate) fn no_follow() -> i32 {
+    i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0)
+}
+
+/// Whether a folder lies at this path itself, not behind a link.
+pub(crate) fn is_real_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
 }
 
 #[cfg(test)]

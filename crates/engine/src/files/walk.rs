@@ -8,11 +8,11 @@
 //! while it was read is kept as read and carries a note, and is read again next time.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::{self, File, Metadata},
     io,
     os::unix::{
-        ffi::OsStrExt as _,
+        ffi::{OsStrExt as _, OsStringExt as _},
         fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
@@ -21,13 +21,19 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_repo::tree::{ChangeMark, Entry, EntryKind, FileTime};
-use rustix::fs::SeekFrom;
+use rustix::{
+    fs::{Dir, Mode, OFlags, SeekFrom},
+    io::Errno,
+};
 use tokio::sync::mpsc;
 
-use super::tree_order;
+use super::{no_follow, tree_order};
 
 /// One read from a file. Big enough that system calls do not matter, small enough that a few in flight do not either.
 const READ_SIZE: usize = 256 << 10;
+
+const VANISHED: &str = crate::details::SourceNotes::VANISHED;
+const REPLACED: &str = "was replaced by something else before it was read";
 
 /// A file touched less than this before it was read may change again within the file system's time resolution
 /// unseen, so it gets no change mark and is read again next time.
@@ -134,7 +140,7 @@ impl Walk {
     pub fn subtree(&mut self, path: &Path, stored: &[u8]) -> Result<(), WalkError> {
         match fs::symlink_metadata(path) {
             Ok(metadata) => self.entry(path, stored, &metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.skip(stored, "vanished before it was read"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.skip(stored, VANISHED),
             Err(source) => Err(WalkError::Unreadable { path: path.to_owned(), source }),
         }
     }
@@ -147,18 +153,13 @@ impl Walk {
     }
 
     fn children(&mut self, directory: &Path, stored: &[u8]) -> Result<(), WalkError> {
-        let unreadable = |source| WalkError::Unreadable { path: directory.to_owned(), source };
-        let mut names = Vec::new();
-        match fs::read_dir(directory) {
-            Ok(entries) => {
-                for entry in entries {
-                    names.push(entry.map_err(unreadable)?.file_name());
-                }
-            }
-            // The directory itself is in the tree already; that its content went is the same as an empty one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !stored.is_empty() => return Ok(()),
-            Err(error) => return Err(unreadable(error)),
-        }
+        let mut names = match list(directory, stored.is_empty()) {
+            Ok(names) => names,
+            // The directory itself is in the tree already; that its content went is the same as an empty one. A link
+            // that took its place is not followed: it may lead to what whoever writes here may not read.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !stored.is_empty() => return Ok(()),
+            Err(error) => return Err(WalkError::Unreadable { path: directory.to_owned(), source: error.into() }),
+        };
         names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         for name in names {
             self.subtree(&directory.join(&name), &join(stored, &name))?;
@@ -174,9 +175,13 @@ impl Walk {
         let kind = if kind.is_dir() {
             EntryKind::Directory
         } else if kind.is_symlink() {
-            let target =
-                fs::read_link(path).map_err(|source| WalkError::Unreadable { path: path.to_owned(), source })?;
-            EntryKind::Symlink { target: target.into_os_string().into_encoded_bytes() }
+            match fs::read_link(path) {
+                Ok(target) => EntryKind::Symlink { target: target.into_os_string().into_encoded_bytes() },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return self.skip(stored, VANISHED),
+                // No link any more.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return self.skip(stored, REPLACED),
+                Err(source) => return Err(WalkError::Unreadable { path: path.to_owned(), source }),
+            }
         } else if kind.is_fifo() {
             EntryKind::Fifo
         } else {
@@ -194,24 +199,30 @@ impl Walk {
         {
             return self.send(Captured::Entry(known));
         }
-        let open = fs::OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path);
-        let file = match open {
+        let unreadable = |source| WalkError::Unreadable { path: path.to_owned(), source };
+        let file = match fs::OpenOptions::new().read(true).custom_flags(no_follow()).open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return self.skip(stored, "vanished before it was read");
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.skip(stored, VANISHED),
+            // A link or a socket by now.
+            Err(error)
+                if [Errno::LOOP, Errno::NXIO].map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error()) =>
+            {
+                return self.skip(stored, REPLACED);
             }
-            Err(source) => return Err(WalkError::Unreadable { path: path.to_owned(), source }),
+            Err(source) => return Err(unreadable(source)),
         };
-        self.content(&file, path, stored).map_err(|error| match error {
-            ContentError::Io(source) => WalkError::Unreadable { path: path.to_owned(), source },
+        let before = file.metadata().map_err(unreadable)?;
+        if !before.is_file() {
+            return self.skip(stored, REPLACED);
+        }
+        self.content(&file, &before, path, stored).map_err(|error| match error {
+            ContentError::Io(source) => unreadable(source),
             ContentError::Walk(error) => error,
         })
     }
 
-    fn content(&mut self, file: &File, path: &Path, stored: &[u8]) -> Result<(), ContentError> {
-        let before = file.metadata()?;
-        let entry =
-            self.describe(path, stored, &before, EntryKind::File { size: before.len(), extents: Vec::new() })?;
+    fn content(&mut self, file: &File, before: &Metadata, path: &Path, stored: &[u8]) -> Result<(), ContentError> {
+        let entry = self.describe(path, stored, before, EntryKind::File { size: before.len(), extents: Vec::new() })?;
         self.send(Captured::Begin(entry))?;
         let read = if before.blocks() * 512 < before.len() {
             self.sparse(file, before.len())?
@@ -221,7 +232,7 @@ impl Walk {
         let after = file.metadata()?;
         let note = if read < before.len() {
             Some(format!("shrank from {} to {read} bytes while it was read", before.len()))
-        } else if after.len() != before.len() || change_time(&after) != change_time(&before) {
+        } else if after.len() != before.len() || change_time(&after) != change_time(before) {
             Some("changed while it was read".to_owned())
         } else {
             None
@@ -253,9 +264,9 @@ impl Walk {
         while position < size {
             let data = match rustix::fs::seek(file, SeekFrom::Data(position)) {
                 Ok(data) => data.min(size),
-                Err(rustix::io::Errno::NXIO) => size,
+                Err(Errno::NXIO) => size,
                 // The file system cannot tell holes: read it all.
-                Err(rustix::io::Errno::INVAL) => return self.dense(file, position, size),
+                Err(Errno::INVAL) => return self.dense(file, position, size),
                 Err(error) => return Err(io::Error::from(error).into()),
             };
             if data > position {
@@ -264,7 +275,12 @@ impl Walk {
             if data == size {
                 return Ok(size);
             }
-            let hole = rustix::fs::seek(file, SeekFrom::Hole(data)).map_err(io::Error::from)?.min(size);
+            let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
+                Ok(hole) => hole.min(size),
+                // It was cut off meanwhile.
+                Err(Errno::NXIO) => return Ok(data),
+                Err(error) => return Err(io::Error::from(error).into()),
+            };
             position = self.dense(file, data, hole)?;
             if position < hole {
                 return Ok(position);
@@ -322,8 +338,20 @@ fn join(parent: &[u8], name: &OsStr) -> Vec<u8> {
     path
 }
 
-fn libc_nofollow() -> i32 {
-    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
+/// The names in a directory. Only where the walk begins may it be behind a link.
+fn list(directory: &Path, follow: bool) -> Result<Vec<OsString>, Errno> {
+    let no_follow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | no_follow;
+    let opened = rustix::fs::open(directory, flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in Dir::new(opened)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsString::from_vec(name.to_owned()));
+        }
+    }
+    Ok(names)
 }
 
 fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

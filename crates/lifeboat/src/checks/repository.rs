@@ -44,7 +44,7 @@ async fn steps(config: &Config, now: Timestamp, findings: &mut Vec<Finding>) {
             "nothing, if it is to be made by the first backup; otherwise mount the disk or correct repository.path";
         return findings.push(Finding::wrong(Grade::Warning, "repository.reach", observed, mend));
     }
-    let store = match open_store(&config.repository, &environment).await {
+    let store = match open_store(&config.repository, &environment, false).await {
         Ok(store) => store,
         Err(error) => {
             let mend = "check the address, the credentials' files and the network";
