@@ -219,6 +219,20 @@ pub struct Point {
     pub(crate) sealed: bytes::Bytes,
 }
 
+impl ObjectRef {
+    /// Whether these are the bytes that the signed header names. Sealing alone does not tell: whoever knows the public
+    /// recipients can seal another object to them.
+    pub(crate) fn check(&self, file: &[u8]) -> Result<()> {
+        if file.len() as u64 != self.len {
+            return Err(Error::damaged(&self.key, format!("it has {} bytes, {} were written", file.len(), self.len)));
+        }
+        match seal::digest(file) == self.sha256 {
+            true => Ok(()),
+            false => Err(Error::damaged(&self.key, "its SHA-256 is not the one that the recovery point names")),
+        }
+    }
+}
+
 impl Point {
     /// Opens the sealed part with a recovery identity or the identity of the host that wrote it.
     pub fn open_details(&self, identities: &[Identity]) -> Result<PointDetails> {

@@ -153,6 +153,7 @@ impl Reader {
         let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
         let object = point.object(&repo.layout().chunk_key(point.header.chunk_key))?;
         let file = repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        object.check(&file)?;
         let plain = seal::open_all(identities, &file).map_err(|e| e.of(&object.key, &needed))?;
         let chunk_key = ChunkKey::from_json(&plain).map_err(|reason| Error::damaged(&object.key, reason))?;
         let packs = Arc::new(fetch::Packs::new(&repo, point, identities, &needed));
@@ -205,8 +206,12 @@ impl Reader {
         let object = self.point.object(&slice.key)?;
         let file = self.repo.store().get(&object.key, object.version.as_ref(), None).await?;
         self.progress.add(Counter::FetchedBytes, file.len() as u64);
-        let (slice, needed, identities) = (slice.clone(), self.needed.clone(), self.identities.clone());
-        let opening = tokio::task::spawn_blocking(move || open_wal(&slice, &file, &identities, &needed));
+        let (slice, object) = (slice.clone(), object.clone());
+        let (needed, identities) = (self.needed.clone(), self.identities.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            object.check(&file)?;
+            open_wal(&slice, &file, &identities, &needed)
+        });
         opening.await.map_err(|e| Error::Io { what: "opening WAL".into(), source: io::Error::other(e) })?
     }
 }

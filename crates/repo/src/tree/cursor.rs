@@ -79,8 +79,11 @@ impl TreeCursor {
 
     async fn fetch(&self, object: &ObjectRef) -> Result<Vec<u8>> {
         let file = self.repo.store().get(&object.key, object.version.as_ref(), None).await?;
-        let (key, needed, identities) = (object.key.clone(), self.needed.clone(), self.identities.clone());
-        let opened = tokio::task::spawn_blocking(move || open(&file, &identities).map_err(|e| e.of(key, &needed)));
+        let (object, needed, identities) = (object.clone(), self.needed.clone(), self.identities.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            object.check(&file)?;
+            open(&file, &identities).map_err(|e| e.of(&object.key, &needed))
+        });
         opened.await.map_err(|e| Error::Io { what: "opening a tree".into(), source: std::io::Error::other(e) })?
     }
 }

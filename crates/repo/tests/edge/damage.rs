@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use lifeboat_repo::{
+    Error,
     check::{VerifyMode, VerifyReport, verify},
-    point::{ObjectKind, Point},
+    point::{ObjectKind, Point, PointDetails},
     progress::Silent,
     tree::TreeKind,
-    writer::Chunking,
+    writer::{Chunking, PointDraft},
 };
+use lifeboat_store::{Key, Store as _};
 
-use crate::world::*;
+use crate::{memory::MemoryStore, world::*};
 
 fn sample() -> Vec<File> {
     let mut files: Vec<File> = (0..12).map(|n| file(&format!("doc{n:02}"), noise(n, 900_000))).collect();
@@ -155,4 +157,55 @@ async fn restores_read_the_version_that_was_written() {
     // And a later backup does not build on what was tampered with.
     let next = world.backup(&files).await.unwrap();
     world.assert_restores(&next, &files).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_point_that_shares_a_damaged_pack_is_named() {
+    let world = World::new();
+    let first = world.backup(&sample()[..2]).await.unwrap();
+    let second = world.backup(&sample()[..2]).await.unwrap();
+    let third = world.backup(&sample()[..1]).await.unwrap();
+    let alone = world.backup(&[file("other", noise(77, 100_000))]).await.unwrap();
+    let pack = objects(&first, ObjectKind::Pack)[0].clone();
+    world.memory.remove(&pack);
+    let points = [first, second, third, alone];
+    let mode = VerifyMode::ReadData(vec![world.recovery.clone()]);
+    let report = verify(&world.clean_repo().await, &points, mode, Arc::new(Silent)).await.unwrap();
+    assert_eq!((report.points, report.problems.len()), (4, 1));
+    let hit: Vec<_> = points[..3].iter().map(|point| point.header.point).collect();
+    assert_eq!((&report.problems[0].points, report.problems[0].key.as_str()), (&hit, pack.as_str()));
+    assert_eq!(report.problems[0].file_count, 5, "two, two and one");
+}
+
+/// A point whose WAL is noise, so that its slice has the same length whatever the seed.
+async fn noisy(world: &World, seed: u64) -> Point {
+    let mut writer = world.writer().await.unwrap();
+    write_tree(&mut writer, &[file("a", noise(seed, 100_000))]).await.unwrap();
+    let length = (WAL.end.0 - WAL.start.0) as usize;
+    writer.put_wal(WAL.system_id, WAL.timeline, WAL.start, noise(seed, length).into()).await.unwrap();
+    writer.commit(PointDraft { started: now(), details: PointDetails::default(), wal: Some(WAL) }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_somebody_else_sealed_to_the_same_recipients_are_refused() {
+    let world = World::new();
+    let point = noisy(&world, 1).await;
+    // Recipients are public: the forger needs nothing but them.
+    let forger = world.on(MemoryStore::default());
+    let forged = noisy(&forger, 2).await;
+    for kind in [ObjectKind::Key, ObjectKind::Tree, ObjectKind::Wal] {
+        let (key, other) = (objects(&point, kind)[0].clone(), objects(&forged, kind)[0].clone());
+        let bytes = forger.memory.get(&Key::new(other).unwrap(), None, None).await.unwrap();
+        let world = world.on(world.memory.fork());
+        world.memory.tamper(&key, |stored| *stored = bytes.to_vec());
+        let error = match world.reader(&point).await {
+            Err(error) => error,
+            Ok(reader) if kind == ObjectKind::Wal => reader.read_wal(&reader.wal_slices()[0]).await.unwrap_err(),
+            Ok(reader) => reader.entries(TreeKind::Filestore).unwrap().unwrap().next().await.unwrap_err(),
+        };
+        assert!(matches!(&error, Error::Damaged { object, .. } if *object == key), "{kind:?}: {error}");
+        if kind == ObjectKind::Wal {
+            assert!(error.to_string().contains("SHA-256"), "the length is the same: {error}");
+        }
+    }
 }

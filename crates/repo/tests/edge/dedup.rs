@@ -176,3 +176,27 @@ async fn equal_chunks_of_one_run_are_stored_once() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_index_objects_become_few_files_and_none_is_forgotten() {
+    let world = World::new();
+    let mut files = Vec::new();
+    for n in 0..12 {
+        files.push(file(&format!("f{n}"), text(n, 30_000)));
+        world.backup(&files).await.unwrap();
+    }
+    let before = packs(&world);
+    assert_eq!((before.len(), world.memory.keys(&format!("{ROOT}index/")).len()), (12, 12));
+    let point = world.backup(&files).await.unwrap();
+    assert_eq!(packs(&world), before);
+    world.assert_restores(&point, &files).await;
+    let mut folders = vec![world.cache.path().to_owned()];
+    let mut runs = 0;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            runs += usize::from(path.file_name().unwrap().to_string_lossy().starts_with("run-"));
+            folders.extend(path.is_dir().then_some(path));
+        }
+    }
+    assert!(runs <= 8, "{runs} files");
+}

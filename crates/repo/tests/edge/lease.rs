@@ -128,3 +128,18 @@ async fn a_dropped_writer_gives_its_lease_back() {
     }
     panic!("the lease is still there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_run_keeps_its_lease() {
+    let world = World::new();
+    let writer = world.writer().await.unwrap();
+    let first = leases(&world);
+    for _ in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        world.memory.advance(30);
+    }
+    assert!(leases(&world).len() == 1 && leases(&world) != first, "renewed by a new object, the old one removed");
+    assert!(matches!(world.writer().await.err().unwrap(), Error::Busy { .. }));
+    world.finish(writer).await.unwrap();
+    assert!(leases(&world).is_empty());
+}
