@@ -103,6 +103,16 @@ pub enum Error {
         /// Why it counts as lost.
         reason: String,
     },
+    /// A new point would sort before the newest one.
+    #[error(
+        "this host's clock says {now}, but the newest recovery point is of {newest}: set the clock and start the backup again"
+    )]
+    Clock {
+        /// What the clock says.
+        now: String,
+        /// When the newest point was finished.
+        newest: String,
+    },
     /// The WAL handed in does not cover the base backup.
     #[error("WAL of the recovery point has a gap: {expected} is missing, the next slice starts at {found}")]
     WalGap {

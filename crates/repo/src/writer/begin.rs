@@ -33,6 +33,8 @@ pub(super) struct Run {
     pub chunk_key: ObjectRef,
 }
 
+/// Seconds that a clock may be set back by its daemon; a commit waits that long if it must.
+pub(super) const CLOCK_STEP: i64 = 3;
 /// No more compression threads than this: each has its own buffers.
 const MAX_WORKERS: usize = 16;
 
@@ -74,6 +76,7 @@ async fn prepare(
     progress: Arc<dyn Progress>,
 ) -> Result<(Shared, Run)> {
     let previous = previous(&repo, &keys, &*progress).await?;
+    check_clock(&options, previous.as_ref())?;
     let (chunk_key, key_object) = chunk_key(&repo, &keys, &options, previous.as_ref(), &*progress).await?;
     let recipients = &keys.recipients;
     let same_recipients = |point: &Point| recipients.iter().all(|r| point.header.recipients.contains(&r.to_string()));
@@ -149,6 +152,17 @@ async fn previous(repo: &InstanceRepo, keys: &WriterKeys, progress: &dyn Progres
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Refuses a clock that has gone back: the new point would count as older than one that is there.
+fn check_clock(options: &WriterOptions, previous: Option<&Point>) -> Result<()> {
+    let now = (options.clock)();
+    match previous.map(|point| point.header.finished) {
+        Some(newest) if now.duration_since(newest).as_secs() < -CLOCK_STEP => {
+            Err(Error::Clock { now: now.to_string(), newest: newest.to_string() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,14 +4,15 @@ use std::{
     collections::{BTreeMap, HashSet},
     io,
     sync::PoisonError,
+    time::Duration,
 };
 
 use futures::TryStreamExt as _;
-use lifeboat_model::id::ObjectId;
+use lifeboat_model::{id::ObjectId, time};
 
 use super::{
     PointDraft, Shared, WalSink, Writer,
-    begin::Run,
+    begin::{CLOCK_STEP, Run},
     packer::Summary,
     uploads::Durable,
     wal::{self, StoredSlice},
@@ -103,7 +104,7 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
 
     let details = serde_json::to_vec(&draft.details).map_err(|e| Error::usage(format!("the details: {e}")))?;
     let sealed = seal::seal(&shared.metadata_recipients, &details)?;
-    let finished = (run.options.clock)();
+    let finished = finished(run).await;
     let header = PointHeader {
         format: FORMAT,
         features: Vec::new(),
@@ -128,6 +129,18 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
     lease.recheck().await?;
     made.version = shared.repo.store().put(&key, bytes).await?.version;
     Ok(made)
+}
+
+/// The time of the point. Keys tell seconds: a point that would not sort after the newest one waits for its turn.
+async fn finished(run: &Run) -> jiff::Timestamp {
+    let newest = run.previous.as_ref().map(|point| time::compact(point.header.finished));
+    for _ in 0..=CLOCK_STEP * 10 {
+        if newest.as_ref().is_none_or(|newest| time::compact((run.options.clock)()) > *newest) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    (run.options.clock)()
 }
 
 fn sizes(shared: &Shared, summary: &Summary, packs: usize, objects: &[ObjectRef]) -> BTreeMap<String, u64> {

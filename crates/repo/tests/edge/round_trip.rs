@@ -184,6 +184,28 @@ async fn wal_with_a_gap_makes_no_point() {
     world.backup(&[]).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_newest_point_sorts_last_whatever_the_clock_does() {
+    let world = World::new();
+    let at = |second: i64| -> lifeboat_repo::writer::Clock {
+        std::sync::Arc::new(move || jiff::Timestamp::from_second(second).unwrap())
+    };
+    let begin = async |clock| {
+        let options = lifeboat_repo::writer::WriterOptions { clock, ..world.options() };
+        Writer::begin(world.repo().await, world.keys(), options, world.tally.clone()).await
+    };
+    world.finish(begin(at(2_000_000_000)).await.unwrap()).await.unwrap();
+    let error = begin(at(1_999_999_000)).await.err().unwrap();
+    assert!(matches!(error, Error::Clock { .. }), "{error}");
+    // A second run within the same second: its clock goes on while it waits.
+    let began = tokio::time::Instant::now();
+    let clock: lifeboat_repo::writer::Clock = std::sync::Arc::new(move || {
+        jiff::Timestamp::from_second(2_000_000_000 + began.elapsed().as_secs() as i64).unwrap()
+    });
+    let second = world.finish(begin(clock).await.unwrap()).await.unwrap();
+    assert_eq!(world.latest().await.unwrap().header.point, second.header.point);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn misuse_is_refused_in_words() {
     let world = World::new();
