@@ -96,23 +96,23 @@ async fn stream_equals_segment_files() -> Result<()> {
 }
 
 /// While the receiver is busy the server must hear from us, or it closes the connection.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_receiver_is_not_thrown_out() -> Result<()> {
     let Some(major) = clusters::any_version() else { return Ok(()) };
-    let conf = ["wal_sender_timeout = 1s", "max_wal_size = 4GB"].map(str::to_owned).to_vec();
+    let conf = ["wal_sender_timeout = 3s", "max_wal_size = 4GB"].map(str::to_owned).to_vec();
     let server = clusters::server(major, &Options { conf, ..Options::default() })?;
     let mut replication = Replication::connect(&clusters::options(&server)).await?;
     let from = replication.identify_system().await?.flush.segment_start(SEGMENT);
     let mut stream = replication.start_wal(from, 1, None).await?;
     write_wal(&server)?;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let end = flush_position(&server)?;
     let mut segmenter = Segmenter::new(from, SEGMENT, 16 << 20);
     let mut slices = read_until(&mut stream, &mut segmenter, end).await?;
     slices.extend(segmenter.cut());
     assert_equal_to_files(&server, 1, &slices)?;
     // And an idle one neither.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     server.psql("postgres", "CHECKPOINT")?;
     let end = flush_position(&server)?;
     read_until(&mut stream, &mut segmenter, end).await?;
