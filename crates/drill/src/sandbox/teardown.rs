@@ -84,10 +84,15 @@ fn host_id() -> String {
 
 /// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot; none when there is no such process.
 fn start_time(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_time_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// A killed process that nobody has waited for yet still has a line, with state Z: it is dead all the same.
+fn start_time_in(stat: &str) -> Option<u64> {
     // The second field is the program's name in brackets and may hold anything.
-    let rest = &text[text.rfind(')')? + 1..];
-    rest.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 /// The folder of a drill below `root`.
@@ -277,6 +282,14 @@ mod tests {
         let myself = Owner::myself();
         assert_eq!(myself.to_string().parse(), Ok(myself.clone()));
         assert!(!myself.is_gone());
+    }
+
+    #[test]
+    fn a_zombie_is_dead() {
+        let rest = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 602995 20";
+        assert_eq!(start_time_in(&format!("7 (a) b) S {rest}")), Some(602_995));
+        assert_eq!(start_time_in(&format!("7 (a) b) Z {rest}")), None);
+        assert_eq!(start_time_in(""), None);
     }
 
     #[test]
