@@ -418,6 +418,21 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_the_header_does_not_name_are_damage() {
+        let file = vec![7; 1000];
+        let sha256 = seal::digest(&file);
+        let object =
+            ObjectRef { key: key(), kind: ObjectKind::Tree, len: 1000, sha256, version: None, retain_until: None };
+        object.check(&file).unwrap();
+        let mut other = file.clone();
+        other[999] ^= 1;
+        for wrong in [&other[..], &file[..999], &[]] {
+            let error = object.check(wrong).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("{} is damaged", key())), "{error}");
+        }
+    }
+
+    #[test]
     fn round_trip() {
         let signing = SigningKey::from_seed(&[7; 32]);
         let (bytes, identity) = sample(&signing);
