@@ -181,14 +181,18 @@ impl Collector {
     }
 
     /// Hands the batch to the workers once there is room for it. Batches end between chunks.
+    ///
+    /// A caller may drop this while it waits: the batch is taken only afterwards, so that no number is ever left out,
+    /// which the packer would wait for.
     async fn send(&mut self) -> Result<()> {
+        // A batch grows with every wait that was dropped, and must still fit.
+        let permits = self.batch.data.len().div_ceil(PERMIT).clamp(LEAST_PERMITS, super::BATCH_BYTES / PERMIT);
+        let permit = self.shared.failure.or(self.room.clone().acquire_many_owned(permits as u32)).await?;
         let next = Batch::new(self.batch.number + 1, &self.shared.data_buffers);
         let mut batch = std::mem::replace(&mut self.batch, next);
         if let Some(file) = &mut self.file {
             file.chunk_start = 0;
         }
-        let permits = batch.data.len().div_ceil(PERMIT).max(LEAST_PERMITS) as u32;
-        let permit = self.shared.failure.or(self.room.clone().acquire_many_owned(permits)).await?;
         batch.permit = permit.ok();
         self.work.send(batch).map_err(|_| self.shared.failure.ended())
     }

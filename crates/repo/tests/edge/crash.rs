@@ -1,7 +1,9 @@
 //! A run that ends at any call to the store, before or after its effect: never a visible point that does not restore,
 //! always a next run that works.
 
-use lifeboat_repo::Error;
+use std::time::Duration;
+
+use lifeboat_repo::{Error, tree::TreeKind, writer::Chunking};
 use lifeboat_store::fault::{Fault, Operation, Rule};
 
 use crate::world::*;
@@ -115,4 +117,32 @@ async fn a_half_written_pack_is_not_relied_upon() {
     world.backup(&SECOND).await.unwrap_err();
     let point = world.backup(&SECOND).await.unwrap();
     world.assert_restores(&point, &SECOND).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_given_up_does_not_keep_the_run_from_ending() {
+    let world = World::new();
+    let mut writer = world.writer().await.unwrap();
+    writer.begin_tree(TreeKind::Filestore).await.unwrap();
+    // Nothing is stored for a while: batches fill up until the caller has to wait, and does not.
+    world.faults.add(Rule::on(Operation::Put, Fault::Delay(Duration::from_secs(3))).key("/packs/").and_ever_after());
+    writer.begin_file(entry("a"), Chunking::DOCUMENT).await.unwrap();
+    let mut given_up = 0;
+    for n in 0..200 {
+        let part = noise(n, 1 << 20);
+        let waited = tokio::time::timeout(Duration::from_millis(300), writer.data(part.into())).await;
+        match waited {
+            Ok(done) => done.unwrap(),
+            Err(_) => given_up += 1,
+        }
+        if given_up == 3 {
+            break;
+        }
+    }
+    assert_eq!(given_up, 3, "the store was never slow enough");
+    world.faults.heal();
+    let ended = tokio::time::timeout(Duration::from_secs(60), writer.abort()).await;
+    ended.expect("the packer waits for a batch that never comes").unwrap();
+    let point = world.backup(&FIRST).await.unwrap();
+    world.assert_restores(&point, &FIRST).await;
 }
