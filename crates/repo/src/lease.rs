@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashSet,
+    path::Path,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -76,8 +77,12 @@ impl Body {
             && !self.pid_namespace.is_empty()
             && (&self.boot, &self.pid_namespace) == (&here.boot, &here.pid_namespace);
         let ours = (self.pid, self.pid_start) == (here.pid, here.pid_start);
-        let held = if ours { live().contains(&self.session) } else { process_start(self.pid) == Some(self.pid_start) };
-        same_place && !held
+        let ended = if ours {
+            !live().contains(&self.session)
+        } else {
+            has_ended(Path::new("/proc"), self.pid, self.pid_start)
+        };
+        same_place && ended
     }
 
     fn describe(&self) -> String {
@@ -85,9 +90,22 @@ impl Body {
     }
 }
 
-/// When the process started (clock ticks since boot); none if there is no such process.
+/// Whether a process has ended for certain. One that cannot be seen may only be hidden (`hidepid`), or `/proc` is none.
+fn has_ended(proc: &Path, pid: u32, start: u64) -> bool {
+    let stat = |pid: u32| std::fs::read_to_string(proc.join(pid.to_string()).join("stat"));
+    match stat(pid) {
+        Ok(text) => start_time(&text).is_some_and(|started| started != start && start != 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => stat(1).is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// When the process started (clock ticks since boot); none if it cannot be seen.
 fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn start_time(stat: &str) -> Option<u64> {
     // The command name, in parentheses, may hold anything; the start time is the 20th field after it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
@@ -148,8 +166,19 @@ impl Held {
         let key = self.repo.layout().lease(self.ticket_ms, self.body.session, renewal);
         Self::put(&self.repo, &key, &self.body).await?;
         *self.current() = Current { renewal, key, put_began: began };
-        self.repo.store().delete(&old, None).await?;
-        Ok(())
+        self.delete(&old).await
+    }
+
+    /// Removes a lease object. A writer may lack the right to delete, or the store may keep everything for a time: that
+    /// does no harm, as age decides.
+    async fn delete(&self, key: &Key) -> Result<()> {
+        match self.repo.store().delete(key, None).await {
+            Err(lifeboat_store::Error::Denied { reason, .. }) => {
+                tracing::debug!(%key, reason, "a lease object stays until it is removed from outside");
+                Ok(())
+            }
+            other => Ok(other?),
+        }
     }
 
     /// All lease objects that are not ours and may be live; others' dead ones are removed.
@@ -177,7 +206,7 @@ impl Held {
                     let unknown = Body { session: ObjectId([0; 16]), host: "(unreadable)".into(), ..self.body.clone() };
                     live.push((object, unknown));
                 }
-                _ => store.delete(&object.key, None).await?,
+                _ => self.delete(&object.key).await?,
             }
         }
         Ok(live)
@@ -188,11 +217,10 @@ impl Held {
     async fn remove(&self) -> Result<()> {
         live().remove(&self.body.session);
         let _turn = self.turn.lock().await;
-        let store = self.repo.store();
-        let mut listed = store.list(&self.repo.layout().prefix("lease"));
+        let mut listed = self.repo.store().list(&self.repo.layout().prefix("lease"));
         while let Some(object) = listed.try_next().await? {
             if ticket(&object.key).is_some_and(|(_, session)| session == self.body.session) {
-                store.delete(&object.key, None).await?;
+                self.delete(&object.key).await?;
             }
         }
         Ok(())
@@ -291,5 +319,33 @@ impl Drop for Lease {
             let held = self.held.clone();
             runtime.spawn(async move { held.remove().await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_cannot_be_seen_has_not_ended() {
+        let proc = tempfile::tempdir().unwrap();
+        let put = |pid: u32, start: u64| {
+            let dir = proc.path().join(pid.to_string());
+            std::fs::create_dir_all(&dir).unwrap();
+            let fields = format!("{pid} (a) b) S {}{start} 0\n", "0 ".repeat(18));
+            std::fs::write(dir.join("stat"), fields).unwrap();
+        };
+        assert!(!has_ended(proc.path(), 40, 7), "there is no /proc to ask");
+        put(40, 7);
+        assert!(!has_ended(proc.path(), 40, 7), "it lives");
+        assert!(has_ended(proc.path(), 40, 6), "another with its number");
+        assert!(!has_ended(proc.path(), 40, 0), "its start was never known");
+        assert!(!has_ended(proc.path(), 41, 7), "others' processes are hidden");
+        put(1, 1);
+        assert!(has_ended(proc.path(), 41, 7), "init is seen, and it is not");
+        std::fs::create_dir_all(proc.path().join("42")).unwrap();
+        std::fs::create_dir(proc.path().join("42/stat")).unwrap();
+        assert!(!has_ended(proc.path(), 42, 7), "there, but not to be read");
+        assert!(!has_ended(Path::new("/proc"), std::process::id(), process_start(std::process::id()).unwrap()));
     }
 }

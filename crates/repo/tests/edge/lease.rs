@@ -143,3 +143,23 @@ async fn a_long_run_keeps_its_lease() {
     world.finish(writer).await.unwrap();
     assert!(leases(&world).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_must_not_delete_leaves_its_leases_and_their_age_decides() {
+    let world = World::new();
+    world.faults.add(Rule::on(Operation::Delete, Fault::Refuse).and_ever_after());
+    for n in 1..=2 {
+        world.backup(&[file("a", text(n, 1000))]).await.unwrap();
+        assert_eq!(world.memory.keys(&format!("{ROOT}points/")).len(), n as usize);
+        assert!(!leases(&world).is_empty(), "nothing could be deleted");
+        world.memory.advance(200);
+    }
+    world.writer().await.unwrap().abort().await.unwrap();
+    assert!(world.faults.struck() > 0);
+    let notes = world.tally.notes.lock().unwrap().clone();
+    assert!(!notes.iter().any(|note| note.contains("lease")), "{notes:?}");
+    // A store that does not answer is another matter.
+    world.faults.heal();
+    world.faults.add(Rule::on(Operation::Delete, Fault::FailBefore).key("lease/").and_ever_after());
+    assert!(world.backup(&[]).await.unwrap_err().is_transient());
+}
