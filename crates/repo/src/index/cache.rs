@@ -64,13 +64,17 @@ pub(crate) async fn load(load: Load<'_>) -> Result<Index> {
     let repo = load.repo;
     let names = [repo.repository().to_string(), repo.tenant().to_string(), repo.instance().to_string()];
     let dir = names.iter().fold(load.cache_dir.to_owned(), |dir, name| dir.join(name));
-    let mut listed = BTreeSet::new();
+    let mut listed = Vec::new();
     let mut objects = repo.store().list(&repo.layout().prefix("index"));
     while let Some(object) = objects.try_next().await? {
-        listed.extend(layout::last_id(&object.key));
+        listed.extend(layout::last_id(&object.key).map(|id| (object.modified, id)));
     }
+    // Oldest first: where a chunk was stored again, the newest place is added last and counts.
+    listed.sort();
+    let listed: Vec<ObjectId> = listed.into_iter().map(|(_, id)| id).collect();
     let valid_for = fingerprint(load.chunk_key, load.recipients);
-    let (builder, listed) = blocking(move || Builder::open(dir, valid_for, &listed).map(|b| (b, listed))).await?;
+    let all: BTreeSet<ObjectId> = listed.iter().copied().collect();
+    let builder = blocking(move || Builder::open(dir, valid_for, &all)).await?;
     let builder = add_new(&load, builder, listed).await?;
     let Loaded { mut metas, runs, spill } = blocking(move || builder.finish()).await?;
     for (id, meta) in load.vouched {
@@ -92,7 +96,7 @@ fn fingerprint(key: &ChunkKey, recipients: &[Recipient]) -> String {
 }
 
 /// Fetches the index objects that the cache does not cover.
-async fn add_new(load: &Load<'_>, mut builder: Builder, listed: BTreeSet<ObjectId>) -> Result<Builder> {
+async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<ObjectId>) -> Result<Builder> {
     let missing: Vec<_> = listed.into_iter().filter(|id| !builder.state.covered.contains(id)).collect();
     let fetch = |id: ObjectId| async move {
         let key = load.repo.layout().index(id);
@@ -197,6 +201,8 @@ impl Builder {
 
     fn write_run(&mut self) -> Result<()> {
         let mut records = std::mem::take(&mut self.gathered);
+        // Of equal ids the first is written: the newest.
+        records.reverse();
         records.sort_by_key(|record| record.0);
         let path = self.new_path()?;
         let run = Run::write(&path, records.into_iter().map(Ok)).map_err(Self::cache_error(&path))?;

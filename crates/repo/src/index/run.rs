@@ -158,7 +158,8 @@ impl Run {
     }
 }
 
-/// Merges sorted runs into one new one; of equal ids the one of the earlier run is kept.
+/// Merges sorted runs into one new one; of equal ids the one of the later run is kept: what was stored
+/// anew is where it is now.
 pub(super) fn merge(runs: &[std::sync::Arc<Run>], path: &Path) -> io::Result<Run> {
     let mut sources = Vec::new();
     for run in runs {
@@ -168,7 +169,7 @@ pub(super) fn merge(runs: &[std::sync::Arc<Run>], path: &Path) -> io::Result<Run
         let mut least: Option<(usize, ChunkId)> = None;
         for (n, source) in sources.iter_mut().enumerate() {
             match source.peek() {
-                Some(Ok((chunk, _))) if least.is_none_or(|(_, other)| *chunk < other) => least = Some((n, *chunk)),
+                Some(Ok((chunk, _))) if least.is_none_or(|(_, other)| *chunk <= other) => least = Some((n, *chunk)),
                 Some(Err(_)) => return source.next(),
                 _ => {}
             }
@@ -217,13 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_the_first_of_equal_ids() {
+    fn merging_keeps_the_newest_of_equal_ids() {
         let dir = tempfile::tempdir().unwrap();
         let a = Arc::new(write(&dir.path().join("a"), 0..1000, 1));
         let b = Arc::new(write(&dir.path().join("b"), 500..1500, 2));
         let merged = merge(&[a, b], &dir.path().join("m")).unwrap();
         assert_eq!(merged.records().unwrap().count(), 1500);
-        assert_eq!(merged.get(&record(700, 0).0).unwrap().frame_len, 1);
+        assert_eq!(merged.get(&record(300, 0).0).unwrap().frame_len, 1);
+        assert_eq!(merged.get(&record(700, 0).0).unwrap().frame_len, 2);
         assert_eq!(merged.get(&record(1200, 0).0).unwrap().frame_len, 2);
     }
 
