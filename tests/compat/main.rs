@@ -4,6 +4,8 @@
 //! a change that cannot read it is a change of the format, and needs a new version beside it.
 //! `LIFEBOAT_NEW_GOLDEN=FILE cargo test -p lifeboat --test compat` writes a new one with the current writer.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 use std::{
     collections::BTreeMap,
     io,

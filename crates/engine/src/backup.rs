@@ -137,7 +137,7 @@ impl Backup<'_> {
         let finished = clock();
         let (witness, mark) = self.witness(&mut notes).await?;
         let wal_end = wal.finish(mark.unwrap_or(base.end).max(base.end)).await?;
-        let mut trees = vec![("database", base.stats.clone())];
+        let mut trees = vec![("database", base.stats)];
         if let Some(filestore) = &self.config.filestore {
             let stats = file_source::filestore(writer, &filestore.path, &mut notes).await?;
             if stats.files == 0 {

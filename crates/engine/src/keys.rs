@@ -9,7 +9,7 @@ use std::{
 use lifeboat_model::{
     config::{KeysConfig, SecretSource},
     secret::Secret,
-    signature::{PublicKey, SignatureError, SigningKey},
+    signature::{SignatureError, SigningKey},
 };
 use lifeboat_repo::{
     seal::{Identity, Recipient},
@@ -61,8 +61,8 @@ pub enum KeyError {
     NotTrusted {
         /// The signing key's file.
         path: PathBuf,
-        /// Its public half.
-        public: PublicKey,
+        /// Its public half, as text.
+        public: String,
     },
 }
 
@@ -104,7 +104,10 @@ pub fn read_signing_key(path: &Path) -> Result<SigningKey, KeyError> {
 pub fn writer_keys(config: &KeysConfig) -> Result<WriterKeys, KeyError> {
     let signing = read_signing_key(&config.signing_key_file)?;
     if !config.trusted_keys.contains(&signing.public()) {
-        return Err(KeyError::NotTrusted { path: config.signing_key_file.clone(), public: signing.public() });
+        return Err(KeyError::NotTrusted {
+            path: config.signing_key_file.clone(),
+            public: signing.public().to_string(),
+        });
     }
     let recipient = |text: &String| text.parse::<Recipient>().map_err(|_| KeyError::Recipient(text.clone()));
     Ok(WriterKeys {

@@ -98,7 +98,7 @@ fn quiet_xid(snapshot: &str) -> Option<u64> {
     let mut parts = snapshot.split(':');
     let xmin: u64 = parts.next()?.parse().ok()?;
     let xmax: u64 = parts.next()?.parse().ok()?;
-    (xmin == xmax && parts.next()? == "").then_some(xmin)
+    (xmin == xmax && parts.next()?.is_empty()).then_some(xmin)
 }
 
 /// Commits a record that changes no table: it carries a time, and makes all WAL before it durable on the server.

@@ -379,7 +379,7 @@ fn clear_holes(file: &File, size: u64, extents: &[lifeboat_repo::tree::Extent]) 
 
 /// Makes `[from, to)` a hole, or writes zeros where the file system has none.
 fn clear(file: &File, from: u64, to: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     match rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, to - from) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         result => return Ok(result?),
