@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use lifeboat_engine::Error;
 use lifeboat_repo::progress::Counter;
 use tokio_util::sync::CancellationToken;
 
@@ -189,6 +190,26 @@ async fn what_is_linked_from_outside_is_not_written_to() {
     let metadata = fs::metadata(&outside).unwrap();
     assert_eq!(fs::read(&outside).unwrap(), b"mine");
     assert_eq!((metadata.mode() & 0o7777, metadata.mtime(), metadata.nlink()), (0o604, 1_000, 1));
+}
+
+/// What belongs to somebody else is not mended: a delta restore removes what does not belong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_no_restore_made_is_refused() {
+    let restored = Restored::new(odd::build).await;
+    let (world, point) = (&restored.world, &restored.point);
+    fs::create_dir_all(world.at("home/filestore")).unwrap();
+    fs::write(world.at("home/filestore/precious"), "mine").unwrap();
+    let refused = world.restore(point, "home", true).await.unwrap_err();
+    assert!(matches!(refused, Error::NotOurs { .. }), "{refused}");
+    assert_eq!(fs::read(world.at("home/filestore/precious")).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(world.at("home")).unwrap().count(), 1, "nothing was added");
+    // Nor is a cluster on which a server runs.
+    fs::create_dir(world.at("to/pgdata")).unwrap();
+    fs::write(world.at("to/pgdata/postmaster.pid"), "1\n").unwrap();
+    fs::write(restored.at("stranger"), "x").unwrap();
+    let refused = world.restore(point, "to", true).await.unwrap_err();
+    assert!(matches!(refused, Error::ServerRunning { .. }), "{refused}");
+    assert!(restored.at("stranger").exists());
 }
 
 /// However many files differ, they are not all open at once.

@@ -202,7 +202,7 @@ pub fn postgres() -> PostgresDetails {
         timeline: 1,
         start: Lsn(0x100_0000),
         backup_end: Lsn(0x100_0000),
-        wal_end: Lsn(0x100_0000),
+        wal_end: Lsn(0x100_1000),
         segment_size: 16 << 20,
         data_checksums: true,
         tablespaces: Vec::new(),
