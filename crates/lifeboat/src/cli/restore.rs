@@ -147,11 +147,27 @@ impl Done {
         let (to, major) = (self.to.display(), self.postgres_version / 10_000);
         page.heading("Next");
         page.line(format_args!(
-            "  Start PostgreSQL {major} on {to}/pgdata as the user that is to own it (chown -R first):"
+            "  1. Give the cluster to the user that is to run it: chown -R postgres: {}",
+            self.cluster()
         ));
-        page.line("  it replays the WAL in the point, reaches consistency and promotes itself.");
-        page.line(format_args!("  Odoo takes {to}/filestore; its configuration is below {to}/config/paths."));
-        page.line("  Before a copy of production is started beside production: neutralise it, or it sends mail and runs jobs.");
+        page.line(format_args!(
+            "  2. Start PostgreSQL {major} on {to}/pgdata as that user. It replays the WAL in the point, reaches"
+        ));
+        page.line("     consistency and promotes itself. Leave the folders where they are: tablespaces are linked by absolute path.");
+        page.line(format_args!("  3. Odoo takes {to}/filestore; its configuration is below {to}/config/paths."));
+        page.line("     Before a copy of production is started beside production: neutralise it, or it sends mail and runs jobs.");
+        page.line(format_args!("  4. Once this server is production: remove the lines of this restore from {to}/pgdata/postgresql.auto.conf"));
+        page.line(
+            "     and restart. Until then archive_mode is off, and synchronous_standby_names, primary_conninfo and",
+        );
+        page.line("     recovery_end_command are empty: a copy must not archive over, wait for or follow what the source did.");
+    }
+
+    /// The folders that PostgreSQL has to own.
+    fn cluster(&self) -> String {
+        let folders = ["pgdata", "tablespaces"].map(|name| self.to.join(name));
+        let folders = folders.iter().filter(|folder| folder.is_dir());
+        folders.map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" ")
     }
 
     fn damage(&self, page: &mut Page) {
@@ -175,7 +191,8 @@ impl Done {
 
 impl Restore {
     /// Runs it.
-    pub async fn run(self, session: &Session) -> Result<Exit> {
+    pub async fn run(mut self, session: &Session) -> Result<Exit> {
+        self.to = std::path::absolute(&self.to)?; // links to tablespaces name their target by it
         let loaded = wire::load_config(session)?;
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
