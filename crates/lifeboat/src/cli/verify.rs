@@ -1,16 +1,22 @@
 //! `lifeboat verify`: is what the points name still there and unharmed. Without keys by the digests of the ciphertext;
 //! with a recovery identity down to every chunk.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use clap::Args;
 use lifeboat_model::{config::Config, id::Instance};
 use lifeboat_repo::{
-    check::{VerifyMode, VerifyReport, verify},
-    point::{Point, PointSelector},
+    check::{Problem, VerifyMode, VerifyReport, verify},
+    point::{ObjectRef, Point, PointSelector},
     repository::InstanceRepo,
 };
+use lifeboat_store::Key;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::Session;
 use crate::{
@@ -151,16 +157,13 @@ impl Verify {
         let mut rows = Vec::new();
         for instance in instances {
             let repo = repository.instance(&config.tenant, &instance);
-            let (points, invalid) = self.points(&repo, config).await?;
-            if let VerifyMode::ReadData(identities) = &mode {
-                points.iter().try_for_each(|point| wire::opens(point, identities))?;
-            }
             let meter = Meter::start(&session.voice, format!("verify {instance}"));
-            let report = tokio::select! {
-                report = verify(&repo, &points, mode.clone(), meter) => report,
+            let found = tokio::select! {
+                found = self.look(&repo, config, &mode, meter) => found,
                 () = session.cancel.cancelled() => return Err(Failure::new(Exit::Interrupted, "stopped before it was done")),
             };
-            rows.push(Row::new(&instance, report.context(format!("cannot verify {instance}"))?, invalid));
+            let (report, invalid) = found.context(format!("cannot verify {instance}"))?;
+            rows.push(Row::new(&instance, report, invalid));
         }
         let sound = rows.iter().all(|row| row.problems.is_empty());
         let seen = rows.iter().any(|row| row.points > 0);
@@ -172,19 +175,34 @@ impl Verify {
         })
     }
 
-    /// The points to look at; those that do not verify themselves are findings.
-    async fn points(&self, repo: &InstanceRepo, config: &Config) -> Result<(Vec<Point>, Vec<Wrong>)> {
+    /// Looks at the points, and tells what is wrong and which points do not verify themselves.
+    ///
+    /// One point after the other, so that memory holds one header at a time and 16 bytes for each object that was found sound;
+    /// only opened data is compared for all points together, since a pack is read once for all that use it.
+    async fn look(
+        &self,
+        repo: &InstanceRepo,
+        config: &Config,
+        mode: &VerifyMode,
+        meter: Arc<Meter>,
+    ) -> Result<(VerifyReport, Vec<Wrong>)> {
         if let Some(selector) = &self.point {
-            return Ok((vec![wire::find_point(repo, selector, config).await?], Vec::new()));
+            let point = wire::find_point(repo, selector, config).await?;
+            return Ok((check(repo, &[point], mode, meter).await?, Vec::new()));
         }
-        let (mut points, mut invalid) = (Vec::new(), Vec::new());
         let references = repo.list_points().await?;
         if references.is_empty() {
             config.instance(repo.instance().as_str())?;
         }
+        let (mut together, mut seen, mut invalid) = (Vec::new(), Seen::default(), Vec::new());
         for reference in references {
             match repo.read_point(&reference, &config.keys.trusted_keys).await {
-                Ok(point) => points.push(point),
+                Ok(point) if matches!(mode, VerifyMode::ReadData(_)) => together.push(point),
+                Ok(mut point) => {
+                    seen.skip_known(&mut point);
+                    let report = check(repo, std::slice::from_ref(&point), mode, meter.clone()).await?;
+                    seen.remember(&point, report);
+                }
                 Err(error @ lifeboat_repo::Error::Store(_)) => {
                     return Err(error).context("cannot read a recovery point");
                 }
@@ -197,6 +215,67 @@ impl Verify {
                 }),
             }
         }
-        Ok((points, invalid))
+        if !together.is_empty() {
+            return Ok((check(repo, &together, mode, meter).await?, invalid));
+        }
+        Ok((seen.finish(), invalid))
     }
+}
+
+async fn check(repo: &InstanceRepo, points: &[Point], mode: &VerifyMode, meter: Arc<Meter>) -> Result<VerifyReport> {
+    if let VerifyMode::ReadData(identities) = mode {
+        points.iter().try_for_each(|point| wire::opens(point, identities))?;
+    }
+    Ok(verify(repo, points, mode.clone(), meter).await?)
+}
+
+/// What earlier points of the run have shown, so that an object that many points share is looked at once.
+#[derive(Default)]
+struct Seen {
+    /// Objects found sound.
+    sound: HashSet<[u8; 16]>,
+    problems: BTreeMap<Key, Problem>,
+    totals: VerifyReport,
+}
+
+impl Seen {
+    /// Takes what is known out of the list. What is known to be wrong is wrong for this point as well.
+    fn skip_known(&mut self, point: &mut Point) {
+        let id = point.header.point;
+        point.header.objects.retain(|object| match self.problems.get_mut(&object.key) {
+            Some(known) => {
+                known.points.push(id);
+                false
+            }
+            None => !self.sound.contains(&fingerprint(object)),
+        });
+    }
+
+    fn remember(&mut self, point: &Point, report: VerifyReport) {
+        self.totals.points += report.points;
+        self.totals.objects += report.objects;
+        self.totals.bytes += report.bytes;
+        self.problems.extend(report.problems.into_iter().map(|problem| (problem.key.clone(), problem)));
+        let sound = point.header.objects.iter().filter(|object| !self.problems.contains_key(&object.key));
+        self.sound.extend(sound.map(fingerprint));
+    }
+
+    fn finish(self) -> VerifyReport {
+        VerifyReport { problems: self.problems.into_values().collect(), ..self.totals }
+    }
+}
+
+/// An object as a point names it. A point that names other bytes, or another version, under the same key is not skipped.
+fn fingerprint(object: &ObjectRef) -> [u8; 16] {
+    let version = object.version.as_ref().map_or("", |version| version.0.as_str());
+    let hash = Sha256::new()
+        .chain_update(object.sha256.0)
+        .chain_update(object.len.to_be_bytes())
+        .chain_update((version.len() as u64).to_be_bytes())
+        .chain_update(version)
+        .chain_update(object.key.as_str())
+        .finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    id
 }
