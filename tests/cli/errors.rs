@@ -45,11 +45,34 @@ fn a_failed_backup_says_what_is_safe() {
     program.edit("/etc/lifeboat/clinic-postgres-password", &program.path("password").to_string_lossy());
     program.edit("localhost", "127.0.0.1");
     program.edit("port = 5432", "port = 1");
+    for (path, example) in [("filestore", "/var/lib/odoo/filestore"), ("etc", "\"/etc/odoo\"")] {
+        fs::create_dir(program.path(path)).unwrap();
+        program.edit(example, &example.replace(example.trim_matches('"'), &program.path(path).to_string_lossy()));
+    }
     let ended = program.run("--quiet backup clinic").expect(10);
     assert_eq!(ended.stdout, "");
     insta::assert_snapshot!("backup-unreachable", program.stable(&ended.stderr));
     let ended = program.run("points list").expect(0);
     assert!(ended.stdout.starts_with("No recovery points"), "{}", ended.stdout);
+}
+
+/// A disk that is not mounted must not give a backup without it; what only drills need may lie elsewhere.
+#[test]
+fn a_missing_path_stops_a_backup_before_it_connects() {
+    let program = Program::initialised();
+    program.write("password", "secret");
+    program.edit("/etc/lifeboat/clinic-postgres-password", &program.path("password").to_string_lossy());
+    program.edit("/var/lib/odoo/filestore", "/nonexistent/filestore");
+    program.edit("\"/etc/odoo\"", &format!("{:?}", program.path("keys")));
+    program.edit("# addons = [\"/etc/odoo/addons\"]", &format!("addons = [{:?}]", program.path("keys/addons")));
+    let ended = program.run("--quiet backup clinic").expect(3);
+    assert!(
+        ended.stderr.contains("instances.clinic.filestore.path: /nonexistent/filestore does not exist"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("addons"), "{}", ended.stderr);
+    assert!(!program.path("repository").exists());
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub fn add_point(program: &Program, time: &str) -> String {
 }
 
 async fn write(config: &Config, time: Timestamp) -> String {
-    let store = open_store(&config.repository, &|_| None).await.unwrap();
-    let repository = open_repository(store, time).await.unwrap();
+    let store = open_store(&config.repository, &|_| None, true).await.unwrap();
+    let repository = open_repository(store, &config.engine.state_dir, time).await.unwrap();
     let repo = repository.instance(&config.tenant, &"clinic".parse().unwrap());
     let options = WriterOptions {
         level: 3,

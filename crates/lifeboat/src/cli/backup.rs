@@ -14,10 +14,10 @@ use super::Session;
 use crate::{
     checks,
     exit::Exit,
-    failure::{Advise as _, Result},
+    failure::{Advise as _, Failure, Result},
     output::{Answer, Page, Rows, Tone, bytes, count, moment, seconds},
     progress::Meter,
-    wire,
+    wire::{self, Loaded},
 };
 
 /// Make a recovery point of an instance
@@ -36,7 +36,10 @@ const NAMED: usize = 10;
 const EXAMPLES: &str = "\
 Examples:
   lifeboat backup clinic
-  lifeboat backup clinic --json --quiet | jq -r .point";
+  lifeboat backup clinic --json --quiet | jq -r .point
+
+Exit codes: 0 durable, 5 durable but incomplete (a configured command failed, a source gave
+nothing, or no evidence could be kept), 3 a path of the configuration is not usable.";
 
 #[derive(Serialize)]
 struct Done {
@@ -57,6 +60,8 @@ struct Done {
     changed: Vec<String>,
     skipped: Vec<String>,
     failed_commands: Vec<String>,
+    /// Sources that gave less than they should.
+    incomplete: Vec<String>,
     remarks: Vec<String>,
     /// Where the signed statement of this backup is kept; none when it could not be.
     evidence: Option<String>,
@@ -104,9 +109,19 @@ impl Done {
             changed: report.notes.changed,
             skipped: report.notes.skipped,
             failed_commands: report.notes.failed_commands,
+            incomplete: report.notes.incomplete,
             remarks: report.notes.remarks,
             evidence: report.evidence.map(|key| key.to_string()),
         }
+    }
+}
+
+impl Done {
+    /// The point is durable whatever this says. Files that vanish or change while they are read are the way of a live system;
+    /// a command that failed or a source that gave nothing is a hole in what comes back.
+    fn exit(&self) -> Exit {
+        let whole = self.failed_commands.is_empty() && self.incomplete.is_empty();
+        if whole && self.evidence.is_some() { Exit::Ok } else { Exit::Incomplete }
     }
 }
 
@@ -159,6 +174,9 @@ impl Done {
         for command in &self.failed_commands {
             page.line(format_args!("{} {command}", Tone::Doubtful.paint("command failed, its output is not kept:")));
         }
+        for lack in &self.incomplete {
+            page.line(format_args!("{} {lack}", Tone::Bad.paint("INCOMPLETE:")));
+        }
         for remark in &self.remarks {
             page.line(format_args!("{} {remark}", Tone::Doubtful.paint("note:")));
         }
@@ -166,13 +184,30 @@ impl Done {
 }
 
 impl Backup {
+    /// Stops at what this instance's sections name and the disk does not have. What only drills use may lie on another host.
+    fn look_at_files(&self, session: &Session, loaded: &Loaded) -> Result<()> {
+        let on_disk = checks::files::look(&loaded.config, &loaded.file);
+        for warning in &on_disk.warnings {
+            session.voice.warn(&warning.to_string());
+        }
+        let own = format!("instances.{}.", self.instance);
+        let is_needed = |key: &str| key.strip_prefix(&own).is_some_and(|rest| !rest.starts_with("drill."));
+        let problems: Vec<String> =
+            on_disk.problems.iter().filter(|problem| is_needed(&problem.key)).map(ToString::to_string).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let found = count(problems.len() as u64, "path", "paths");
+        let message = format!("{} has {found} that a backup of {} cannot use", loaded.file.display(), self.instance);
+        let failure = Failure { details: problems, ..Failure::new(Exit::Config, message) };
+        Err(failure.safe("nothing was done").next("lifeboat config check"))
+    }
+
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = wire::load_config(session)?;
         let (_, instance) = loaded.config.instance(&self.instance)?;
-        for warning in checks::files::look(&loaded.config, &loaded.file).warnings {
-            session.voice.warn(&warning.to_string());
-        }
+        self.look_at_files(session, &loaded)?; // a path that is not there is told before anything is connected to
         let connect = connect_options(&instance.postgres, &wire::environment)?;
         writer_keys(&loaded.config.keys)?; // before anything is connected to: a wrong key is told at once
         let repository = wire::open_or_make(session, &loaded).await?;
@@ -187,6 +222,6 @@ impl Backup {
             .context(format!("backup of {} failed", self.instance))?;
         let done = Done::new(report);
         session.output.show(&done)?;
-        Ok(if done.evidence.is_some() { Exit::Ok } else { Exit::Incomplete })
+        Ok(done.exit())
     }
 }
