@@ -93,6 +93,9 @@ fn a_restore_gives_everything_back() {
     let (program, [_, new]) = with_points();
     let ended = program.run("restore clinic --point latest --to out --identity recovery.identity").expect(0);
     assert!(ended.stdout.contains(&new) && ended.stderr.contains("restoring"), "{ended:?}");
+    // Links to tablespaces name their target by it, so it is absolute whatever was typed.
+    let cluster = format!("chown -R postgres: {}", program.path("out/pgdata").display());
+    assert!(ended.stdout.contains(&cluster) && ended.stdout.contains("archive_mode is off"), "{}", ended.stdout);
     assert_eq!(program.read("out/pgdata/base/5"), "relation");
     assert_eq!(program.read("out/filestore/odoo/ab/abc"), "attachment");
     assert_eq!(program.read("out/config/paths/odoo.conf"), "[options]");
@@ -159,6 +162,25 @@ fn verify_finds_damage_and_names_what_it_hits() {
     program.run("verify --quick").expect(4);
 }
 
+#[test]
+fn an_object_that_points_share_is_looked_at_once() {
+    let (program, [old, new]) = with_points();
+    let verified = |depth: &str, code| program.run(&format!("verify --json {depth}")).expect(code).json();
+    let together = verified("--read-data --identity recovery.identity", 0)["instances"][0]["objects"].clone();
+    for depth in ["--quick", ""] {
+        let row = verified(depth, 0)["instances"][0].clone();
+        assert_eq!((&row["points"], &row["objects"]), (&Value::from(2), &together), "{depth}");
+    }
+    let pack = objects(&program, "packs").remove(0);
+    fs::remove_file(&pack).unwrap();
+    for depth in ["--quick", "", "--read-data --identity recovery.identity"] {
+        let row = verified(depth, 4)["instances"][0].clone();
+        assert_eq!(row["objects"], together, "{depth}");
+        let named = row["problems"][0]["points"].to_string();
+        assert!(named.contains(&old) && named.contains(&new), "{depth}: {row:#}");
+    }
+}
+
 /// A point that was changed is no point: it is passed over aloud, and never silently.
 #[test]
 fn a_changed_point_is_not_believed() {
@@ -199,6 +221,16 @@ fn status_never_flatters() {
     program.run("status nobody").expect(6);
     fs::remove_dir_all(program.path("repository/hospital/clinic")).unwrap();
     assert!(program.run("status").expect(4).stdout.contains("UNPROTECTED"));
+}
+
+/// Else whoever can write to the repository could hide the last drill behind an older one.
+#[test]
+fn a_drill_statement_that_does_not_verify_is_told() {
+    let (program, _) = with_points();
+    program.write("repository/hospital/evidence/20261121T110000Z-clinic-drill-00000000000000aa.dsse.json", "{}");
+    let status = program.run("status").expect(5).stdout;
+    assert!(status.contains("1 newer drill statement does not verify"), "{status}");
+    assert!(status.contains("next: lifeboat evidence verify"), "{status}");
 }
 
 /// What follows a pipe may close it early.

@@ -64,7 +64,14 @@ pub struct Facts<'a> {
     pub point: Option<PointFacts>,
     /// The newest drill with a valid signature.
     pub drill: Option<DrillFacts>,
+    /// Newer drill statements that do not verify, lie in the wrong place or contradict themselves.
+    pub drills_passed_over: u64,
 }
+
+/// A drill older than this proves nothing any more, in seconds: 35 days. Auditors ask for monthly drills, and a month has up to
+/// 31 days; four more let a drill that failed to start be repeated before the alarm. Versions, images, data and people change
+/// meanwhile, and what came back then need not come back now.
+const DRILL_AGE_LIMIT: f64 = 35.0 * 86_400.0;
 
 /// The newest valid point.
 #[derive(Debug, Clone)]
@@ -78,6 +85,8 @@ pub struct PointFacts {
 /// The newest drill.
 #[derive(Debug, Clone)]
 pub struct DrillFacts {
+    /// Since it began.
+    pub age: f64,
     pub outcome: Outcome,
     pub rpo: Option<f64>,
     pub rto: Option<f64>,
@@ -145,6 +154,14 @@ impl Found {
 
     fn drill(&mut self, facts: &Facts<'_>) {
         let next = format!("lifeboat drill {}", facts.instance);
+        if facts.drills_passed_over > 0 {
+            let over = count(
+                facts.drills_passed_over,
+                "newer drill statement does not verify or contradicts itself",
+                "newer drill statements do not verify or contradict themselves",
+            );
+            self.add(Word::AtRisk, over, "lifeboat evidence verify".into());
+        }
         let Some(drill) = &facts.drill else {
             return self.add(Word::AtRisk, "no drill has proven that it comes back".into(), next);
         };
@@ -158,6 +175,11 @@ impl Found {
                 self.add(Word::AtRisk, "the last drill left out a required check".into(), next.clone());
             }
             Outcome::Passed => {}
+        }
+        if drill.age > DRILL_AGE_LIMIT {
+            let (age, limit) = (seconds(drill.age), seconds(DRILL_AGE_LIMIT));
+            let reason = format!("the last drill was {age} ago; a proof older than {limit} no longer counts");
+            self.add(Word::AtRisk, reason, next.clone());
         }
         let measures = [("RPO", drill.rpo, facts.rpo_target), ("RTO", drill.rto, facts.rto_target)];
         for (name, measured, target) in measures {
@@ -193,11 +215,12 @@ mod tests {
             stored_points: 2,
             point: Some(PointFacts { age: 60.0, passed_over: 0 }),
             drill: Some(drill(Outcome::Passed)),
+            drills_passed_over: 0,
         }
     }
 
     fn drill(outcome: Outcome) -> DrillFacts {
-        DrillFacts { outcome, rpo: Some(10.0), rto: Some(50.0), other_images: vec![], first_bad: None }
+        DrillFacts { age: 86_400.0, outcome, rpo: Some(10.0), rto: Some(50.0), other_images: vec![], first_bad: None }
     }
 
     fn check(change: impl FnOnce(&mut Facts<'static>), word: Word, reason: &str, next: &str) {
@@ -237,6 +260,15 @@ mod tests {
         check(|f| f.drill = Some(unmeasured), AtRisk, "did not measure its RPO", drill_again);
         let elsewhere = DrillFacts { other_images: vec!["odoo:18".into()], ..drill(Outcome::Passed) };
         check(|f| f.drill = Some(elsewhere), AtRisk, "odoo:18", drill_again);
+    }
+
+    #[test]
+    fn an_old_or_doubtful_proof_does_not_protect() {
+        let aged = |age| DrillFacts { age, ..drill(Outcome::Passed) };
+        check(|f| f.drill = Some(aged(36.0 * 86_400.0)), Word::AtRisk, "no longer counts", "lifeboat drill clinic");
+        check(|f| f.drills_passed_over = 1, Word::AtRisk, "1 newer drill statement", "lifeboat evidence verify");
+        let young = Facts { drill: Some(aged(34.0 * 86_400.0)), ..sound() };
+        assert_eq!(judge(&young).word, Word::Protected);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::{
 /// Say of each instance whether it is protected, at risk or unprotected
 ///
 /// Protected: the newest recovery point verifies and is younger than the tier's RPO, and the last drill passed within the
-/// targets on the configured images. Without evidence of a passed drill an instance is at risk at best.
+/// targets on the configured images, at most 35 days ago. Without evidence of a passed drill an instance is at risk at best.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -181,7 +181,7 @@ async fn row(
         Err(error) => return Err(error).context(format!("cannot read the recovery points of {name}")),
     };
     let statements = Statements::of(evidence, name);
-    let drill = statements.last_drill(repository, config).await?;
+    let (drill, drills_passed_over) = statements.last_drill(repository, config).await?;
     let tier = config.tier_of(instance).ok_or_else(|| lifeboat_engine::Error::NoTier(instance.tier.clone()))?;
     let age = |point: &Point| now.duration_since(point.header.started).as_secs_f64();
     let Judgement { word, reasons, next } = judge(&Facts {
@@ -190,7 +190,8 @@ async fn row(
         rto_target: tier.rto.0.as_secs_f64(),
         stored_points: points,
         point: newest.as_ref().map(|point| PointFacts { age: age(point), passed_over: point.skipped.len() as u64 }),
-        drill: drill.as_ref().map(|drill| drill_facts(drill, instance)),
+        drill: drill.as_ref().map(|drill| drill_facts(drill, instance, now)),
+        drills_passed_over,
     });
     Ok(Row {
         instance: name.to_string(),
@@ -218,9 +219,10 @@ async fn row(
     })
 }
 
-fn drill_facts(drill: &DrillPredicate, instance: &InstanceConfig) -> DrillFacts {
+fn drill_facts(drill: &DrillPredicate, instance: &InstanceConfig, now: Timestamp) -> DrillFacts {
     let configured = [&instance.drill.postgres_image, &instance.drill.odoo_image];
     DrillFacts {
+        age: now.duration_since(drill.started).as_secs_f64(),
         outcome: drill.outcome,
         rpo: drill.rpo_seconds,
         rto: drill.rto_seconds,
@@ -251,20 +253,21 @@ impl<'a> Statements<'a> {
         self.0.iter().filter(|(_, parts)| parts.kind == kind).count() as u64
     }
 
-    /// The newest drill whose statement verifies, is in its right place and was no negative control.
-    async fn last_drill(&self, repository: &Repository, config: &Config) -> Result<Option<DrillPredicate>> {
+    /// The newest drill whose statement verifies, is in its right place and was no negative control; and how many newer ones
+    /// were passed over because they do not hold, so that a forged or damaged one is not silently an older one's glory.
+    async fn last_drill(&self, repository: &Repository, config: &Config) -> Result<(Option<DrillPredicate>, u64)> {
+        let mut passed_over = 0;
         for (key, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
             let envelope = repository.get_evidence(key).await?;
-            let Ok(verified) = verify(&envelope, &config.keys.trusted_keys) else { continue };
-            if verified.statement.storage_key().as_ref() != Some(parts) || !verified.contradictions.is_empty() {
-                continue;
-            }
-            if let Predicate::Drill(drill) = verified.statement.predicate
-                && drill.sabotage.is_none()
-            {
-                return Ok(Some(*drill));
+            let sound = verify(&envelope, &config.keys.trusted_keys).ok().filter(|verified| {
+                verified.statement.storage_key().as_ref() == Some(parts) && verified.contradictions.is_empty()
+            });
+            match sound.map(|verified| verified.statement.predicate) {
+                Some(Predicate::Drill(drill)) if drill.sabotage.is_none() => return Ok((Some(*drill), passed_over)),
+                Some(Predicate::Drill(_)) => {} // a negative control says nothing about the instance
+                _ => passed_over += 1,
             }
         }
-        Ok(None)
+        Ok((None, passed_over))
     }
 }
