@@ -103,6 +103,11 @@ impl Made {
         page.line("  with it here, whoever takes this machine reads them all.");
         page.line("  1. Copy it to at least two safe places that do not share a fate with this machine");
         page.line("     (a safe, a password manager, another site's vault).");
+        page.line(format_args!(
+            "     With each keep a copy of {}, once it is filled in: it holds no secret,",
+            self.config.display()
+        ));
+        page.line("     and a new machine needs the address, the tenant and the trusted keys in it.");
         page.line("  2. Test each copy where it lies: lifeboat key show FILE   must print");
         page.line(format_args!("     {}", self.recovery_recipients.join(", ")));
         page.line(format_args!("  3. Delete it here: shred -u {file}"));
