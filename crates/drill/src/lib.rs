@@ -7,7 +7,7 @@
 //! A wrong result is an answer in the report; an error is only what keeps a drill from being begun. Whatever happens in
 //! between, a cancellation included, ends in [`sandbox::teardown`].
 //!
-//! Read on: [`run`] (the climb, from top to bottom), then [`checks`] and [`sandbox`].
+//! Read on: [`run()`] (the climb, from top to bottom), then [`checks`] and [`sandbox`].
 
 mod checks;
 pub mod error;
