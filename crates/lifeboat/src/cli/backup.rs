@@ -225,3 +225,39 @@ impl Backup {
         Ok(done.exit())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done() -> Done {
+        Done {
+            instance: "clinic".into(),
+            run: String::new(),
+            point: String::new(),
+            key: String::new(),
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
+            seconds: 0.0,
+            trees: Vec::new(),
+            witness_exact: false,
+            witness_reason: None,
+            changed_files: 3,
+            skipped_files: 2,
+            changed: Vec::new(),
+            skipped: Vec::new(),
+            failed_commands: Vec::new(),
+            incomplete: Vec::new(),
+            remarks: Vec::new(),
+            evidence: Some("key".into()),
+        }
+    }
+
+    #[test]
+    fn a_live_system_is_no_reason_for_an_alarm_and_a_hole_is() {
+        assert_eq!(done().exit(), Exit::Ok);
+        assert_eq!(Done { failed_commands: vec!["images: code 1".into()], ..done() }.exit(), Exit::Incomplete);
+        assert_eq!(Done { incomplete: vec!["the filestore has no files".into()], ..done() }.exit(), Exit::Incomplete);
+        assert_eq!(Done { evidence: None, ..done() }.exit(), Exit::Incomplete);
+    }
+}
