@@ -160,3 +160,88 @@ async fn send(connection: &mut Connection, write: impl FnOnce(&mut BytesMut) -> 
     write(&mut buf).map_err(|error| Error::Invalid { what: "the password", reason: error.to_string() })?;
     connection.write(&buf, DURING).await
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::secret::Secret;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::transport::Transport;
+
+    const BOTH: &[u8] = b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0";
+    const PLAIN: &[u8] = b"\0\0\0\x0aSCRAM-SHA-256\0\0";
+    const MD5: &[u8] = b"\0\0\0\x05salt";
+    const CLEAR: &[u8] = b"\0\0\0\x03";
+
+    /// Offers something to a client, and gives back what it says and how its login ended.
+    async fn offer(request: &[u8], binding: Option<&[u8]>, is_private: bool) -> (Vec<u8>, Result<()>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let mut options = ConnectOptions::new("db", 5432, "lifeboat");
+        options.password = Some(Secret::new("s3cret"));
+        let transport = Transport::claiming(stream, binding.map(<[u8]>::to_vec), is_private);
+        let mut connection = Connection::new(transport, options.server());
+        let length = u32::try_from(request.len() + 4).unwrap();
+        server.write_all(&[&b"R"[..], &length.to_be_bytes(), request].concat()).await.unwrap();
+        server.shutdown().await.unwrap();
+        let result = log_in(&mut connection, &options).await;
+        drop(connection);
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).await.unwrap();
+        (said, result)
+    }
+
+    async fn check_scram(request: &[u8], binding: Option<&[u8]>, mechanism: &str, header: &str) {
+        let (said, _) = offer(request, binding, true).await;
+        let name = [mechanism.as_bytes(), b"\0"].concat();
+        assert_eq!(said[5..5 + name.len()], name, "{}", String::from_utf8_lossy(&said));
+        assert!(said[5 + name.len() + 4..].starts_with(header.as_bytes()), "{}", String::from_utf8_lossy(&said));
+    }
+
+    #[tokio::test]
+    async fn the_channel_is_bound_where_it_can_be() {
+        check_scram(BOTH, Some(b"hash"), SCRAM_SHA_256_PLUS, "p=tls-server-end-point,,n=").await;
+        check_scram(PLAIN, Some(b"hash"), SCRAM_SHA_256, "y,,n=").await;
+        check_scram(BOTH, None, SCRAM_SHA_256, "n,,n=").await;
+        check_scram(PLAIN, None, SCRAM_SHA_256, "n,,n=").await;
+    }
+
+    #[tokio::test]
+    async fn readable_passwords_stay_at_home() {
+        for (request, answer_len) in [(MD5, 5 + 36), (CLEAR, 5 + 7)] {
+            let (said, result) = offer(request, None, false).await;
+            assert!(said.is_empty(), "{said:?}");
+            assert!(matches!(result, Err(Error::InsecureAuthentication { .. })), "{result:?}");
+            let (said, _) = offer(request, None, true).await;
+            assert_eq!(said.len(), answer_len);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_we_do_not_speak_is_named() {
+        let (said, result) = offer(b"\0\0\0\x07", None, true).await;
+        assert!(said.is_empty());
+        assert!(result.unwrap_err().to_string().contains("GSSAPI"));
+        let (_, result) = offer(b"\0\0\0\x0aOAUTHBEARER\0\0", None, true).await;
+        assert!(result.unwrap_err().to_string().contains("OAUTHBEARER"));
+    }
+
+    #[test]
+    fn refusals_do_not_depend_on_words() {
+        let options = ConnectOptions::new("db", 5432, "lifeboat");
+        let refused = |code: &str, routine: &str| {
+            let cause = ServerError { code: code.into(), routine: Some(routine.into()), ..ServerError::default() };
+            refusal(&options, cause)
+        };
+        assert!(matches!(refused("28P01", "auth_failed"), Error::WrongPassword { .. }));
+        assert!(matches!(refused("28000", "InitializeSessionUserId"), Error::LoginRefused { .. }));
+        assert!(matches!(refused("57P03", "ProcessStartupPacket"), Error::ServerUnavailable { .. }));
+        let Error::NoHbaEntry { line, .. } = refused("28000", "ClientAuthentication") else { panic!("another error") };
+        assert_eq!(line, "hostssl replication lifeboat <address of this host>/32 scram-sha-256");
+    }
+}

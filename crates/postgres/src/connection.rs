@@ -158,8 +158,6 @@ pub(crate) fn parse(received: &mut BytesMut) -> std::io::Result<Option<Backend>>
         return Err(std::io::Error::other(format!("a message of {total} bytes")));
     }
     if received.len() < total {
-        // Room for all of it, so that the buffer is not moved twice.
-        received.reserve(total - received.len());
         return Ok(None);
     }
     match header.tag() {

@@ -247,11 +247,18 @@ impl Replication {
 }
 
 /// Ends what a session is doing, from another connection, as Ctrl-C in psql does.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CancelToken {
     options: ConnectOptions,
     process_id: i32,
     secret_key: i32,
+}
+
+impl fmt::Debug for CancelToken {
+    /// Without the key: whoever has it can cancel.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CancelToken({}, process {})", self.options.server(), self.process_id)
+    }
 }
 
 impl CancelToken {

@@ -93,7 +93,8 @@ fn login_error(options: &ConnectOptions, error: tokio_postgres::Error) -> Error 
             Error::NoHbaEntry { server, cause, line } => {
                 Error::NoHbaEntry { server, cause, line: line.replacen(" replication ", " all ", 1) }
             }
-            Error::NoReplicationRight { server, cause, .. } => {
+            // What these say is about replication too.
+            Error::NoReplicationRight { server, cause, .. } | Error::NoFreeWalSender { server, cause } => {
                 Error::Statement { server, statement: "the login".into(), cause }
             }
             other => other,

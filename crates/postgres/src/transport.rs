@@ -116,6 +116,14 @@ impl Transport {
     }
 }
 
+#[cfg(test)]
+impl Transport {
+    /// A plain stream that claims to be bound to a certificate.
+    pub(crate) fn claiming(stream: TcpStream, channel_binding: Option<Vec<u8>>, is_private: bool) -> Transport {
+        Transport { stream: Stream::Tcp(stream), channel_binding, is_private }
+    }
+}
+
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;

@@ -1,6 +1,6 @@
 //! Preflight and digests, asked by the role that a backup runs as.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,10 @@ use lifeboat_postgres::{
     preflight::{self, Need, PreflightItem},
     sql,
 };
-use lifeboat_testkit::postgres::{Options, Postgres};
+use lifeboat_testkit::{
+    postgres::{Options, Postgres},
+    testbed,
+};
 
 use crate::clusters::{self, ROLE};
 
@@ -182,5 +185,34 @@ async fn what_cannot_be_digested_is_told() -> Result<()> {
     // The session can be used again, without the pinned settings.
     let row = client.query_one("SELECT current_setting('statement_timeout')", &[]).await?;
     assert_eq!(row.get::<_, &str>(0), "0");
+    Ok(())
+}
+
+/// The testbed's Odoo: about 600 tables, by the role that a backup runs as, over verified TLS.
+#[tokio::test]
+async fn a_whole_odoo_is_digested_in_seconds() -> Result<()> {
+    if !testbed::enabled() {
+        return Ok(());
+    }
+    let port = testbed::setting("LIFEBOAT_TESTBED_PG_PORT", "55432").parse()?;
+    let options = ConnectOptions {
+        password: Some(testbed::secret("lifeboat.password")),
+        root_cert: Some(testbed::state_dir().join("tls/ca.crt")),
+        ..ConnectOptions::new(testbed::setting("LIFEBOAT_TESTBED_PG_HOST", "127.0.0.1"), port, "lifeboat")
+    };
+    let database = testbed::setting("LIFEBOAT_TESTBED_PG_DATABASE", "demo");
+    let client = sql::connect(&options, &database).await?;
+    let began = Instant::now();
+    let digest = digest::run(&client, &digest::Options::default()).await?;
+    let took = began.elapsed();
+    assert!(
+        digest.tables.len() > 500 && digest.rows() > 10_000,
+        "{} tables, {} rows",
+        digest.tables.len(),
+        digest.rows()
+    );
+    assert!(digest.sequences.len() > 300, "{}", digest.sequences.len());
+    assert!(digest.left_out.is_empty(), "{:?}", digest.left_out);
+    assert!(took < Duration::from_secs(60), "{took:?}");
     Ok(())
 }
