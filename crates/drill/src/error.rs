@@ -130,6 +130,45 @@ impl Error {
         move |source| Error::Source { what, source }
     }
 
+    /// The words for evidence, which is stored unencrypted: nothing that a program printed, a server answered or a file is
+    /// called.
+    pub fn public(&self) -> String {
+        match self {
+            Error::Program { program, role, code, .. } => {
+                format!("{program} in the {role} container ended with code {code}")
+            }
+            Error::Sql { source, .. } => match source.code() {
+                Some(code) => format!("a statement in the restored database failed with SQLSTATE {}", code.code()),
+                None => "the restored database did not answer".to_owned(),
+            },
+            Error::Postgres(_) => "the restored cluster's files cannot be read".to_owned(),
+            Error::Odoo(error) => public_odoo(error),
+            Error::Io { action, source, .. } => format!("{action} a file of the sandbox: {}", source.kind()),
+            Error::Output { program, .. } => format!("unexpected output of {program}"),
+            Error::Task(_) => "an internal task ended unexpectedly".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether it tells of the backup, which is damaged or wrong, and not of the store, the engine or the host, which could
+    /// not be used: only then has a check failed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Source { source, .. } => of_the_point(source.as_ref()),
+            Error::Sql { source, .. } => source.code().is_some_and(|code| tells_of_data(code.code())),
+            Error::Postgres(error) => !error.is_transient(),
+            Error::Odoo(error) => {
+                use lifeboat_odoo::Error as Odoo;
+                let answered = matches!(
+                    error,
+                    Odoo::Status { .. } | Odoo::Rpc { .. } | Odoo::Login { .. } | Odoo::Unexpected { .. }
+                );
+                answered && !error.is_transient()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same drill may succeed later without anybody mending anything.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -141,6 +180,64 @@ impl Error {
             _ => false,
         }
     }
+}
+
+fn public_odoo(error: &lifeboat_odoo::Error) -> String {
+    use lifeboat_odoo::Error as Odoo;
+    match error {
+        Odoo::Sql { .. } => "a statement in the Odoo database failed".to_owned(),
+        Odoo::Http { .. } => "a request to Odoo failed".to_owned(),
+        Odoo::Status { status, .. } => format!("Odoo answered with status {status}, expected 200"),
+        Odoo::Rpc { method, name, .. } => format!("Odoo refused {method}: {name}"),
+        Odoo::Login { .. } => "the login was refused".to_owned(),
+        _ => "Odoo or its files gave an unexpected answer".to_owned(),
+    }
+}
+
+/// Whether the repository or the restore found the point itself to be missing, damaged or not to be trusted.
+fn of_the_point(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<lifeboat_engine::Error>() {
+            return of_the_restore(error);
+        }
+        if let Some(error) = cause.downcast_ref::<lifeboat_repo::Error>() {
+            return of_the_repository(error);
+        }
+        next = cause.source();
+    }
+    false
+}
+
+fn of_the_restore(error: &lifeboat_engine::Error) -> bool {
+    use lifeboat_engine::Error as Engine;
+    match error {
+        Engine::Repo(error) => of_the_repository(error),
+        Engine::Store(error) => of_the_store(error),
+        Engine::Postgres(error) => !error.is_transient(),
+        Engine::Damaged(_) | Engine::Details(_) => true,
+        _ => false,
+    }
+}
+
+fn of_the_repository(error: &lifeboat_repo::Error) -> bool {
+    use lifeboat_repo::Error as Repo;
+    match error {
+        Repo::Store(error) => of_the_store(error),
+        Repo::Damaged { .. } | Repo::Untrusted { .. } | Repo::NoPoint { .. } | Repo::WalGap { .. } => true,
+        Repo::Gone { .. } => true,
+        _ => false,
+    }
+}
+
+fn of_the_store(error: &lifeboat_store::Error) -> bool {
+    use lifeboat_store::Error as Store;
+    matches!(error, Store::NotFound { .. } | Store::Damaged { .. })
+}
+
+/// Classes of SQLSTATE that say nothing of the data: connections, authorisation, conflicts, resources, an operator, limits.
+fn tells_of_data(code: &str) -> bool {
+    !["08", "28", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
 }
 
 /// An error and its causes on one line, for a check's text.
@@ -156,4 +253,59 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_store::Error as Store;
+
+    fn source(error: impl StdError + Send + Sync + 'static) -> Error {
+        Error::source("cannot restore the point")(Box::new(error))
+    }
+
+    #[test]
+    fn only_what_tells_of_the_backup_is_damage() {
+        let gone = Store::NotFound { key: "a/packs/00".into() };
+        let away = Store::Unavailable { operation: "get", key: "a/packs/00".into(), reason: "timed out".into() };
+        let denied = Store::Denied { operation: "get", key: "a/packs/00".into(), reason: "403".into() };
+        let damaged = lifeboat_repo::Error::Damaged { object: "a/wal/00".into(), reason: "its SHA-256".into() };
+        assert!(source(lifeboat_repo::Error::Store(gone)).is_damage());
+        assert!(source(lifeboat_engine::Error::Repo(damaged)).is_damage());
+        assert!(!source(lifeboat_engine::Error::Store(away)).is_damage());
+        assert!(!source(lifeboat_repo::Error::Store(denied)).is_damage());
+        let full = Error::io("cannot write", "/work/pgdata/base/1/2")(io::ErrorKind::StorageFull.into());
+        assert!(!full.is_damage());
+        let program = Error::Program { program: "psql".into(), role: "postgres", code: 2, output: "patient 17".into() };
+        assert!(!program.is_damage());
+        let refused = lifeboat_odoo::Error::Status { path: "/web/content/7".into(), status: 500 };
+        assert!(Error::Odoo(refused).is_damage());
+        assert!(tells_of_data("XX001") && tells_of_data("42P01") && !tells_of_data("53100") && !tells_of_data("57P03"));
+    }
+
+    #[test]
+    fn evidence_gets_no_names_and_no_output() {
+        let message = "invalid partner Jane Doe".to_owned();
+        let errors = [
+            Error::Program { program: "psql".into(), role: "postgres", code: 2, output: "Jane Doe".into() },
+            Error::Output { program: "odoo".into(), detail: "Jane Doe".into() },
+            Error::Task("Jane Doe".into()),
+            Error::io("cannot read", "/work/filestore/Jane Doe")(io::ErrorKind::PermissionDenied.into()),
+            Error::Odoo(lifeboat_odoo::Error::Rpc {
+                method: "res.partner.search_read".into(),
+                name: "ValueError".into(),
+                message,
+            }),
+            Error::Odoo(lifeboat_odoo::Error::Login {
+                login: "Jane Doe".into(),
+                database: "demo".into(),
+                reason: "no".into(),
+            }),
+            source(lifeboat_engine::Error::Damaged("Jane Doe".into())),
+        ];
+        for error in errors {
+            let public = error.public();
+            assert!(chain(&error).contains("Jane") && !public.contains("Jane"), "{public}");
+        }
+    }
 }

@@ -74,7 +74,10 @@ impl Answered {
         let verdict = match &self.check.verdict {
             Verdict::Passed => Verdict::Passed,
             Verdict::Failed(_) => Verdict::Failed(public.clone()),
-            Verdict::NotExecuted(_) => Verdict::NotExecuted(public.clone()),
+            Verdict::NotExecuted(_) => {
+                let verdict = Verdict::NotExecuted(public.clone());
+                return Check { observed: String::new(), verdict, ..self.check.clone() };
+            }
         };
         Check { observed: public.clone(), verdict, ..self.check.clone() }
     }
@@ -97,14 +100,17 @@ impl Answer {
         Answer { observed: String::new(), verdict: Verdict::NotExecuted(why.into()), public: None }
     }
 
-    /// Could not be asked, because of an error: evidence gets its first sentence only, without what servers said.
+    /// Could not be asked, because of an error: evidence is not told what servers and programs said.
     pub fn impossible(error: &Error) -> Answer {
-        Answer::not_executed(chain(error)).in_public(error.to_string())
+        Answer::not_executed(chain(error)).in_public(error.public())
     }
 
-    /// Failed, because of an error: see [`Answer::impossible`].
+    /// Failed, because of an error that tells of the backup. Any other says nothing of it: see [`Answer::impossible`].
     pub fn broken(error: &Error) -> Answer {
-        Answer::failed(chain(error)).in_public(error.to_string())
+        match error.is_damage() {
+            true => Answer::failed(chain(error)).in_public(error.public()),
+            false => Answer::impossible(error),
+        }
     }
 
     /// Says it in other words to evidence.
@@ -164,7 +170,8 @@ ladder! {
 pub struct Ladder {
     checks: Vec<Answered>,
     observer: Arc<dyn Observer>,
-    stopped: Option<String>,
+    /// Why, and the words of it for evidence.
+    stopped: Option<(String, String)>,
 }
 
 impl Ladder {
@@ -191,14 +198,22 @@ impl Ladder {
 
     /// Says why nothing further was done. The first reason counts.
     pub fn stop(&mut self, why: impl Into<String>) {
-        self.stopped.get_or_insert_with(|| why.into());
+        let why = why.into();
+        self.stopped.get_or_insert((why.clone(), why));
+    }
+
+    /// Says which error ended the climb; evidence is not told what servers and programs said.
+    pub fn stop_by(&mut self, error: &Error) {
+        self.stopped.get_or_insert((chain(error), error.public()));
     }
 
     /// Fills in what was not reached, and orders by rung.
     pub fn finish(mut self) -> Vec<Answered> {
-        let why = self.stopped.clone().unwrap_or_else(|| "not reached".to_owned());
+        let not_reached = || ("not reached".to_owned(), "not reached".to_owned());
+        let (why, public) = self.stopped.clone().unwrap_or_else(not_reached);
         for spec in LADDER {
-            self.record(spec.not_executed(&why));
+            let answer = Answer::not_executed(why.as_str()).in_public(public.as_str());
+            self.record(spec.answered(answer, Duration::ZERO));
         }
         let place = |known: &Answered| LADDER.iter().position(|spec| spec.id == known.check.id);
         self.checks.sort_by_key(|known| place(known).unwrap_or(usize::MAX));
@@ -287,6 +302,28 @@ mod tests {
         assert!(answered.check.observed.contains("patient"));
         let text = serde_json::to_string(&answered.for_evidence()).unwrap();
         assert!(text.contains("1 file missing") && !text.contains("patient"), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_run_has_not_failed() {
+        let away = lifeboat_store::Error::Unavailable { operation: "get", key: "k".into(), reason: "gone".into() };
+        let away = Error::source("cannot restore the point")(Box::new(lifeboat_engine::Error::Store(away)));
+        assert!(matches!(Answer::broken(&away).verdict, Verdict::NotExecuted(why) if why.contains("gone")));
+        let damaged = lifeboat_engine::Error::Damaged("pack 7".into());
+        let damaged = Error::source("cannot restore the point")(Box::new(damaged));
+        assert!(matches!(Answer::broken(&damaged).verdict, Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn evidence_is_not_told_what_a_program_printed_when_it_ended_the_climb() {
+        let mut ladder = Ladder::new(Arc::new(Silent));
+        let output = "FATAL: Jane Doe".to_owned();
+        ladder.stop_by(&Error::Program { program: "psql".into(), role: "postgres", code: 1, output });
+        for answered in ladder.finish() {
+            assert!(format!("{:?}", answered.check.verdict).contains("Jane"));
+            let text = serde_json::to_string(&answered.for_evidence()).unwrap();
+            assert!(text.contains("psql") && !text.contains("Jane"), "{text}");
+        }
     }
 
     #[test]

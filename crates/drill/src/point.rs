@@ -68,7 +68,7 @@ impl RepositoryPoint {
         let heads =
             verify(&self.repo, std::slice::from_ref(point), VerifyMode::Heads, Arc::clone(&self.progress)).await;
         let report = heads.map_err(|error| Error::source("cannot look at the point's objects")(Box::new(error)))?;
-        let versions = self.versions(point).await?;
+        let (versions, unread) = self.versions(point).await?;
         let signer = format!("signed by key {} ({})", point.signer.id(), point.signer);
         let signature = match point.skipped.as_slice() {
             [] => Answer::passed(signer),
@@ -79,15 +79,15 @@ impl RepositoryPoint {
         let checks = vec![
             SIGNATURE.answered(signature, took),
             OBJECTS.answered(objects(&report), took),
-            VERSIONS.answered(versions_answer(&versions), took),
+            VERSIONS.answered(versions_answer(&versions, &unread), took),
             LOCKS.answered(Answer::not_executed(locks), took),
         ];
         Ok((checks, versions))
     }
 
-    /// Asks the store for every recorded version, some at the same time.
-    async fn versions(&self, point: &Point) -> Result<VersionsReadBack> {
-        let mut versions = VersionsReadBack::default();
+    /// Asks the store for every recorded version, some at the same time. Also gives what could not be asked, and why.
+    async fn versions(&self, point: &Point) -> Result<(VersionsReadBack, Vec<String>)> {
+        let (mut versions, mut unread) = (VersionsReadBack::default(), Vec::new());
         let mut asked = JoinSet::new();
         let mut rest = point.header.objects.iter();
         loop {
@@ -100,13 +100,12 @@ impl RepositoryPoint {
                     (object, info)
                 });
             }
-            let Some(answer) = asked.join_next().await else { return Ok(versions) };
+            let Some(answer) = asked.join_next().await else { return Ok((versions, unread)) };
             let (object, info) = answer.map_err(|error| Error::Task(error.to_string()))?;
             match info {
-                Err(error) if error.is_transient() => {
-                    return Err(Error::source("cannot read VersionIds")(Box::new(error)));
-                }
-                info => count(&mut versions, object, info.ok()),
+                Ok(info) => count(&mut versions, object, Some(info)),
+                Err(lifeboat_store::Error::NotFound { .. }) => count(&mut versions, object, None),
+                Err(error) => unread.push(error.to_string()),
             }
         }
     }
@@ -138,10 +137,13 @@ fn objects(report: &VerifyReport) -> Answer {
     }
 }
 
-fn versions_answer(versions: &VersionsReadBack) -> Answer {
+fn versions_answer(versions: &VersionsReadBack, unread: &[String]) -> Answer {
     if versions.different + versions.missing > 0 {
         let text = format!("{} other versions, {} missing", versions.different, versions.missing);
         return Answer::failed(text);
+    }
+    if let Some(first) = unread.first() {
+        return Answer::not_executed(format!("{} objects could not be asked for: {first}", unread.len()));
     }
     if versions.equal == 0 {
         return Answer::not_executed("this storage has no object versions");
@@ -207,8 +209,25 @@ fn fetched(report: RestoreReport) -> Fetched {
         began: Some(report.postgres.started),
         consistent_at: Some(report.postgres.backup_end),
         wal_end: Some(report.postgres.wal_end),
+        mark: None, // points of this format do not tell it
         witness: report.witness,
         known_missing: report.notes.vanished_files().collect(),
         notes: report.notes.remarks,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_model::check::Verdict;
+
+    #[test]
+    fn a_version_that_could_not_be_asked_for_is_neither_there_nor_missing() {
+        let equal = VersionsReadBack { objects: 2, equal: 2, ..VersionsReadBack::default() };
+        assert_eq!(versions_answer(&equal, &[]).verdict, Verdict::Passed);
+        let unread = ["head of k was refused: 403".to_owned()];
+        assert!(matches!(versions_answer(&equal, &unread).verdict, Verdict::NotExecuted(why) if why.contains("403")));
+        let missing = VersionsReadBack { missing: 1, ..equal };
+        assert!(matches!(versions_answer(&missing, &unread).verdict, Verdict::Failed(_)));
     }
 }

@@ -99,15 +99,8 @@ impl DrillReport {
     /// The teardown as the evidence counts it.
     pub fn evidence_teardown(&self) -> evidence::Teardown {
         let left = &self.teardown.left;
-        let count = |what: &str| left.iter().filter(|line| line.starts_with(what)).count() as u64;
-        evidence::Teardown {
-            complete: left.is_empty(),
-            containers: count("objects"),
-            volumes: count("volume"),
-            networks: count("objects"),
-            plaintext: count("folder"),
-            left: left.clone(),
-        }
+        let [containers, networks, volumes, plaintext] = self.teardown.counts();
+        evidence::Teardown { complete: left.is_empty(), containers, volumes, networks, plaintext, left: left.clone() }
     }
 }
 

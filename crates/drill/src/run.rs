@@ -104,10 +104,17 @@ pub async fn run(
 
     let limit = request.config.timeout.0;
     let climbing = AssertUnwindSafe(climb.climb(&request, started, &work)).catch_unwind();
+    let mut interrupted = true;
     let stopped = tokio::select! {
         done = climbing => match done {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(chain(&error)),
+            Ok(Ok(())) => {
+                interrupted = false;
+                None
+            }
+            Ok(Err(error)) => {
+                climb.ladder.stop_by(&error);
+                None
+            }
             Err(_) => Some("the drill ended by a defect of ours; please report this".to_owned()),
         },
         () = cancel.cancelled() => Some("stopped by a person or a signal".to_owned()),
@@ -119,7 +126,12 @@ pub async fn run(
 
     climb.begin_phase("tear down");
     let asked = Instant::now();
-    let removing = teardown::remove(climb.docker.as_ref(), request.run, &work);
+    let removing = async {
+        match interrupted {
+            true => teardown::remove_interrupted(climb.docker.as_ref(), request.run, &work).await,
+            false => teardown::remove(climb.docker.as_ref(), request.run, &work).await,
+        }
+    };
     let teardown = tokio::time::timeout(TEARDOWN_LIMIT, removing).await.unwrap_or_else(|_| teardown::Teardown {
         left: vec![format!("not known: Docker did not answer within {} s", TEARDOWN_LIMIT.as_secs())],
         ..teardown::Teardown::default()
@@ -172,8 +184,7 @@ impl Climb {
         let docker = Docker::connect(request.docker.as_deref()).await?;
         self.docker = Some(docker.clone());
         let orphans = teardown::orphans(&docker, &request.work_root, started).await?;
-        self.public_notes
-            .extend(orphans.into_iter().map(|orphan| format!("removed what a dead drill had left: {orphan}")));
+        self.public_notes.extend(orphans.into_iter().map(|orphan| format!("left by a dead drill: {orphan}")));
         let selecting = Instant::now();
         let selected = match request.source.select().await {
             Ok(selected) => selected,
@@ -292,7 +303,12 @@ impl Climb {
                 return Ok(());
             }
         };
-        let replay = server.promoted(request.config.timeout.0).await?;
+        let limit = replay_limit(request.config.timeout.0, self.begun.elapsed());
+        let replay = match server.promoted(limit).await {
+            // A server that does not get ready is no restore; the drill itself still has time to say so.
+            Err(Error::Timeout { .. }) => server.replay(),
+            other => other?,
+        };
         self.newest_commit = replay.newest_commit;
         self.ladder
             .record(ladder::REPLAY.answered(checks::replay::judge(&replay, &fetched, &pgdata), replaying.elapsed()));
@@ -481,8 +497,7 @@ impl Climb {
 
     fn record_isolation(&mut self, isolation: Result<Isolation>) {
         let answer = match &isolation {
-            Ok(seen) if seen.leaks.is_empty() => Answer::passed(seen.summary()),
-            Ok(seen) => Answer::failed(seen.leaks.join("; ")),
+            Ok(seen) => seen.answer(),
             Err(error) => Answer::impossible(error),
         };
         self.isolation = isolation.ok();
@@ -536,6 +551,11 @@ impl Climb {
             public_notes: self.public_notes,
         }
     }
+}
+
+/// Three quarters of what is left of the drill's time, but never so little that a slow host would count as a bad backup.
+fn replay_limit(timeout: Duration, elapsed: Duration) -> Duration {
+    (timeout.saturating_sub(elapsed) * 3 / 4).max(Duration::from_secs(60))
 }
 
 /// Odoo's container, and what the image turned out to be.

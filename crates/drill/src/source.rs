@@ -50,6 +50,8 @@ pub struct Fetched {
     pub consistent_at: Option<Lsn>,
     /// Where the stored WAL ends.
     pub wal_end: Option<Lsn>,
+    /// Behind the commit that the backup marked at its end: replay must reach it.
+    pub mark: Option<Lsn>,
     /// What the source's tables looked like.
     pub witness: Option<Witness>,
     /// Names below the filestore that the backup recorded as not there when it read them.

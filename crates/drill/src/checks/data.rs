@@ -7,12 +7,7 @@ use lifeboat_engine::details::{Comparison as Taken, Witness};
 use lifeboat_evidence::drill::Comparison;
 use lifeboat_postgres::digest::{self, DatabaseDigest};
 
-use crate::{
-    checks::some,
-    error::{Result, chain},
-    ladder::Answer,
-    postgres::Server,
-};
+use crate::{checks::some, error::Result, ladder::Answer, postgres::Server};
 
 /// Compares every database that the witness knows; says in `kind` what the comparison was.
 pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &mut Comparison) -> Result<Answer> {
@@ -27,14 +22,19 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
     if witness.databases.is_empty() {
         return not_compared("the point holds no digests of its source");
     }
+    if let Some((database, _)) = witness.databases.iter().find(|(_, source)| source.tables.is_empty()) {
+        return not_compared(&format!("the source digested no table of database \"{database}\""));
+    }
     let (mut tables, mut rows, mut wrong) = (0, 0, Vec::new());
     for (database, source) in &witness.databases {
-        let client = server.connect(database).await?;
+        // The source could be digested: that the restored database cannot is a difference.
+        let client = match server.connect(database).await {
+            Ok(client) => client,
+            Err(error) => return Ok(Answer::broken(&error)),
+        };
         let restored = match digest::run(&client, &digest::Options::default()).await {
             Ok(restored) => restored,
-            Err(error) => {
-                return not_compared(&format!("database \"{database}\" cannot be digested: {}", chain(&error)));
-            }
+            Err(error) => return Ok(Answer::broken(&error.into())),
         };
         tables += source.tables.len() as u64;
         rows += source.rows();
@@ -42,11 +42,29 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
     }
     *kind = Comparison::QuietSource { tables, rows };
     let seen = format!("quiet source: {tables} tables, {rows} rows, every digest equal");
+    let unread = unread(&witness.databases);
     Ok(match wrong.len() {
+        0 if !unread.is_empty() => Answer::not_executed(format!(
+            "{tables} tables are equal, but {} were not digested at the source: {}",
+            unread.len(),
+            some(&unread, unread.len() as u64)
+        ))
+        .in_public(format!("{tables} tables are equal, but {} were not digested at the source", unread.len())),
         0 => Answer::passed(seen),
         count => Answer::failed(format!("quiet source: {}", some(&wrong, count as u64)))
             .in_public(format!("quiet source: {count} of {tables} tables or sequences differ")),
     })
+}
+
+/// Tables that the source could not digest, and why. Those that a restore has no rows of are none of them.
+fn unread<'a>(databases: impl IntoIterator<Item = (&'a String, &'a DatabaseDigest)>) -> Vec<String> {
+    const WITHOUT_ROWS: [&str; 3] = ["unlogged", "a foreign table", "a materialized view without data"];
+    let mut unread = Vec::new();
+    for (database, source) in databases {
+        let left = source.left_out.iter().filter(|(_, why)| !WITHOUT_ROWS.iter().any(|known| why.starts_with(known)));
+        unread.extend(left.map(|(name, why)| format!("{database}: {name}: {why}")));
+    }
+    unread
 }
 
 /// Digests that differ, and tables that the source could read and the restored database cannot.
@@ -76,6 +94,21 @@ mod tests {
             left_out: left_out.iter().map(|&name| (name.to_owned(), "timeout".to_owned())).collect(),
             ..DatabaseDigest::default()
         }
+    }
+
+    #[test]
+    fn a_table_that_the_source_could_not_digest_is_named() {
+        let mut source = digest(3, &["public.secret"]);
+        for (name, why) in [
+            ("public.cache", "unlogged: a restore empties it"),
+            ("public.far", "a foreign table: its rows are elsewhere"),
+            ("public.view", "a materialized view without data"),
+        ] {
+            source.left_out.insert(name.into(), why.into());
+        }
+        let databases = [("demo".to_owned(), source)];
+        let found = unread(databases.iter().map(|(name, digest)| (name, digest)));
+        assert_eq!(found, ["demo: public.secret: timeout"]);
     }
 
     #[test]

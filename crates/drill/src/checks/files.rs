@@ -78,6 +78,7 @@ fn manifest(report: &Report, wal: Result<Answer>) -> Answer {
         Ok(answer) => answer,
         Err(error) => {
             Answer::not_executed(format!("{seen}, but the write-ahead log could not be read: {}", chain(&error)))
+                .in_public(format!("{seen}, but the write-ahead log could not be read: {}", error.public()))
         }
     }
 }

@@ -6,8 +6,11 @@ use lifeboat_model::lsn::Lsn;
 
 use crate::{ladder::Answer, postgres::Replay, source::Fetched};
 
-/// The end of the log may cut a record in two: what is behind the last whole record is at most this long.
+/// The end of the log may cut a record in two: what is behind the last whole record is at most this long. Only where a marked
+/// commit, which must be reached, tells that nothing before it is lost.
 const CUT_RECORD: u64 = 1 << 20;
+/// Without a mark, replay must reach the very page of the log's end: page headers and padding are not records.
+const PAGE: u64 = 8192;
 
 /// Whether replay came to the point's end and the server is promoted.
 pub(crate) fn judge(replay: &Replay, fetched: &Fetched, pgdata: &Path) -> Answer {
@@ -29,11 +32,15 @@ pub(crate) fn judge(replay: &Replay, fetched: &Fetched, pgdata: &Path) -> Answer
         return Answer::failed(format!("no history file of timeline {timeline} tells where replay ended"));
     };
     let seen = format!("consistent at {consistent}, replayed to {end}, promoted to timeline {timeline}");
+    let tolerated = if fetched.mark.is_some() { CUT_RECORD } else { PAGE };
+    if let Some(mark) = fetched.mark.filter(|mark| end < *mark) {
+        return Answer::failed(format!("{seen}; the point's last commit lies before {mark}"));
+    }
     match (fetched.consistent_at, fetched.wal_end) {
         (Some(needed), _) if end < needed => {
             Answer::failed(format!("{seen}; the base backup is consistent only at {needed}"))
         }
-        (_, Some(wal_end)) if end.0 + CUT_RECORD < wal_end.0 => {
+        (_, Some(wal_end)) if end.0 + tolerated < wal_end.0 => {
             Answer::failed(format!("{seen}; the point's write-ahead log reaches {wal_end}"))
         }
         (_, Some(wal_end)) => Answer::passed(format!("{seen} (the point's log ends at {wal_end})")),
@@ -55,6 +62,10 @@ mod tests {
     use lifeboat_model::check::Verdict;
 
     fn replayed(wal_end: &str, consistent_at: &str) -> Verdict {
+        replayed_to_mark(wal_end, consistent_at, None)
+    }
+
+    fn replayed_to_mark(wal_end: &str, consistent_at: &str, mark: Option<&str>) -> Verdict {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("pg_wal")).unwrap();
         std::fs::write(folder.path().join("pg_wal/00000002.history"), "1\t0/5000060\tno recovery target specified\n")
@@ -63,6 +74,7 @@ mod tests {
         let fetched = Fetched {
             wal_end: Some(wal_end.parse().unwrap()),
             consistent_at: Some(consistent_at.parse().unwrap()),
+            mark: mark.map(|mark| mark.parse().unwrap()),
             ..Fetched::default()
         };
         judge(&replay, &fetched, folder.path()).verdict
@@ -71,7 +83,12 @@ mod tests {
     #[test]
     fn replay_must_reach_the_end_of_the_points_log() {
         assert_eq!(replayed("0/5000060", "0/3000000"), Verdict::Passed);
-        assert_eq!(replayed("0/5000100", "0/3000000"), Verdict::Passed, "a cut record");
+        assert_eq!(replayed("0/5002000", "0/3000000"), Verdict::Passed, "the same page");
+        assert!(matches!(replayed("0/5003000", "0/3000000"), Verdict::Failed(_)), "lost, for all that is known");
+        let marked = |wal_end, mark| replayed_to_mark(wal_end, "0/3000000", Some(mark));
+        assert_eq!(marked("0/5003000", "0/5000060"), Verdict::Passed, "a cut record behind the marked commit");
+        assert!(matches!(marked("0/5003000", "0/5000061"), Verdict::Failed(_)), "the marked commit is lost");
+        assert!(matches!(marked("0/7000000", "0/5000060"), Verdict::Failed(_)));
         assert!(matches!(replayed("0/7000000", "0/3000000"), Verdict::Failed(_)));
         assert!(matches!(replayed("0/5000060", "0/6000000"), Verdict::Failed(_)));
     }

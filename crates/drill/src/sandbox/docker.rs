@@ -44,6 +44,9 @@ pub struct Image {
     /// Environment of its configuration.
     #[serde(skip)]
     pub environment: Vec<String>,
+    /// User of its configuration, where it names one.
+    #[serde(skip)]
+    pub user: Option<String>,
 }
 
 /// What a program printed and how it ended.
@@ -97,12 +100,14 @@ impl Docker {
             }
             Err(error) => return Err(Error::docker(format!("inspect image {reference}"))(error)),
         };
+        let config = found.config.unwrap_or_default();
         Ok(Image {
             role: role.to_owned(),
             reference: reference.to_owned(),
             id: found.id.unwrap_or_default(),
             digests: found.repo_digests.unwrap_or_default(),
-            environment: found.config.and_then(|config| config.env).unwrap_or_default(),
+            user: config.user.filter(|user| !user.is_empty()),
+            environment: config.env.unwrap_or_default(),
         })
     }
 

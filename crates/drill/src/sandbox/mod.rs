@@ -232,19 +232,29 @@ pub struct User {
 }
 
 impl User {
-    /// The image's own user of that name; where the host's process is not root and cannot give files away, the host's own.
-    pub async fn of(container: &Container, name: &str) -> Result<User> {
+    /// The user that the image is configured to run as, else its user `name`; where the host's process is not root and cannot
+    /// give files away, the host's own.
+    pub async fn of(container: &Container, image: &Image, name: &str) -> Result<User> {
         if !rustix::process::geteuid().is_root() {
-            return Ok(User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() });
+            let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+            return Ok(User { uid: uid.as_raw(), gid: gid.as_raw() });
         }
-        let limit = Duration::from_secs(30);
-        let command = format!("id -u {name} && id -g {name}");
-        let ran = container.run_ok("65534:65534", &["sh", "-c", &command], limit).await?;
-        let mut numbers = ran.stdout.split_whitespace().filter_map(|word| word.parse().ok());
-        match (numbers.next(), numbers.next()) {
-            (Some(uid), Some(gid)) if uid != 0 => Ok(User { uid, gid }),
-            _ => Err(Error::Output { program: format!("id {name}"), detail: ran.tail() }),
+        let configured = image.user.as_deref().filter(|user| !matches!(*user, "root" | "0" | "0:0"));
+        if let Some(user) = configured.and_then(User::from_numbers) {
+            return Ok(user);
         }
+        let name = configured.and_then(|user| user.split(':').next()).unwrap_or(name);
+        let command = ["sh", "-c", "id -u \"$1\" && id -g \"$1\"", "sh", name];
+        let ran = container.run_ok("65534:65534", &command, Duration::from_secs(30)).await?;
+        let numbers = ran.stdout.split_whitespace().collect::<Vec<_>>().join(":");
+        let user = User::from_numbers(&numbers).filter(|user| user.uid != 0);
+        user.ok_or_else(|| Error::Output { program: format!("id {name}"), detail: ran.tail() })
+    }
+
+    /// `1000:1000`, or `1000` with the group of the same number.
+    fn from_numbers(text: &str) -> Option<User> {
+        let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
     }
 
     /// As Docker wants it.
@@ -273,5 +283,18 @@ impl User {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_may_be_given_in_numbers() {
+        assert_eq!(User::from_numbers("1001"), Some(User { uid: 1001, gid: 1001 }));
+        assert_eq!(User::from_numbers("1001:0"), Some(User { uid: 1001, gid: 0 }));
+        assert_eq!(User::from_numbers("odoo"), None);
+        assert_eq!(User::from_numbers("odoo:odoo"), None);
     }
 }

@@ -14,7 +14,10 @@ use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use serde::{Deserialize, Serialize};
 
 use super::{Container, Docker, Scope};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ladder::Answer,
+};
 
 /// An address that belongs to nobody (RFC 5737): given as DNS server.
 pub(super) const NOWHERE: &str = "192.0.2.53";
@@ -40,9 +43,22 @@ pub struct Isolation {
     pub looked_at: Vec<String>,
     /// The address outside that was tried from every container and did not answer.
     pub out_of_reach: Option<String>,
+    /// What could not be tried, and why: without it nothing is proved.
+    #[serde(default)]
+    pub untried: Vec<String>,
 }
 
 impl Isolation {
+    /// What it means: what was not tried is no proof.
+    pub(crate) fn answer(&self) -> Answer {
+        match (self.leaks.as_slice(), self.untried.as_slice()) {
+            ([], []) => Answer::passed(self.summary()),
+            ([], untried) => Answer::not_executed(format!("isolation is not proved: {}", untried.join("; ")))
+                .in_public(format!("isolation is not proved: {} attempts could not be made", untried.len())),
+            (leaks, _) => Answer::failed(leaks.join("; ")),
+        }
+    }
+
     /// One line for a check.
     pub fn summary(&self) -> String {
         let tried = match &self.out_of_reach {
@@ -112,6 +128,10 @@ pub(super) async fn prove(docker: &Docker, network: &str, containers: &[Containe
     let target = host_address(docker).await;
     for container in containers {
         configuration(docker, network, container, &mut isolation).await?;
+        routes(container, &mut isolation).await?;
+    }
+    if target == NOWHERE {
+        isolation.untried.push("the engine names no address of this host that would answer".to_owned());
     }
     let knocks = containers.iter().map(|container| knock(container, &target));
     for (container, answer) in containers.iter().zip(futures::future::join_all(knocks).await) {
@@ -122,7 +142,7 @@ pub(super) async fn prove(docker: &Docker, network: &str, containers: &[Containe
             }
             Knock::Reached => isolation.leaks.push(format!("{} reaches {target} outside the sandbox", container.role)),
             Knock::Unknown(why) => {
-                isolation.looked_at.push(format!("{}: could not be tried from inside: {why}", container.role))
+                isolation.untried.push(format!("{}: could not be tried from inside: {why}", container.role))
             }
         }
     }
@@ -158,6 +178,52 @@ async fn configuration(docker: &Docker, network: &str, container: &Container, is
         .extend(claims.by_ref().filter(|(holds, _)| !holds).map(|(_, leak)| format!("{} {leak}", container.role)));
     isolation.looked_at.push(format!("{}: on this network only, no published port, no capability", container.role));
     Ok(())
+}
+
+/// The container's own routing table must not lead out of the sandbox's subnet.
+async fn routes(container: &Container, isolation: &mut Isolation) -> Result<()> {
+    let ran = container.run("65534:65534", &["cat", "/proc/net/route"], Duration::from_secs(15)).await?;
+    let role = container.role;
+    if !ran.is_ok() || !ran.stdout.starts_with("Iface") {
+        isolation.untried.push(format!("{role}: its routes cannot be read: {}", ran.tail()));
+        return Ok(());
+    }
+    let leaks = routes_out(&ran.stdout, &isolation.subnets);
+    match leaks.is_empty() {
+        true => isolation.looked_at.push(format!("{role}: no route out of the sandbox's subnet")),
+        false => isolation.leaks.extend(leaks.into_iter().map(|leak| format!("{role} {leak}"))),
+    }
+    Ok(())
+}
+
+/// Routes that lead outside: through a gateway that is not in the subnets (one that is in them is nobody, or the bridge of an
+/// internal network, which forwards nothing), or straight to other addresses.
+fn routes_out(table: &str, subnets: &[String]) -> Vec<String> {
+    let hex = |field: Option<&&str>| {
+        let number = field.and_then(|text| u32::from_str_radix(text, 16).ok());
+        number.map(|number| std::net::Ipv4Addr::from(number.swap_bytes()))
+    };
+    let mut found = Vec::new();
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(to), Some(gateway)) = (hex(fields.get(1)), hex(fields.get(2))) else {
+            found.push("has a route that cannot be read".to_owned());
+            continue;
+        };
+        let next = if gateway.is_unspecified() { to } else { gateway };
+        if !subnets.iter().any(|subnet| contains(subnet, next)) {
+            found.push(format!("has a route to {to} through {gateway}"));
+        }
+    }
+    found
+}
+
+/// Whether an address lies in a subnet, given as `198.18.0.0/28`.
+fn contains(subnet: &str, address: std::net::Ipv4Addr) -> bool {
+    let Some((base, prefix)) = subnet.split_once('/') else { return false };
+    let (Ok(base), Ok(prefix)) = (base.parse::<std::net::Ipv4Addr>(), prefix.parse::<u32>()) else { return false };
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(0);
+    prefix <= 32 && u32::from(base) & mask == u32::from(address) & mask
 }
 
 /// An address that answers where there is a way out: the Docker host's on the engine's default network.
@@ -204,6 +270,34 @@ mod tests {
         assert_eq!(judge(1, "bash: connect: Network is unreachable"), Knock::Refused("no route"));
         assert_eq!(judge(124, ""), Knock::Refused("packets are dropped"));
         assert!(matches!(judge(127, "bash: not found"), Knock::Unknown(_)));
+    }
+
+    #[test]
+    fn what_was_not_tried_is_no_proof() {
+        use lifeboat_model::check::Verdict;
+        let tried = Isolation { internal: true, ..Isolation::default() };
+        assert_eq!(tried.answer().verdict, Verdict::Passed);
+        let untried = Isolation { untried: vec!["odoo: bash: not found".into()], ..tried.clone() };
+        assert!(matches!(untried.answer().verdict, Verdict::NotExecuted(why) if why.contains("bash")));
+        let leak = Isolation { leaks: vec!["odoo publishes a port".into()], ..untried };
+        assert!(matches!(leak.answer().verdict, Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn routes_that_lead_out_are_found() {
+        let subnets = ["198.18.4.16/28".to_owned()];
+        let head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+        let subnet = "eth0\t100412C6\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0\n";
+        let nobody = "eth0\t00000000\t1E0412C6\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(routes_out(&[head, subnet].concat(), &subnets), [] as [String; 0]);
+        assert_eq!(routes_out(&[head, nobody, subnet].concat(), &subnets), [] as [String; 0]);
+        let bridge = "eth1\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(routes_out(&[head, bridge].concat(), &subnets), ["has a route to 0.0.0.0 through 172.17.0.1"]);
+        let lan = "eth1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        assert_eq!(routes_out(&[head, subnet, lan].concat(), &subnets).len(), 1);
+        let straight = "eth1\t00000000\t00000000\t0001\t0\t0\t0\t00000000\t0\t0\t0\n";
+        assert_eq!(routes_out(&[head, straight].concat(), &subnets).len(), 1);
+        assert_eq!(routes_out(&[head, "eth0 nonsense\n"].concat(), &subnets).len(), 1);
     }
 
     #[test]

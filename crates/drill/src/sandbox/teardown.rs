@@ -27,6 +27,12 @@ const FOLDER_PREFIX: &str = "drill-";
 /// In a drill's folder: who owns it.
 const OWNER_FILE: &str = "owner";
 
+/// How lines of [`Teardown::left`] begin.
+const CONTAINER: &str = "container ";
+const NETWORK: &str = "network ";
+const VOLUME: &str = "volume ";
+const FOLDER: &str = "folder ";
+
 /// What a teardown did, and what it found afterwards.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Teardown {
@@ -38,6 +44,14 @@ pub struct Teardown {
     pub volumes: usize,
     /// What is still there; empty is the proof.
     pub left: Vec<String>,
+}
+
+impl Teardown {
+    /// How many containers, networks, volumes and folders are left.
+    pub(crate) fn counts(&self) -> [u64; 4] {
+        [CONTAINER, NETWORK, VOLUME, FOLDER]
+            .map(|kind| self.left.iter().filter(|line| line.starts_with(kind)).count() as u64)
+    }
 }
 
 /// Who owns a sandbox: a process, told apart from a later one with the same number by its start time.
@@ -56,7 +70,7 @@ impl Owner {
     }
 
     fn is_gone(&self) -> bool {
-        self.host == host_id() && start_time(self.pid) != Some(self.start)
+        self.host == host_id() && has_ended(Path::new("/proc"), self.pid, self.start)
     }
 }
 
@@ -80,6 +94,16 @@ fn host_id() -> String {
     let name = rustix::system::uname();
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     format!("{}:{}", name.nodename().to_string_lossy(), namespace.display()).replace('/', "-")
+}
+
+/// Whether a process has ended for certain. One that cannot be seen may only be hidden (`hidepid`), or `/proc` is none.
+fn has_ended(proc: &Path, pid: u32, start: u64) -> bool {
+    let stat = |pid: u32| fs::read_to_string(proc.join(pid.to_string()).join("stat"));
+    match stat(pid) {
+        Ok(text) => start_time_in(&text) != Some(start) && start != 0,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => stat(1).is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// Field 22 of `/proc/<pid>/stat`, in clock ticks since boot; none when there is no such process.
@@ -111,6 +135,23 @@ pub fn make_folder(root: &Path, run: RunId) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A request to the engine that was under way when its drill was stopped has come true after this time.
+const LATE: Duration = Duration::from_secs(2);
+
+/// [`remove`] for a drill that was stopped in the middle: looks again for what was only being made.
+pub async fn remove_interrupted(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardown {
+    let first = remove(docker, run, work).await;
+    tokio::time::sleep(LATE).await;
+    let late = remove(docker, run, work).await;
+    Teardown {
+        containers: first.containers + late.containers,
+        networks: first.networks + late.networks,
+        volumes: first.volumes + late.volumes,
+        // What the last look does not find is gone; a volume's name is known to the first alone.
+        left: first.left.into_iter().filter(|line| line.starts_with(VOLUME)).chain(late.left).collect(),
+    }
+}
+
 /// Removes everything of one run, and looks whether anything is left. Does not stop at the first thing that fails.
 pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardown {
     let mut done = Teardown::default();
@@ -119,9 +160,11 @@ pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardow
             remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
         }
     };
-    let ((), folder) = tokio::join!(containers, remove_folder(work));
+    let ((), first) = tokio::join!(containers, remove_folder(work));
+    // A container that was still running may have written into it until it was gone.
+    let folder = if first.is_err() || work.exists() { remove_folder(work).await } else { first };
     if let Err(error) = folder {
-        done.left.push(format!("folder {}: {error}", work.display()));
+        done.left.push(format!("{FOLDER}{}: {error}", work.display()));
     }
     done
 }
@@ -145,7 +188,7 @@ async fn remove_labelled(docker: &Docker, label: &str, done: &mut Teardown) {
         tokio::time::sleep(Duration::from_millis(if clean == 1 { 150 } else { 300 })).await;
     }
     if clean < 2 {
-        done.left.push(format!("objects with label {label}"));
+        done.left.extend(leftovers(docker, label).await);
     }
     for volume in volumes {
         done.volumes += 1;
@@ -154,8 +197,21 @@ async fn remove_labelled(docker: &Docker, label: &str, done: &mut Teardown) {
             Ok(false) => None,
             Err(error) => Some(error.to_string()),
         };
-        done.left.extend(left.map(|error| format!("volume {volume}: {error}")));
+        done.left.extend(left.map(|error| format!("{VOLUME}{volume}: {error}")));
     }
+}
+
+/// What still carries the label, by name, or that it is not known.
+async fn leftovers(docker: &Docker, label: &str) -> Vec<String> {
+    let (containers, networks) = tokio::join!(docker.containers(label), docker.networks(label));
+    let mut left = Vec::new();
+    for (kind, found) in [(CONTAINER, containers), (NETWORK, networks)] {
+        match found {
+            Ok(found) => left.extend(found.into_iter().map(|(id, _)| format!("{kind}{id}"))),
+            Err(error) => left.push(format!("not known whether a {kind}is left: {error}")),
+        }
+    }
+    left
 }
 
 /// Removes what carries the label; gives how much was found.
@@ -199,7 +255,8 @@ async fn remove_folder(work: &Path) -> io::Result<()> {
     last.and(if work.exists() { Err(io::Error::other("it is filled again and again")) } else { Ok(()) })
 }
 
-/// Removes the sandboxes of drills that died. Gives what was removed, for the report.
+/// Removes the sandboxes of drills that died. Gives a line for each, for the report: what was removed, and folders that could
+/// not be, because they are another user's for example, which is no reason to do without this drill.
 pub async fn orphans(docker: &Docker, root: &Path, now: Timestamp) -> Result<Vec<String>> {
     let mut dead: HashMap<String, Option<PathBuf>> = HashMap::new();
     let objects = [docker.containers(LABEL).await?, docker.networks(LABEL).await?];
@@ -212,16 +269,18 @@ pub async fn orphans(docker: &Docker, root: &Path, now: Timestamp) -> Result<Vec
     for (run, work) in dead {
         let mut done = Teardown::default();
         remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
-        if let Some(work) = work.filter(|work| is_drill_folder(work, root, &run)) {
-            remove_folder(&work).await.map_err(Error::io("cannot remove", &work))?;
-        }
+        let kept = match work.filter(|work| is_drill_folder(work, root, &run)) {
+            Some(work) => remove_folder(&work).await.err(),
+            None => None,
+        };
         tracing::info!(%run, containers = done.containers, networks = done.networks, "removed the sandbox of a dead drill");
         removed.push(format!(
-            "{run}: {} containers, {} networks, {} volumes",
+            "{run}: {} containers, {} networks, {} volumes removed",
             done.containers, done.networks, done.volumes
         ));
+        removed.extend(kept.map(|error| format!("{run}: its folder cannot be removed: {error}")));
     }
-    removed.extend(orphan_folders(root).await?);
+    removed.extend(orphan_folders(root).await);
     Ok(removed)
 }
 
@@ -239,9 +298,9 @@ fn is_drill_folder(work: &Path, root: &Path, run: &str) -> bool {
 }
 
 /// Folders whose drill died before it made any container.
-async fn orphan_folders(root: &Path) -> Result<Vec<String>> {
+async fn orphan_folders(root: &Path) -> Vec<String> {
     let mut removed = Vec::new();
-    let Ok(entries) = fs::read_dir(root) else { return Ok(removed) };
+    let Ok(entries) = fs::read_dir(root) else { return removed };
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_ours = path
             .file_name()
@@ -249,11 +308,13 @@ async fn orphan_folders(root: &Path) -> Result<Vec<String>> {
             .is_some_and(|name| name.strip_prefix(FOLDER_PREFIX).is_some_and(|run| run.parse::<RunId>().is_ok()));
         let owner: Option<Owner> = fs::read_to_string(path.join(OWNER_FILE)).ok().and_then(|text| text.parse().ok());
         if is_ours && owner.is_some_and(|owner| owner.is_gone()) {
-            remove_folder(&path).await.map_err(Error::io("cannot remove", &path))?;
-            removed.push(format!("folder {}", path.display()));
+            removed.push(match remove_folder(&path).await {
+                Ok(()) => format!("folder {} removed", path.display()),
+                Err(error) => format!("folder {} cannot be removed: {error}", path.display()),
+            });
         }
     }
-    Ok(removed)
+    removed
 }
 
 #[cfg(test)]
@@ -285,6 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_cannot_be_seen_has_not_ended() {
+        let proc = tempfile::tempdir().unwrap();
+        let put = |pid: u32, state: &str, start: u64| {
+            let dir = proc.path().join(pid.to_string());
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("stat"), format!("{pid} (a) b) {state} {}{start} 0", "0 ".repeat(18))).unwrap();
+        };
+        assert!(!has_ended(proc.path(), 40, 7), "there is no /proc to ask");
+        put(40, "S", 7);
+        assert!(!has_ended(proc.path(), 40, 7) && has_ended(proc.path(), 40, 6) && !has_ended(proc.path(), 40, 0));
+        put(40, "Z", 7);
+        assert!(has_ended(proc.path(), 40, 7), "nobody has waited for it yet");
+        assert!(!has_ended(proc.path(), 41, 7), "others' processes are hidden");
+        put(1, "S", 1);
+        assert!(has_ended(proc.path(), 41, 7), "init is seen, and it is not");
+    }
+
+    #[test]
     fn a_zombie_is_dead() {
         let rest = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 602995 20";
         assert_eq!(start_time_in(&format!("7 (a) b) S {rest}")), Some(602_995));
@@ -301,6 +380,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_left_is_counted_by_kind() {
+        let lines =
+            ["container ab", "container cd", "network ef", "volume gh: busy", "folder /work: denied", "not known"];
+        let left = lines.map(str::to_owned).to_vec();
+        assert_eq!(Teardown { left, ..Teardown::default() }.counts(), [2, 1, 1, 1]);
+    }
+
     #[tokio::test]
     async fn the_folder_of_a_dead_drill_goes_and_a_live_one_stays() {
         let root = tempfile::tempdir().unwrap();
@@ -310,7 +397,7 @@ mod tests {
         fs::write(dead.join(OWNER_FILE), gone.to_string()).unwrap();
         let foreign = root.path().join("drill-of-mine");
         fs::create_dir(&foreign).unwrap();
-        assert_eq!(orphan_folders(root.path()).await.unwrap().len(), 1);
+        assert_eq!(orphan_folders(root.path()).await.len(), 1);
         assert!(live.exists() && !dead.exists() && foreign.exists());
     }
 }

@@ -169,7 +169,8 @@ impl Source for Testbed {
     async fn fetch(&self, _: &Selected, to: &Path) -> lifeboat_drill::Result<Fetched> {
         let failed = |error: anyhow::Error| lifeboat_drill::Error::source("cannot copy the testbed")(error.into());
         if !self.readable {
-            return Err(failed(anyhow::anyhow!("pack 00ff is missing")));
+            let damaged = lifeboat_engine::Error::Damaged("pack 00ff is missing".into());
+            return Err(lifeboat_drill::Error::source("cannot copy the testbed")(Box::new(damaged)));
         }
         let golden = golden().await.map_err(failed)?;
         let command = format!("cp -a --reflink=auto '{}' '{}'", golden.folder.display(), to.display());
