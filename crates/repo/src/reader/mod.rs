@@ -6,7 +6,7 @@
 //!
 //! # Memory
 //! One tree object (8 MiB of records), one window of entries, and [`ReaderOptions::memory`] bytes of ranges in flight,
-//! each with at most one frame (8 MiB) open in its worker. None of it grows with the size of the point, except 100
+//! of at most 4 MiB as a rule, and in each worker one frame (8 MiB at most, 1 MiB as a rule) open. None of it grows with the size of the point, except 100
 //! bytes for every pack that the header names.
 
 mod fetch;
@@ -44,7 +44,7 @@ pub struct ReaderOptions {
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { workers: 0, fetches: 4, memory: 64 << 20 }
+        Self { workers: 0, fetches: 4, memory: 32 << 20 }
     }
 }
 

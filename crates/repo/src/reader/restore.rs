@@ -29,8 +29,9 @@ use crate::{
 /// A window ends with the entry that reaches one of these.
 const WINDOW_BYTES: u64 = 64 << 20;
 const WINDOW_ENTRIES: usize = 4096;
-/// One ranged read is at most this long, unless a single frame is longer.
-const MOST_RANGE: u32 = 8 << 20;
+/// One ranged read is at most this long, unless a single frame is longer. Longer ones hardly go faster, and their
+/// buffers, allocated in one thread and freed in another, make the allocator keep more.
+const MOST_RANGE: u32 = 4 << 20;
 /// Bytes between two wanted frames that are cheaper to fetch than to ask again for.
 const GAP: u32 = 128 << 10;
 /// Files that one damaged object names.
@@ -67,6 +68,14 @@ struct Shared {
     chunk_key: ChunkKey,
     progress: Arc<dyn Progress>,
     report: Mutex<(RestoreReport, HashMap<Key, Damage>)>,
+    /// Buffers of workers that are at rest; made anew for each range, they would fragment memory.
+    spare: Mutex<Vec<Opener>>,
+}
+
+/// What a worker needs to open frames.
+struct Opener {
+    decompressor: Decompressor,
+    sealed_frame: Vec<u8>,
 }
 
 pub(super) struct Restore {
@@ -108,6 +117,7 @@ impl Restore {
             chunk_key: reader.chunk_key.clone(),
             progress: Arc::clone(&reader.progress),
             report: Mutex::default(),
+            spare: Mutex::default(),
         };
         Self { shared: Arc::new(shared), filter, limits: reader.limits.clone(), jobs: JoinSet::new() }
     }
@@ -253,23 +263,26 @@ impl Shared {
     /// Opens a range and hands its pieces to the sink. A frame that does not open hits only its own pieces.
     fn hand_over(&self, key: &Key, sealed: super::fetch::SealedRange, pieces: Vec<Piece>) -> Result<()> {
         let mut range = self.packs.open(sealed);
-        let mut decompressor =
-            Decompressor::new().map_err(|source| Error::Io { what: "decompressing".into(), source })?;
-        let mut sealed_frame = Vec::new();
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let new = || Ok(Opener { decompressor: Decompressor::new()?, sealed_frame: Vec::new() });
+        let starting = |source| Error::Io { what: "starting zstd".into(), source };
+        let mut opener = spare.map_or_else(new, Ok).map_err(starting)?;
+        let Opener { decompressor, sealed_frame } = &mut opener;
         for pieces in pieces.chunk_by(|a, b| a.extent.frame_offset == b.extent.frame_offset) {
             let place = pieces[0].extent;
             let opened = range
-                .frame(place.frame_offset, place.frame_len, &mut sealed_frame)
+                .frame(place.frame_offset, place.frame_len, sealed_frame)
                 .map_err(|error| match error {
                     OpenError::WrongIdentity => "it is sealed to none of the given identities".to_owned(),
                     OpenError::Damaged(reason) => reason,
                 })
-                .and_then(|()| decompressor.open(&sealed_frame));
+                .and_then(|()| decompressor.open(sealed_frame));
             match opened {
                 Ok(raw) => self.place(key, raw, pieces)?,
                 Err(reason) => self.damaged(key, &reason, pieces)?,
             }
         }
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(opener);
         Ok(())
     }
 
