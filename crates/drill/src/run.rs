@@ -361,9 +361,12 @@ impl Climb {
             Ok(odoo) => odoo.probed.clone(),
             Err(error) => Err(chain(error)),
         };
-        self.ladder.record(
-            ladder::IMAGE.ask(async { Ok(checks::boot::image(&request.config.odoo_image, &probed, &installed)) }).await,
-        );
+        let image = match &odoo {
+            Ok(_) => checks::boot::image(&request.config.odoo_image, &probed, &installed),
+            // An engine without the image says nothing of the backup.
+            Err(error) => Answer::impossible(error),
+        };
+        self.ladder.record(ladder::IMAGE.answered(image, Duration::ZERO));
         let usable =
             if self.ladder.passed(&ladder::IMAGE) { odoo.as_ref().ok().zip(probed.as_ref().ok()) } else { None };
         self.versions.odoo = probed.as_ref().ok().map(|program| program.version.clone());

@@ -14,7 +14,7 @@ use crate::{checks::some, ladder::Answer, odoo::Program};
 pub(crate) fn image(image: &str, probed: &Result<Program, String>, databases: &[(String, Vec<Module>)]) -> Answer {
     let program = match probed {
         Ok(program) => program,
-        Err(why) => return Answer::failed(why.clone()),
+        Err(why) => return Answer::failed(why.clone()).in_public(format!("image {image} has no Odoo that runs")),
     };
     let available = series(&program.version).unwrap_or_default();
     let mut wrong = Vec::new();
