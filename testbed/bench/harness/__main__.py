@@ -166,7 +166,8 @@ def main() -> int:
         bench = prepare(settings)
         input_sizes(bench, results)
         if settings.profile:
-            print(profile(bench, [Subject(name) for name in settings.subjects]))
+            for text in profile(bench, [Subject(name) for name in settings.subjects]):
+                print(f"\n{text}", flush=True)
         else:
             measure(settings, bench, results, quiet)
         if settings.large:

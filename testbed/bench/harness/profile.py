@@ -1,17 +1,19 @@
 """Where lifeboat's time goes: each step once under perf, then the functions with the most samples."""
 
+from collections.abc import Iterator
+
+from .files import remove
 from .measure import Command, ToolFailed, call
 from .rounds import say
 from .tools import Bench, Phase, Subject, all_tools
 from .tools.base import BACKUPS
 
 FREQUENCY = "999"
-LINES = 30
+LINES = 24
 
 
-def profile(bench: Bench, subjects: list[Subject]) -> str:
-    """A text with the hottest functions of each step."""
-    shown = []
+def profile(bench: Bench, subjects: list[Subject]) -> Iterator[str]:
+    """The hottest functions of each step."""
     for subject in subjects:
         lifeboat = all_tools(bench, subject)[0]
         lifeboat.prepare()
@@ -21,13 +23,13 @@ def profile(bench: Bench, subjects: list[Subject]) -> str:
                     bench.cluster.change(seed=7) if subject is Subject.CLUSTER else bench.filestore.change(seed=7)
                 command = lifeboat.backup(phase)
                 if command is not None:
-                    shown.append(hottest(bench, f"{subject.value}, {phase.value}", command))
+                    yield hottest(bench, f"{subject.value}, {phase.value}", command)
             target = bench.work / "profiled"
-            shown.append(hottest(bench, f"{subject.value}, restore", lifeboat.restore(target)))
+            yield hottest(bench, f"{subject.value}, restore", lifeboat.restore(target))
+            remove(target)
         finally:
             lifeboat.cleanup()
             bench.filestore.revert()
-    return "\n\n".join(shown)
 
 
 def hottest(bench: Bench, what: str, command: Command) -> str:
@@ -39,11 +41,23 @@ def hottest(bench: Bench, what: str, command: Command) -> str:
     )
     kept = bench.state / "results" / f"perf-{what.replace(',', '').replace(' ', '-').replace('%', 'percent')}.data"
     kept.parent.mkdir(exist_ok=True)
-    shares = ["--stdio", "--percent-limit", "0.7", "--sort", "dso,symbol"]
     try:
-        text = call(Command(["perf", "report", "-i", str(data), *shares]), bench.log)
+        text = call(Command(["perf", "report", "-i", str(data), "--stdio", "-t", ";", "-F", "overhead,dso,sym"]), bench.log)
     except ToolFailed as error:
         return f"{what}: perf report failed: {error}"
     data.replace(kept)
-    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return "\n".join([f"{what} (share of samples over all threads)", *lines[:LINES]])
+    return "\n".join([f"{what} (share of samples over all threads)", *largest(text)])
+
+
+def largest(report: str) -> list[str]:
+    """The functions with the most samples; what a library keeps no names of is one line for each library."""
+    shares: dict[tuple[str, str], float] = {}
+    for line in report.splitlines():
+        parts = [part.strip() for part in line.split(";")]
+        if line.startswith("#") or len(parts) < 3 or not parts[0].endswith("%"):
+            continue
+        symbol = parts[2].partition("] ")[2]
+        key = (parts[1], "(no names)" if symbol.startswith("0x") else symbol)
+        shares[key] = shares.get(key, 0.0) + float(parts[0].rstrip("%"))
+    found = sorted(shares.items(), key=lambda item: -item[1])[:LINES]
+    return [f"  {share:6.2f} %  {library:18} {symbol}" for (library, symbol), share in found]
