@@ -28,6 +28,9 @@ use failure::Failure;
 /// How long work that was told to stop may take for tearing down before the program ends anyway.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Threads for work that blocks.
+const BLOCKING: usize = 12;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -51,7 +54,9 @@ fn usage(told: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli, voice: &log::Voice) -> failure::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Few threads, because every one that allocates gets an arena of the allocator's with buffers it does not give back.
+    // Enough for what blocks at the same time: one walk, workers, uploads to a folder, a restore's placing.
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let ended = runtime.block_on(async {
         let signals = signals::watch(voice)?;
         let session = Session::new(&cli.global, voice.clone(), signals.cancel.clone());
