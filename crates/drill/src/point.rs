@@ -209,7 +209,7 @@ fn fetched(report: RestoreReport) -> Fetched {
         began: Some(report.postgres.started),
         consistent_at: Some(report.postgres.backup_end),
         wal_end: Some(report.postgres.wal_end),
-        mark: None, // points of this format do not tell it
+        mark: report.postgres.mark,
         witness: report.witness,
         known_missing: report.notes.vanished_files().collect(),
         notes: report.notes.remarks,

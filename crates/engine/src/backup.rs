@@ -136,7 +136,7 @@ impl Backup<'_> {
         let (base, wal) = database::capture(self.connect, writer, source, &label, self.started).await?;
         let finished = clock();
         let (witness, mark) = self.witness(&mut notes).await?;
-        let wal_end = wal.finish(mark.unwrap_or(base.end).max(base.end)).await?;
+        let wal_end = wal.finish(mark.map_or(base.end, |mark| mark.end.max(base.end))).await?;
         let mut trees = vec![("database", base.stats)];
         if let Some(filestore) = &self.config.filestore {
             let stats = file_source::filestore(writer, &filestore.path, &mut notes).await?;
@@ -151,11 +151,12 @@ impl Backup<'_> {
         if let Some(sources) = &self.config.config {
             trees.push(("config", file_source::config(writer, sources, &mut notes).await?));
         }
-        let postgres = self.details(source, base, wal_end, finished);
+        let mark = mark.map(|mark| mark.message);
+        let postgres = PostgresDetails { mark, ..self.details(source, base, wal_end, finished) };
         Ok(Captured { postgres, system_id: source.system_id, trees, witness, notes })
     }
 
-    async fn witness(&self, notes: &mut SourceNotes) -> Result<(Witness, Option<Lsn>)> {
+    async fn witness(&self, notes: &mut SourceNotes) -> Result<(Witness, Option<witness::Mark>)> {
         if !self.config.postgres.digests {
             let why = "digests are switched off in the configuration (postgres.digests)".to_owned();
             return Ok((self.no_witness(why), None));
@@ -189,6 +190,7 @@ impl Backup<'_> {
             start: base.start,
             backup_end: base.end,
             wal_end,
+            mark: None,
             segment_size: source.segment_size,
             data_checksums: source.data_checksums,
             tablespaces: base.tablespaces,

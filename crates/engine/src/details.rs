@@ -24,6 +24,9 @@ pub struct PostgresDetails {
     pub backup_end: Lsn,
     /// Where the stored WAL ends; replay goes to here.
     pub wal_end: Lsn,
+    /// The end of our own last message in the log: a replay must reach it.
+    #[serde(default)]
+    pub mark: Option<Lsn>,
     /// Bytes in a WAL segment file.
     pub segment_size: u64,
     /// Whether the server checks its pages.

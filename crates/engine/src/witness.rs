@@ -25,7 +25,7 @@ const TRIES: u32 = 3;
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// Takes the witness. Never fails a backup: what could not be done is told in the answer.
-pub async fn take(options: &ConnectOptions, databases: &[String], clock: &Clock) -> Result<(Witness, Option<Lsn>)> {
+pub async fn take(options: &ConnectOptions, databases: &[String], clock: &Clock) -> Result<(Witness, Option<Mark>)> {
     let taken: Timestamp = clock();
     let mut why = "no database is configured".to_owned();
     let mut mark = None;
@@ -44,9 +44,18 @@ pub async fn take(options: &ConnectOptions, databases: &[String], clock: &Clock)
     Ok((Witness { comparison: Comparison::NotExact { why }, taken, databases: BTreeMap::new() }, mark))
 }
 
+/// Where a transaction of our own left its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The end of its message: a replay that does not reach this has lost the end of the log.
+    pub message: Lsn,
+    /// A flushed position behind its commit, where the stored log ends.
+    pub end: Lsn,
+}
+
 enum Attempt {
-    Quiet { snapshot: String, databases: BTreeMap<String, digest::DatabaseDigest>, end: Lsn },
-    Busy { reason: String, end: Option<Lsn> },
+    Quiet { snapshot: String, databases: BTreeMap<String, digest::DatabaseDigest>, end: Mark },
+    Busy { reason: String, end: Option<Mark> },
 }
 
 async fn attempt(options: &ConnectOptions, databases: &[String]) -> Result<Attempt> {
@@ -103,17 +112,17 @@ fn quiet_xid(snapshot: &str) -> Option<u64> {
 
 /// Commits a record that changes no table: it carries a time, and makes all WAL before it durable on the server.
 /// Gives its transaction id and a flushed position behind its commit.
-async fn mark(client: &tokio_postgres::Client) -> Option<(u64, Lsn)> {
+async fn mark(client: &tokio_postgres::Client) -> Option<(u64, Mark)> {
     let text = "BEGIN; SET LOCAL synchronous_commit = local; \
-                SELECT pg_current_xact_id()::text, pg_logical_emit_message(true, 'lifeboat', 'recovery point'); COMMIT";
+                SELECT pg_current_xact_id()::text, pg_logical_emit_message(true, 'lifeboat', 'recovery point')::text; COMMIT";
     let messages = client.simple_query(text).await.ok()?;
-    let xid = messages.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).and_then(|text| text.parse().ok()),
+    let (xid, message) = messages.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok().zip(row.get(1)?.parse().ok()),
         _ => None,
     })?;
     let row = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.ok()?;
     let end = row.get::<_, String>(0).parse().ok()?;
-    Some((xid, end))
+    Some((xid, Mark { message, end }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! under our hands is told, what was built to escape the target stays inside it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
 #![allow(missing_docs)]
 
 mod changes;

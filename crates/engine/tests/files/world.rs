@@ -203,6 +203,7 @@ pub fn postgres() -> PostgresDetails {
         start: Lsn(0x100_0000),
         backup_end: Lsn(0x100_0000),
         wal_end: Lsn(0x100_1000),
+        mark: None,
         segment_size: 16 << 20,
         data_checksums: true,
         tablespaces: Vec::new(),

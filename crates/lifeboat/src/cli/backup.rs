@@ -210,7 +210,11 @@ impl Backup {
         self.look_at_files(session, &loaded)?; // a path that is not there is told before anything is connected to
         let connect = connect_options(&instance.postgres, &wire::environment)?;
         writer_keys(&loaded.config.keys)?; // before anything is connected to: a wrong key is told at once
-        let repository = wire::open_or_make(session, &loaded).await?;
+        let failed = format!("backup of {} failed", self.instance);
+        let repository = wire::open_or_make(session, &loaded)
+            .await
+            .safe("nothing was done; recovery points that were there are as they were")
+            .context(failed.clone())?;
         let context = wire::context(session, loaded, repository, &format!("lifeboat backup {}", self.instance));
         let meter = Meter::start(&session.voice, format!("backup {}", self.instance));
         let report = backup::run(&context, &self.instance, &connect, meter.clone(), &session.cancel).await;
@@ -219,7 +223,7 @@ impl Backup {
             .safe(
                 "no recovery point was made, those that were there are as they were; what was stored so far is reused",
             )
-            .context(format!("backup of {} failed", self.instance))?;
+            .context(failed)?;
         let done = Done::new(report);
         session.output.show(&done)?;
         Ok(done.exit())

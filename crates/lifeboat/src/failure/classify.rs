@@ -115,6 +115,9 @@ fn repo(error: &lifeboat_repo::Error) -> Advice {
 fn postgres(error: &lifeboat_postgres::Error) -> Advice {
     let advice = Advice::new(if error.is_transient() { Exit::Unavailable } else { Exit::Failed });
     match error {
+        lifeboat_postgres::Error::ConnectionLost { .. } | lifeboat_postgres::Error::ServerUnavailable { .. } => {
+            advice.hint("run it again when the server answers").next("lifeboat doctor")
+        }
         lifeboat_postgres::Error::ChecksumFailure { .. } => Advice::new(Exit::CheckFailed),
         _ => advice.next("lifeboat doctor"),
     }
