@@ -11,7 +11,7 @@ class Floor(Tool):
     """`tar | zstd -3 -T2` to a file and back: no encryption, no deduplication, no hashing."""
 
     name = "zstd -3 -T2 (floor)"
-    note = "tar | a full zstd -3 -T2 into one file each time, zstd -d | tar x to restore: no encryption, deduplication or integrity beyond zstd's checksum"
+    note = "tar | zstd -3 -T2 into one file, in full each time; zstd -d | tar x to restore: no encryption, deduplication or integrity beyond zstd's checksum"
     is_backup = False
 
     def __init__(self, bench: Bench, subject: Subject) -> None:
@@ -43,8 +43,8 @@ class Floor(Tool):
 
     def references(self) -> dict[str, Command]:
         """Work that is no backup, timed once a round."""
-        source, copy = quote(str(self.source)), quote(str(self.bench.work / "floor-copy"))
+        source, copy = quote(str(self.source)), quote(str(self.bench.work / f"{self.subject.value}-copy"))
         return {
             "read to null": shell(f"find {source} -type f -print0 | xargs -0 cat >/dev/null"),
-            "cp -a and flush": shell(f"rm -rf {copy}; cp -a {source} {copy}; sync {copy}"),
+            "cp -a and flush": shell(f"cp -a {source} {copy}; sync {copy}"),
         }
