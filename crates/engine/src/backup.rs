@@ -12,7 +12,7 @@ use lifeboat_model::{
     id::{Instance, RunId},
     lsn::Lsn,
 };
-use lifeboat_postgres::{ConnectOptions, Replication};
+use lifeboat_postgres::{ConnectOptions, Replication, digest::DatabaseDigest};
 use lifeboat_repo::{
     point::{Point, PointDetails},
     progress::Progress,
@@ -162,7 +162,10 @@ impl Backup<'_> {
             return Ok((self.no_witness(why), None));
         }
         match witness::take(self.connect, &self.config.postgres.databases, &self.context.clock).await {
-            Ok(taken) => Ok(taken),
+            Ok(taken) => {
+                notes.remarks.extend(unread_tables(&taken.0));
+                Ok(taken)
+            }
             Err(error) => {
                 let why = format!("the source's tables could not be digested: {error}");
                 notes.remarks.push(why.clone());
@@ -226,4 +229,19 @@ impl Backup<'_> {
             finished: (self.context.clock)(),
         })
     }
+}
+
+/// One remark about all tables that hold rows and could not be digested.
+fn unread_tables(witness: &Witness) -> Option<String> {
+    let of_database = |(database, digest)| {
+        let unread = DatabaseDigest::unread(digest);
+        unread.map(move |(table, why)| format!("{database}: {table}: {why}"))
+    };
+    let unread: Vec<String> = witness.databases.iter().flat_map(of_database).collect();
+    let first = unread.first()?;
+    let count = if unread.len() == 1 { "1 table".to_owned() } else { format!("{} tables", unread.len()) };
+    Some(format!(
+        "{count} could not be digested, so a drill cannot compare all of the data ({first}); where a right is missing: \
+         GRANT pg_read_all_data to the role of the backup"
+    ))
 }

@@ -17,6 +17,11 @@ use crate::{
     sql,
 };
 
+/// Why a relation without rows of its own is left out.
+const FOREIGN: &str = "a foreign table: its rows are elsewhere";
+const UNLOGGED: &str = "unlogged: a restore empties it";
+const UNPOPULATED: &str = "a materialized view without data";
+
 /// How the digests are taken.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -52,6 +57,12 @@ pub struct DatabaseDigest {
 }
 
 impl DatabaseDigest {
+    /// Relations that hold rows and could not be digested, and why: no right, no time, damage.
+    pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
+        let left = self.left_out.iter().map(|(name, why)| (name.as_str(), why.as_str()));
+        left.filter(|(_, why)| ![FOREIGN, UNLOGGED, UNPOPULATED].contains(why))
+    }
+
     /// All rows of all tables.
     pub fn rows(&self) -> u64 {
         self.tables.values().map(|table| table.rows).sum()
@@ -135,10 +146,10 @@ impl Digest<'_> {
             let (schema, name): (&str, &str) = (row.get(0), row.get(1));
             let (kind, persistence, populated): (&str, &str, bool) = (row.get(2), row.get(3), row.get(4));
             match (kind, persistence) {
-                ("f", _) => self.leave_out(schema, name, "a foreign table: its rows are elsewhere"),
-                (_, "u") => self.leave_out(schema, name, "unlogged: a restore empties it"),
+                ("f", _) => self.leave_out(schema, name, FOREIGN),
+                (_, "u") => self.leave_out(schema, name, UNLOGGED),
                 ("S", _) => self.sequence(schema, name).await?,
-                ("m", _) if !populated => self.leave_out(schema, name, "a materialized view without data"),
+                ("m", _) if !populated => self.leave_out(schema, name, UNPOPULATED),
                 _ => self.table(schema, name).await?,
             }
         }
