@@ -74,6 +74,10 @@ async fn attempt(options: &ConnectOptions, databases: &[String]) -> Result<Attem
         let client = sql::connect(options, database).await?;
         digests.insert(database.clone(), digest::run(&client, &digest::Options::default()).await?);
     }
+    if let Some((database, _)) = digests.iter().find(|(_, digest)| digest.tables.is_empty()) {
+        let reason = format!("no table of {database} could be read: GRANT pg_read_all_data TO {}", options.user);
+        return busy(&client, reason).await;
+    }
     if look(options, &client).await? != snapshot {
         return busy(&client, "somebody wrote while the digests were taken".to_owned()).await;
     }
