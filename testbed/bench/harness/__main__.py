@@ -13,11 +13,12 @@ from .files import emptied, remove
 from .filestore import Filestore
 from .measure import ToolFailed
 from .profile import profile
-from .rounds import Results, Rounds, input_sizes, say
+from .rounds import Conditions, Results, Rounds, Settle, input_sizes, say
 from .settings import Settings, parse
 from .tools import Bench, Subject, Tool, all_tools
 
 LARGER = 4
+SETTLE_SECONDS = 75
 
 
 def prepare(settings: Settings) -> Bench:
@@ -58,18 +59,18 @@ def usable(tools: list[Tool], settings: Settings, results: Results) -> list[Tool
     return found
 
 
-def measure(settings: Settings, bench: Bench, results: Results, quiet: machine.Quiet) -> None:
+def measure(settings: Settings, bench: Bench, results: Results, conditions: Conditions) -> None:
     subjects = [Subject(name) for name in settings.subjects] + ([Subject.WHOLE] if len(settings.subjects) > 1 else [])
     tools = {subject: usable(all_tools(bench, subject), settings, results) for subject in subjects}
     for number in range(settings.rounds):
         for subject in subjects:
             if tools[subject] and not (subject is Subject.WHOLE and number > 0):
-                Rounds(bench, subject, tools[subject], results, quiet, settings.cold).one_round(number)
+                Rounds(bench, subject, tools[subject], results, conditions).one_round(number)
     for tool in (tool for some in tools.values() for tool in some):
         results.remarks += [remark for remark in getattr(tool, "remarks", []) if remark not in results.remarks]
 
 
-def large(settings: Settings, bench_of_all: Bench, results: Results, quiet: machine.Quiet) -> None:
+def large(settings: Settings, bench_of_all: Bench, results: Results, conditions: Conditions) -> None:
     """Peak memory of lifeboat alone with four times the data, about 10 GB; it is made anew each time."""
     say("10 GB: making the input")
     bench_of_all.cluster.server.stop()
@@ -84,7 +85,7 @@ def large(settings: Settings, bench_of_all: Bench, results: Results, quiet: mach
         )
         tools = [tool for tool in all_tools(bench, Subject.CLUSTER) if tool.name == report.US]
         found = Results()
-        Rounds(bench, Subject.CLUSTER, tools, found, quiet, settings.cold).one_round(0)
+        Rounds(bench, Subject.CLUSTER, tools, found, conditions).one_round(0)
         results.failures += found.failures
         results.sizes["large_cluster"] = cluster.bytes()
         results.large = found.runs
@@ -161,6 +162,7 @@ def keep(settings: Settings, results: Results, quiet: machine.Quiet, started: fl
 def main() -> int:
     settings, started = parse(sys.argv[1:]), time.time()
     results, quiet = Results(), machine.Quiet()
+    conditions = Conditions(quiet, Settle(0 if settings.quick else SETTLE_SECONDS), settings.cold)
     bench = None
     try:
         bench = prepare(settings)
@@ -169,9 +171,9 @@ def main() -> int:
             for text in profile(bench, [Subject(name) for name in settings.subjects]):
                 print(f"\n{text}", flush=True)
         else:
-            measure(settings, bench, results, quiet)
+            measure(settings, bench, results, conditions)
         if settings.large:
-            large(settings, bench, results, quiet)
+            large(settings, bench, results, conditions)
     except ToolFailed as error:
         say(f"FAILED: {error}")
         results.failures.append(str(error))

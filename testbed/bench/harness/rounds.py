@@ -59,21 +59,43 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} bench: {text}", file=sys.stderr, flush=True)
 
 
+class Settle:
+    """Waits after the removal of many files: for a minute ext4 without a journal passes over inodes that were just freed, one by
+    one, and whoever makes files in that time pays for it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.last = time.monotonic()
+
+    def removed(self) -> None:
+        os.sync()
+        self.last = time.monotonic()
+
+    def wait(self) -> None:
+        time.sleep(max(0.0, self.last + self.seconds - time.monotonic()))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The same for every tool."""
+
+    quiet: machine.Quiet
+    settle: Settle
+    cold: bool
+
+
 class Rounds:
     """Runs the tools of one subject."""
 
-    def __init__(
-        self, bench: Bench, subject: Subject, tools: list[Tool], results: Results, quiet: machine.Quiet, cold: bool
-    ) -> None:
+    def __init__(self, bench: Bench, subject: Subject, tools: list[Tool], results: Results, conditions: Conditions) -> None:
         self.bench = bench
         self.subject = subject
         self.tools = tools
         self.results = results
-        self.quiet = quiet
-        self.cold = cold
+        self.conditions = conditions
 
     def one_round(self, number: int) -> None:
-        self.quiet.begin_round(self.bench.work)
+        self.conditions.quiet.begin_round(self.bench.work)
         turn = number % len(self.tools)
         order = self.tools[turn:] + self.tools[:turn]
         for tool in list(order):
@@ -91,8 +113,7 @@ class Rounds:
             remove(self.bench.work / f"{tool.home.name}-restored")
             tool.cleanup()
         self.bench.filestore.revert()
-        if self.subject is not Subject.CLUSTER:
-            removed_many_files()
+        self.conditions.settle.removed()
 
     def guarded(self, tool: Tool, what: str, order: list[Tool], step: Callable[[], None]) -> None:
         """A tool that fails is out of the run, and the run has failed; the others still tell something."""
@@ -128,13 +149,10 @@ class Rounds:
     def restore(self, tool: Tool, number: int, expected: str) -> None:
         target = self.bench.work / f"{tool.home.name}-restored"
         tool.before_restore(target)
-        settle()
         self.cache(tool.home)
         usage = self.timed(tool, tool.restore(target), Phase.RESTORE.value)
         self.keep(tool, Phase.RESTORE.value, number, usage, None)
         self.check(tool, tool.restored(target), thorough=number == 0 and tool.is_backup, expected=expected)
-        if self.subject is Subject.CLUSTER:
-            remove(target)  # few files; the room is needed
 
     def check(self, tool: Tool, restored: Path, thorough: bool, expected: str) -> None:
         cluster, filestore = self.bench.cluster, self.bench.filestore
@@ -161,9 +179,10 @@ class Rounds:
                 remove(self.bench.work / f"{self.subject.value}-copy")
 
     def timed(self, tool: Tool, command: Command, what: str) -> Usage:
+        self.conditions.settle.wait()
         server = tool.server()
         usage = run(command, self.bench.log, server.pid() if server else None)
-        self.quiet.watch(f"{tool.key} {what}", usage.wall, usage.foreign, usage.stolen)
+        self.conditions.quiet.watch(f"{tool.key} {what}", usage.wall, usage.foreign, usage.stolen)
         return usage
 
     def keep(self, tool: Tool, phase: str, number: int, usage: Usage, stored: int | None, row: str | None = None) -> None:
@@ -172,7 +191,7 @@ class Rounds:
         say(f"round {number + 1} {tool.key}: {phase} {usage.wall:.2f} s, cpu {usage.cpu:.1f} s, {usage.peak_rss >> 20} MiB{shown}")
 
     def warm_sources(self) -> None:
-        if self.cold:
+        if self.conditions.cold:
             drop_caches()
             return
         if self.subject is not Subject.FILESTORE:
@@ -181,26 +200,10 @@ class Rounds:
             self.bench.filestore.warm()
 
     def cache(self, folder: Path) -> None:
-        if self.cold:
+        if self.conditions.cold:
             drop_caches()
         else:
             read_all(folder)
-
-
-SETTLE_SECONDS = 75
-last_removal = float("-inf")
-
-
-def removed_many_files() -> None:
-    """Remembers when: for a minute ext4 without a journal passes over inodes that were just freed, one by one, and whoever
-    makes many files in that time pays for it."""
-    global last_removal
-    os.sync()
-    last_removal = time.monotonic()
-
-
-def settle() -> None:
-    time.sleep(max(0.0, last_removal + SETTLE_SECONDS - time.monotonic()))
 
 
 def drop_caches() -> None:

@@ -70,5 +70,5 @@ class BaseBackup(Tool):
                 f"cp {quote(str(folder / 'backup_manifest'))} {quote(str(into))}/",
             ]
         chain = " ".join(quote(str(unpacked / phase.name.lower())) for phase in ORDER)
-        steps += [f"pg_combinebackup --output={quote(str(target))} {chain}", f"rm -r {quote(str(unpacked))}"]
+        steps.append(f"pg_combinebackup --output={quote(str(target))} {chain}")
         return shell("; ".join(steps), user=USER)

@@ -8,7 +8,7 @@ from .base import Bench, Phase, Subject, Tool
 
 
 class Rustic(Tool):
-    """Built from crates.io by `run`; the benchmark's image has no Debian package of it."""
+    """Built by cargo in `run`; the benchmark's image has no Debian package of it."""
 
     name = "rustic"
     note = "defaults; built by cargo install without the optional features (terminal UI, WebDAV, metrics)"
