@@ -53,15 +53,16 @@ async fn holes_stay_holes_and_cost_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_contents_are_stored_once() {
     let world = World::new().await;
-    let bytes = crate::world::noise(9, 3 << 20);
-    for name in ["one", "two", "three"] {
-        fs::write(world.source().join(name), &bytes).unwrap();
+    let (bytes, between) = (crate::world::noise(9, 3 << 20), crate::world::noise(10, 30 << 20));
+    // Farther apart than the writer works ahead: what is in work at the same time may be stored twice.
+    for (name, bytes) in [("first", &bytes), ("other", &between), ("second", &bytes)] {
+        fs::write(world.source().join(name), bytes).unwrap();
     }
     let backup = world.backup().await;
-    let (one, rest) = (bytes.len() as u64, 2 * bytes.len() as u64);
-    assert_eq!((backup.stats.new_bytes, backup.stats.reused_bytes), (one, rest));
+    let (new, again) = ((bytes.len() + between.len()) as u64, bytes.len() as u64);
+    assert_eq!((backup.stats.new_bytes, backup.stats.reused_bytes), (new, again));
     let stored: u64 = world.packs().iter().map(|pack| fs::metadata(pack).unwrap().len()).sum();
-    assert!(stored < one + one / 10, "{stored} bytes in packs");
+    assert!(stored < new + new / 100, "{stored} bytes in packs");
     world.restore(&backup.point, "to", false).await.unwrap();
     snapshot::assert_equal(&world.source(), &world.at("to/filestore"));
 }

@@ -194,6 +194,23 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Opens folders that their owner may not write to, so that they can be removed.
+    fn drop(&mut self) {
+        fn open(folder: &Path) {
+            crate::odd::set_mode(folder, 0o700);
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    open(&entry.path());
+                }
+            }
+        }
+        if !is_root() && !std::thread::panicking() {
+            open(self.folder.path());
+        }
+    }
+}
+
 /// Of a server that never was: these tests are about files.
 pub fn postgres() -> PostgresDetails {
     PostgresDetails {
