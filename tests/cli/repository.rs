@@ -97,6 +97,7 @@ fn details(time: Timestamp) -> PointDetails {
         start: Lsn(0x100_0000),
         backup_end: Lsn(0x100_0100),
         wal_end: Lsn(0x100_0200),
+        mark: None,
         segment_size: 16 << 20,
         data_checksums: true,
         tablespaces: Vec::new(),
