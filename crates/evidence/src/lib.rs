@@ -10,7 +10,7 @@
 //! Not there yet: the ledger. Each statement is checked by itself; that one was *removed* cannot be seen, and
 //! [`verify::SetVerifier`] says so in its summary.
 //!
-//! Read on: [`statement`] for what is said, [`envelope`] for how it is signed, [`verify`] for how it is believed.
+//! Read on: [`statement`] for what is said, [`envelope`] for how it is signed, [`verify()`] for how it is believed.
 
 pub mod backup;
 pub mod drill;

@@ -1,4 +1,4 @@
-//! Reads a directory tree into stored entries, in [`tree_order`](super::tree_order).
+//! Reads a directory tree into stored entries, in [`tree_order`].
 //!
 //! A file whose size, times and inode are those of the previous point is taken over without being opened. The walk
 //! runs on a blocking thread and hands over [`Captured`] items through a bounded channel, so a slow repository slows
