@@ -12,6 +12,7 @@ use lifeboat_store::Key;
 use crate::{
     backup::BackupReport,
     context::{Context, Initiator, SOFTWARE},
+    details::SourceNotes,
     error::{Error, Result},
     keys::read_signing_key,
     tally::Tally,
@@ -92,9 +93,20 @@ pub fn backup_statement(context: &Context, report: &BackupReport, tally: &Tally)
             files: tally.get(Counter::Files),
         },
         trees: trees(report),
-        notes: report.notes.remarks.iter().chain(&report.notes.failed_commands).cloned().collect(),
+        notes: public_notes(&report.notes),
         not_covered: not_covered(config),
     }))
+}
+
+/// What evidence may say: it is kept in clear and for years, so it counts, and names neither paths nor output. The
+/// words are in the point's sealed details and on the screen of whoever ran the backup.
+fn public_notes(notes: &SourceNotes) -> Vec<String> {
+    let counts = [
+        (notes.incomplete.len(), "sources gave less than they should"),
+        (notes.failed_commands.len(), "commands whose output was to be kept failed"),
+        (notes.remarks.len(), "remarks are in the sealed details of the point"),
+    ];
+    counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 /// Changed and vanished files are counted over all file trees; a database has neither.
@@ -123,4 +135,21 @@ fn not_covered(config: &lifeboat_model::config::InstanceConfig) -> Vec<NotCovere
         list.push(NotCovered { what: "configuration".to_owned(), count: None, why });
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_counts_and_names_nothing() {
+        let notes = SourceNotes {
+            failed_commands: vec!["containers: ended with exit status: 1".into()],
+            remarks: vec!["/etc/odoo is a link to /srv/secret".into(), "more".into()],
+            ..SourceNotes::default()
+        };
+        let public = public_notes(&notes);
+        assert_eq!(public.len(), 2, "{public:?}");
+        assert!(!public.join(" ").contains("/srv") && !public.join(" ").contains("containers"), "{public:?}");
+    }
 }
