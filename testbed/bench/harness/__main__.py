@@ -38,8 +38,10 @@ def prepare(settings: Settings) -> Bench:
     say(f"input: pgbench scale {settings.scale} and {settings.text_megabytes} MB of text and jsonb; {settings.files:,} files")
     bench.cluster.make()
     bench.filestore.make()
-    bench.cluster.open()
-    bench.beside.open()
+    if Subject.CLUSTER.value in settings.subjects:
+        bench.cluster.open()
+    if Subject.FILESTORE.value in settings.subjects:
+        bench.beside.open()
     return bench
 
 
@@ -73,7 +75,8 @@ def measure(settings: Settings, bench: Bench, results: Results, conditions: Cond
 def large(settings: Settings, bench_of_all: Bench, results: Results, conditions: Conditions) -> None:
     """Peak memory of lifeboat alone with four times the data, about 10 GB; it is made anew each time."""
     say("10 GB: making the input")
-    bench_of_all.cluster.server.stop()
+    if bench_of_all.cluster.server.pid() is not None:
+        bench_of_all.cluster.server.stop()
     work = emptied(settings.work / "large")
     log = settings.state / "last.log"
     cluster = Cluster(settings.data, work, log, settings.scale * LARGER, settings.text_megabytes * LARGER)
