@@ -1,6 +1,6 @@
 //! The checked configuration: every value in here is possible, every path absolute or relative to the working folder.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -142,6 +142,78 @@ pub struct PostgresConfig {
     pub databases: Vec<String>,
     /// Whether a backup digests every table, for the drill to compare.
     pub digests: bool,
+    /// Continuous WAL.
+    pub wal: WalConfig,
+    /// How the digests are taken.
+    pub witness: WitnessConfig,
+}
+
+/// How WAL is streamed between base backups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalConfig {
+    /// The physical replication slot; see [`WalConfig::slot_name`].
+    pub slot: Option<String>,
+    /// The longest that WAL waits before it is sent to the repository.
+    pub max_lag: Span,
+    /// How often a commit without a change is written, so that an idle system has a provable recovery point; none: never.
+    pub heartbeat: Option<Span>,
+}
+
+impl WalConfig {
+    /// The slot in the configuration, or `lifeboat_<instance>` with the characters that slots may have.
+    pub fn slot_name(&self, instance: &Instance) -> String {
+        self.slot.clone().unwrap_or_else(|| {
+            let mut name = format!("lifeboat_{}", instance.as_str().replace('-', "_"));
+            name.truncate(63); // PostgreSQL cuts longer names (NAMEDATALEN)
+            name
+        })
+    }
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        let (max_lag, heartbeat) = (Span(Duration::from_secs(2)), Some(Span(Duration::from_secs(5))));
+        WalConfig { slot: None, max_lag, heartbeat }
+    }
+}
+
+/// What taking a witness may cost the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessConfig {
+    /// The longest that one table may take.
+    pub statement_timeout: Span,
+    /// Sessions that digest at the same time.
+    pub parallel: usize,
+    /// The share of its time that a session works, in percent.
+    pub duty_cycle: u8,
+    /// Larger tables are digested in a sample of their blocks, and recorded as such.
+    pub sample_above: Option<ByteSize>,
+    /// How often a snapshot is taken until one has an exact position.
+    pub tries: u32,
+    /// A standby that is digested in place of the primary, with the same role and TLS settings.
+    pub standby: Option<StandbyConfig>,
+}
+
+impl Default for WitnessConfig {
+    fn default() -> Self {
+        WitnessConfig {
+            statement_timeout: Span(Duration::from_secs(30 * 60)),
+            parallel: 1,
+            duty_cycle: 100,
+            sample_above: None,
+            tries: 5,
+            standby: None,
+        }
+    }
+}
+
+/// Where a standby listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandbyConfig {
+    /// Host name or address.
+    pub host: String,
+    /// Port, 1–65535.
+    pub port: u16,
 }
 
 /// How a PostgreSQL connection is protected (libpq: `sslmode`).

@@ -26,7 +26,8 @@ use source::{Place, Source, Table};
 
 pub use checked::{
     Config, ConfigCommand, ConfigSources, DrillConfig, EngineConfig, FilestoreConfig, InstanceConfig, KeysConfig,
-    PostgresConfig, RepositoryConfig, S3Config, SecretSource, Tier, TlsMode, UnknownInstance,
+    PostgresConfig, RepositoryConfig, S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig,
+    WitnessConfig,
 };
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};

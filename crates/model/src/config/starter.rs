@@ -1,6 +1,7 @@
 //! The file that `lifeboat init` writes: everything that is needed, nothing that is not, each with its reason.
 
 use crate::{
+    config::WalConfig,
     id::{Instance, Tenant},
     signature::PublicKey,
 };
@@ -29,6 +30,7 @@ pub struct StarterValues {
 /// The text of a commented starter file. It parses without a problem.
 pub fn starter(values: &StarterValues) -> String {
     let StarterValues { tenant, instance, trusted_key, .. } = values;
+    let slot = WalConfig::default().slot_name(instance);
     let recipients: Vec<String> =
         values.recovery_recipients.iter().map(|recipient| format!("    {},\n", quoted(recipient))).collect();
     let state_dir = match &values.state_dir {
@@ -86,6 +88,20 @@ password_file = "/etc/lifeboat/{instance}-postgres-password"    # mode 0600
 # root_cert_file = "/etc/lifeboat/postgres-ca.pem"
 databases = ["odoo"]
 # digests = true                         # digest every table at each backup, for drills to compare
+
+# WAL between base backups, held in the repository seconds after its commit: lifeboat wal stream {instance}
+# [instances.{instance}.postgres.wal]
+# slot = "{slot}"               # set max_slot_wal_keep_size at the server, so that a slot cannot fill its disk
+# max_lag = "2s"                         # how long WAL waits at most before it is sent
+# heartbeat = "5s"                       # a commit without a change, so that an idle system has a proof; or "off"
+
+# What the digests may cost the source.
+# [instances.{instance}.postgres.witness]
+# statement_timeout = "30m"              # for one table
+# parallel = 1                           # sessions at the same time
+# duty_cycle = 100                       # percent of the time that a session works
+# sample_above = "64 GiB"                # larger tables are sampled, and recorded as a sample
+# standby = {{ host = "standby.example.org", port = 5432 }}
 
 [instances.{instance}.filestore]
 path = "/var/lib/odoo/filestore"

@@ -115,6 +115,8 @@ fn every_value_arrives() {
             root_cert_file: Some("/etc/lifeboat/ca.pem".into()),
             databases: vec!["clinic".into(), "clinic_test".into()],
             digests: true,
+            wal: WalConfig::default(),
+            witness: WitnessConfig::default(),
         }
     );
     assert_eq!(clinic.filestore.as_ref().unwrap().path, Path::new("/srv/odoo/filestore"));
@@ -436,7 +438,7 @@ fn all_problems_at_once_in_the_order_of_the_file() {
             "F:1: tenant: \"A B\" is not a valid name: use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit",
             "F:10: tiers.gold.rpo: \"soon\" is not a time span: write a whole number and ms, s, m, h or d, for example \"15m\"",
             "F:17: instances.clinic.postgres.port: the number is out of range; use 1 to 65535",
-            "F:18: instances.clinic.postgres.colour: unknown key; known here: databases, digests, host, password_env, password_file, port, root_cert_file, tls, user",
+            "F:18: instances.clinic.postgres.colour: unknown key; known here: databases, digests, host, password_env, password_file, port, root_cert_file, tls, user, wal, witness",
             "F:42: engine.workers: expected a whole number, found true or false",
         ],
     );
@@ -712,4 +714,33 @@ fn the_starter_files_comments_parse_when_uncommented() {
     let (_, odoo) = config.instance("odoo").unwrap();
     assert_eq!(odoo.config.as_ref().unwrap().commands[0].name, "containers.json");
     assert!(odoo.postgres.root_cert_file.is_some() && !odoo.drill.required.is_empty() && odoo.owner.is_some());
+}
+
+#[test]
+fn wal_and_witness_have_limits() {
+    let with = |section: &str| {
+        let text = GOOD.replace("[instances.clinic.filestore]", &format!("{section}\n[instances.clinic.filestore]"));
+        assert_ne!(text, GOOD);
+        text
+    };
+    let section = "[instances.clinic.postgres.wal]\nslot = \"dr_1\"\nmax_lag = \"500ms\"\nheartbeat = \"off\"\n\
+                   [instances.clinic.postgres.witness]\nparallel = 2\nduty_cycle = 25\nsample_above = \"1 GiB\"\n\
+                   standby = { host = \"standby\" }";
+    let (config, _) = parse(&with(section), Path::new("/etc/lifeboat/lifeboat.toml")).unwrap();
+    let (name, clinic) = config.instance("clinic").unwrap();
+    let (wal, witness) = (&clinic.postgres.wal, &clinic.postgres.witness);
+    assert_eq!((wal.slot_name(name), wal.max_lag.0.as_millis(), wal.heartbeat), ("dr_1".to_owned(), 500, None));
+    assert_eq!((witness.parallel, witness.duty_cycle, witness.sample_above.map(|size| size.0)), (2, 25, Some(1 << 30)));
+    assert_eq!(witness.standby, Some(StandbyConfig { host: "standby".into(), port: 5432 }));
+    for (section, wrong) in [
+        ("[instances.clinic.postgres.wal]\nslot = \"DR\"", "not the name of a replication slot"),
+        ("[instances.clinic.postgres.wal]\nmax_lag = \"1ms\"", "is out of range"),
+        ("[instances.clinic.postgres.wal]\nheartbeat = \"never\"", "is not a time span"),
+        ("[instances.clinic.postgres.witness]\nduty_cycle = 0", "duty_cycle"),
+        ("[instances.clinic.postgres.witness.standby]\nport = 1", "host"),
+    ] {
+        let problems = parse(&with(section), Path::new("/etc/lifeboat/lifeboat.toml")).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.to_string().contains(wrong)), "{section}: {problems:?}");
+    }
+    assert_eq!(WalConfig::default().slot_name(&"north-wing".parse().unwrap()), "lifeboat_north_wing");
 }

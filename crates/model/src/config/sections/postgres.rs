@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::{
-    checked::{PostgresConfig, TlsMode},
+    checked::{PostgresConfig, StandbyConfig, TlsMode, WalConfig, WitnessConfig},
     files::FileKind,
     nearest::nearest,
     source::{Result, Value},
@@ -29,6 +29,8 @@ pub(super) fn read(value: &Value<'_>) -> Result<PostgresConfig> {
             value.filled_list_of("name the Odoo databases", database)
         });
     let digests = table.optional("digests", Value::flag);
+    let wal = table.optional("wal", wal);
+    let witness = table.optional("witness", witness);
     table.finish();
     let postgres = PostgresConfig {
         host: host?,
@@ -41,6 +43,8 @@ pub(super) fn read(value: &Value<'_>) -> Result<PostgresConfig> {
         databases: databases?,
         // A backup whose tables cannot be compared after a restore proves less: off is a choice for very large sources.
         digests: digests?.unwrap_or(true),
+        wal: wal?.unwrap_or_default(),
+        witness: witness?.unwrap_or_default(),
     };
     let place = table.get("tls").map_or_else(|| table.place.clone(), |value| value.place);
     if !is_loopback(&postgres.host) {
@@ -57,6 +61,61 @@ pub(super) fn read(value: &Value<'_>) -> Result<PostgresConfig> {
         }
     }
     Ok(postgres)
+}
+
+fn wal(value: &Value<'_>) -> Result<WalConfig> {
+    let table = value.table()?;
+    let slot = table.optional("slot", slot);
+    let max_lag = table.optional("max_lag", |value| value.span("100ms", "1h"));
+    let heartbeat = table.optional("heartbeat", |value| match value.text() {
+        Ok("off") => Ok(None),
+        _ => value.span("500ms", "1h").map(Some),
+    });
+    table.finish();
+    let default = WalConfig::default();
+    Ok(WalConfig {
+        slot: slot?,
+        max_lag: max_lag?.unwrap_or(default.max_lag),
+        heartbeat: heartbeat?.unwrap_or(default.heartbeat),
+    })
+}
+
+fn slot(value: &Value<'_>) -> Result<String> {
+    let text = value.filled()?;
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    if text.len() <= LONGEST_NAME && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(value.place.problem("not the name of a replication slot", "use 1 to 63 of a-z, 0-9 and _"))
+}
+
+fn witness(value: &Value<'_>) -> Result<WitnessConfig> {
+    let table = value.table()?;
+    let statement_timeout = table.optional("statement_timeout", |value| value.span("1s", "1d"));
+    let parallel = table.optional("parallel", |value| value.whole(1, 16));
+    let duty_cycle = table.optional("duty_cycle", |value| value.whole(1, 100));
+    let sample_above = table.optional("sample_above", |value| value.size("16 MiB", "1024 TiB"));
+    let tries = table.optional("tries", |value| value.whole(1, 100));
+    let standby = table.optional("standby", standby);
+    table.finish();
+    let default = WitnessConfig::default();
+    // The ranges fit the types.
+    Ok(WitnessConfig {
+        statement_timeout: statement_timeout?.unwrap_or(default.statement_timeout),
+        parallel: parallel?.and_then(|number| usize::try_from(number).ok()).unwrap_or(default.parallel),
+        duty_cycle: duty_cycle?.and_then(|number| u8::try_from(number).ok()).unwrap_or(default.duty_cycle),
+        sample_above: sample_above?,
+        tries: tries?.and_then(|number| u32::try_from(number).ok()).unwrap_or(default.tries),
+        standby: standby?,
+    })
+}
+
+fn standby(value: &Value<'_>) -> Result<StandbyConfig> {
+    let table = value.table()?;
+    let host = table.required("host", "add host = \"…\", the standby's address", host);
+    let port = table.optional("port", port);
+    table.finish();
+    Ok(StandbyConfig { host: host?, port: port?.unwrap_or(DEFAULT_PORT) })
 }
 
 fn host(value: &Value<'_>) -> Result<String> {
