@@ -26,7 +26,7 @@ pub enum Operation {
     Get,
     /// [`Store::head`]
     Head,
-    /// [`Store::list`]
+    /// [`Store::list`] and [`Store::list_from`]
     List,
     /// [`Store::delete`]
     Delete,
@@ -292,13 +292,13 @@ impl Store for FaultStore {
         reply(Operation::Head, key.as_str(), fault, info)
     }
 
-    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-        let (store, prefix) = (self.clone(), prefix.to_owned());
+    fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        let (store, prefix, after) = (self.clone(), prefix.to_owned(), after.to_owned());
         let begin = async move {
             match store.before(Operation::List, &prefix).await {
                 Ok(Some(Fault::LoseReply)) => failed(unreachable_store(Operation::List, &prefix, "the reply was lost")),
-                Ok(Some(Fault::Truncate(len))) => store.inner.list(&prefix).take(len).boxed(),
-                Ok(_) => store.inner.list(&prefix),
+                Ok(Some(Fault::Truncate(len))) => store.inner.list_from(&prefix, &after).take(len).boxed(),
+                Ok(_) => store.inner.list_from(&prefix, &after),
                 Err(Error::NotFound { .. }) => stream::empty().boxed(),
                 Err(error) => failed(error),
             }

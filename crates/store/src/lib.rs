@@ -120,7 +120,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn head(&self, key: &Key, version: Option<&VersionId>) -> Result<ObjectInfo>;
 
     /// All objects whose key starts with `prefix` (a plain text prefix; `""` lists everything), in key order.
-    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>>;
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        self.list_from(prefix, "")
+    }
+
+    /// Those of them whose key comes after `after`, which is compared with the whole key and need be neither a key nor
+    /// start with the prefix. What lies before is not looked at: a caller that knows where to begin, and drops the
+    /// stream where it wants no more, pays for what it reads.
+    fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>>;
 
     /// Removes an object (this version of it; the newest when `None`). Absent is not an error.
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()>;

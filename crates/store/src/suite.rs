@@ -22,6 +22,7 @@ pub async fn run(store: &dyn Store) {
     suite.large_objects_survive().await;
     suite.listings_are_ordered_and_complete().await;
     suite.prefixes_are_plain_text().await;
+    suite.listings_begin_anywhere().await;
     suite.odd_keys_work().await;
     suite.taken_keys_stay_untouched().await;
     suite.versions_are_obeyed().await;
@@ -188,6 +189,31 @@ impl Suite<'_> {
             "a dropped listing is harmless: {first:?}"
         );
         assert!(self.listed_keys("").await.contains(&all[0]), "the empty prefix lists everything");
+    }
+
+    async fn listings_begin_anywhere(&self) {
+        let names = ["a", "a-b", "a.b", "b/z", "b-", "b0", "b/a/deep", "b/a-", "c/1", "c/10", "c/2", "D", "_"];
+        let mut all: Vec<String> = names.iter().map(|name| self.key(&format!("from/{name}")).to_string()).collect();
+        for key in &all {
+            self.put(&Key::new(key.as_str()).expect("valid"), Bytes::from_static(b"x")).await;
+        }
+        all.sort_unstable();
+        let at = |text: &str| format!("{}/from/{text}", self.folder);
+        let begins =
+            ["", "b", "b-", "b.", "b/", "b/a", "b/a-", "b/a/", "b/a/deep", "b/zz", "c/1", "c/1~", "zz"].map(at);
+        let begins = begins.into_iter().chain(["".into(), "~".into(), self.folder.clone()]);
+        for after in begins.chain(all.clone()) {
+            for prefix in ["", "b", "b/", "c/1", "c/10", "nothing"].map(at) {
+                let expected: Vec<&String> =
+                    all.iter().filter(|key| key.starts_with(&prefix) && **key > after).collect();
+                let found: Vec<ObjectInfo> = match self.store.list_from(&prefix, &after).try_collect().await {
+                    Ok(found) => found,
+                    Err(e) => panic!("list {prefix} from {after}: {e}"),
+                };
+                let found: Vec<String> = found.iter().map(|info| info.key.to_string()).collect();
+                assert_eq!(found.iter().collect::<Vec<_>>(), expected, "prefix \"{prefix}\" after \"{after}\"");
+            }
+        }
     }
 
     async fn odd_keys_work(&self) {

@@ -108,9 +108,9 @@ impl Store for MemoryStore {
         Ok(info(key.as_str(), &self.find(key, version)?))
     }
 
-    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+    fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
         let objects = self.objects.lock().unwrap();
-        let fitting = objects.iter().filter(|(key, _)| key.starts_with(prefix));
+        let fitting = objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
         let list: Vec<_> = fitting.map(|(key, versions)| Ok(info(key, versions.last().unwrap()))).collect();
         futures::stream::iter(list).boxed()
     }

@@ -174,8 +174,8 @@ impl Store for LocalStore {
         Ok(ObjectInfo { key: key.clone(), len: meta.size, version: None, modified })
     }
 
-    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-        walk::list(self.root.clone(), prefix.to_owned())
+    fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        walk::list(self.root.clone(), prefix.to_owned(), after.to_owned())
     }
 
     async fn delete(&self, key: &Key, _version: Option<&VersionId>) -> Result<()> {

@@ -14,13 +14,13 @@ use crate::{Error, Key, ObjectInfo, Result};
 /// Found objects waiting for the reader of the stream.
 const AHEAD: usize = 256;
 
-/// Everything under `root` whose key starts with `prefix`.
-pub(super) fn list(root: PathBuf, prefix: String) -> BoxStream<'static, Result<ObjectInfo>> {
+/// Everything under `root` whose key starts with `prefix` and comes after `after`.
+pub(super) fn list(root: PathBuf, prefix: String, after: String) -> BoxStream<'static, Result<ObjectInfo>> {
     let start = async move {
         let (sender, receiver) = mpsc::channel(AHEAD);
         // Ends by itself when the stream is dropped: the next send fails.
         tokio::task::spawn_blocking(move || {
-            let walk = Walk { root, prefix, found: sender };
+            let walk = Walk { root, prefix, after, found: sender };
             if let Err(Stop::Failed(error)) = walk.folder(String::new(), true) {
                 let _ = walk.found.blocking_send(Err(error));
             }
@@ -33,6 +33,7 @@ pub(super) fn list(root: PathBuf, prefix: String) -> BoxStream<'static, Result<O
 struct Walk {
     root: PathBuf,
     prefix: String,
+    after: String,
     found: mpsc::Sender<Result<ObjectInfo>>,
 }
 
@@ -81,7 +82,9 @@ impl Walk {
     }
 
     fn may_match(&self, path: &str) -> bool {
-        path.starts_with(&self.prefix) || (path.ends_with('/') && self.prefix.starts_with(path))
+        let is_folder = path.ends_with('/');
+        let fits = path.starts_with(&self.prefix) || (is_folder && self.prefix.starts_with(path));
+        fits && (path > self.after.as_str() || (is_folder && self.after.starts_with(path)))
     }
 
     fn file(&self, path: String) -> std::result::Result<(), Stop> {

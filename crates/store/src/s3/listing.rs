@@ -2,7 +2,8 @@
 //!
 //! In a bucket with versions the pages are of versions, of which the newest of each key is taken: it costs the same
 //! number of requests (there is one version of each object) and tells the version id. A key whose newest version is a
-//! delete marker is not listed.
+//! delete marker is not listed. A listing that begins in the middle asks for the names after a key: what lies before it
+//! is not paged over.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,23 +15,31 @@ use crate::{Error, Key, ObjectInfo, Result, VersionId};
 /// Where the next page begins.
 #[derive(Debug, Clone)]
 enum Next {
-    Versions { key: Option<String>, version: Option<String> },
-    Objects { token: Option<String> },
+    First { versions: bool },
+    Versions { key: String, version: Option<String> },
+    Objects { token: String },
     End,
 }
 
 struct Listing {
     bucket: Arc<Bucket>,
-    prefix: String,
+    span: Span,
     found: VecDeque<ObjectInfo>,
     next: Next,
 }
 
-pub(super) fn list(bucket: Arc<Bucket>, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-    let next =
-        if bucket.versions { Next::Versions { key: None, version: None } } else { Next::Objects { token: None } };
-    let prefix = format!("{}{prefix}", bucket.prefix);
-    let listing = Listing { bucket, prefix, found: VecDeque::new(), next };
+/// What is wanted, as the bucket names it.
+struct Span {
+    prefix: String,
+    /// Names come after this one.
+    after: Option<String>,
+}
+
+pub(super) fn list(bucket: Arc<Bucket>, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+    let next = Next::First { versions: bucket.versions };
+    let after = (!after.is_empty()).then(|| format!("{}{after}", bucket.prefix));
+    let span = Span { prefix: format!("{}{prefix}", bucket.prefix), after };
+    let listing = Listing { bucket, span, found: VecDeque::new(), next };
     stream::try_unfold(listing, async |mut listing| {
         let found = listing.next_object().await?;
         Ok(found.map(|info| (info, listing)))
@@ -46,7 +55,7 @@ impl Listing {
             }
             let (found, next) = match &self.next {
                 Next::End => return Ok(None),
-                next => self.bucket.page(&self.prefix, next).await?,
+                next => self.bucket.page(&self.span, next).await?,
             };
             self.found = found.into();
             self.next = next;
@@ -54,47 +63,57 @@ impl Listing {
     }
 }
 
+impl Span {
+    fn wants(&self, path: Option<&str>) -> bool {
+        path.is_some() && path > self.after.as_deref()
+    }
+}
+
 impl Bucket {
-    async fn page(&self, prefix: &str, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
-        let answer = self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(prefix, next))).await;
+    async fn page(&self, span: &Span, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+        let prefix = span.prefix.as_str();
+        let answer = self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(span, next))).await;
         match answer {
             // A credential that may list objects but not their versions: the names are worth more than nothing.
             Err(Error::Denied { reason, .. })
-                if matches!(next, Next::Versions { key: None, .. }) && failure::is_missing_right(&reason) =>
+                if matches!(next, Next::First { versions: true }) && failure::is_missing_right(&reason) =>
             {
-                let next = Next::Objects { token: None };
-                self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(prefix, &next))).await
+                let next = Next::First { versions: false };
+                self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(span, &next))).await
             }
             answer => answer,
         }
     }
 
-    async fn page_once(&self, prefix: &str, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+    async fn page_once(&self, span: &Span, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
         match next {
-            Next::Versions { key, version } => self.page_of_versions(prefix, key.clone(), version.clone()).await,
-            Next::Objects { token } => self.page_of_objects(prefix, token.clone()).await,
+            Next::First { versions: true } => self.page_of_versions(span, span.after.clone(), None).await,
+            Next::First { versions: false } => self.page_of_objects(span, None).await,
+            Next::Versions { key, version } => self.page_of_versions(span, Some(key.clone()), version.clone()).await,
+            Next::Objects { token } => self.page_of_objects(span, Some(token.clone())).await,
             Next::End => Ok((Vec::new(), Next::End)),
         }
     }
 
     async fn page_of_versions(
         &self,
-        prefix: &str,
+        span: &Span,
         key: Option<String>,
-        after: Option<String>,
+        version_marker: Option<String>,
     ) -> Result<(Vec<ObjectInfo>, Next)> {
+        let prefix = span.prefix.as_str();
         let request = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
-        let answer = request.set_key_marker(key).set_version_id_marker(after).send().await;
+        let answer = request.set_key_marker(key).set_version_id_marker(version_marker).send().await;
         let answer = answer.map_err(|e| self.failure("list", prefix, e))?;
         let next = match (answer.is_truncated(), answer.next_key_marker()) {
-            (Some(true), Some(key)) => Next::Versions {
-                key: Some(key.to_owned()),
-                version: answer.next_version_id_marker().map(str::to_owned),
-            },
+            (Some(true), Some(key)) => {
+                Next::Versions { key: key.to_owned(), version: answer.next_version_id_marker().map(str::to_owned) }
+            }
             (Some(true), None) => return Err(no_marker(prefix)),
             _ => Next::End,
         };
         let found = answer.versions().iter().filter(|found| found.is_latest() == Some(true));
+        let found = found.filter(|found| span.wants(found.key())); // a server may repeat the key it begins after
         let found = found.filter_map(|found| {
             let modified = timestamp(found.last_modified());
             self.info(found.key(), found.size(), version(found.version_id()), modified)
@@ -102,15 +121,18 @@ impl Bucket {
         Ok((found.collect(), next))
     }
 
-    async fn page_of_objects(&self, prefix: &str, token: Option<String>) -> Result<(Vec<ObjectInfo>, Next)> {
+    async fn page_of_objects(&self, span: &Span, token: Option<String>) -> Result<(Vec<ObjectInfo>, Next)> {
+        let prefix = span.prefix.as_str();
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
-        let answer = request.set_continuation_token(token).send().await.map_err(|e| self.failure("list", prefix, e))?;
+        let start = span.after.clone().filter(|_| token.is_none());
+        let answer = request.set_start_after(start).set_continuation_token(token).send().await;
+        let answer = answer.map_err(|e| self.failure("list", prefix, e))?;
         let next = match (answer.is_truncated(), answer.next_continuation_token()) {
-            (Some(true), Some(token)) => Next::Objects { token: Some(token.to_owned()) },
+            (Some(true), Some(token)) => Next::Objects { token: token.to_owned() },
             (Some(true), None) => return Err(no_marker(prefix)),
             _ => Next::End,
         };
-        let found = answer.contents().iter();
+        let found = answer.contents().iter().filter(|found| span.wants(found.key()));
         let found =
             found.filter_map(|found| self.info(found.key(), found.size(), None, timestamp(found.last_modified())));
         Ok((found.collect(), next))

@@ -125,8 +125,8 @@ impl Store for S3Store {
         self.bucket.head(key, version).await
     }
 
-    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-        listing::list(Arc::clone(&self.bucket), prefix)
+    fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        listing::list(Arc::clone(&self.bucket), prefix, after)
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
