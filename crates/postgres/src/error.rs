@@ -281,6 +281,32 @@ pub enum Error {
         /// The position that came.
         got: Lsn,
     },
+    /// The bytes at a position are not what WAL can be there.
+    #[error("WAL at {lsn} cannot be read: {reason}")]
+    WalCorrupt {
+        /// The page or record.
+        lsn: Lsn,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The server is a standby: it writes no WAL of its own.
+    #[error("PostgreSQL at {server} is a standby and cannot write a heartbeat: {cause}; send heartbeats to its primary")]
+    HeartbeatOnStandby {
+        /// `host:port`, where known.
+        server: String,
+        /// The server's words.
+        cause: Box<ServerError>,
+    },
+    /// The role may not call `pg_logical_emit_message`.
+    #[error(
+        "the role may not write heartbeats to PostgreSQL at {server}: {cause}; run: GRANT EXECUTE ON FUNCTION pg_logical_emit_message TO the role, or set heartbeat = \"off\""
+    )]
+    NoHeartbeatRight {
+        /// `host:port`, where known.
+        server: String,
+        /// The server's words.
+        cause: Box<ServerError>,
+    },
     /// A value given by the caller cannot be sent.
     #[error("{what} is not usable: {reason}")]
     Invalid {
@@ -335,6 +361,8 @@ impl Error {
             | Error::NoReplicationRight { cause, .. }
             | Error::NoFreeWalSender { cause, .. }
             | Error::WalRemoved { cause, .. }
+            | Error::HeartbeatOnStandby { cause, .. }
+            | Error::NoHeartbeatRight { cause, .. }
             | Error::Statement { cause, .. } => Some(cause),
             _ => None,
         }
