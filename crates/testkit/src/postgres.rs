@@ -19,6 +19,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
+mod replica;
+mod workload;
+
+pub use workload::Workload;
+
 /// The superuser of every cluster.
 pub const SUPERUSER: &str = "postgres";
 /// Its password, over TCP; on the Unix socket none is asked for.
