@@ -41,10 +41,10 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// No trusted key signed this point.
-    #[error("recovery point {object} is not to be trusted: {reason}")]
+    /// No trusted key signed this object, or it does not belong where it lies.
+    #[error("{object} is not to be trusted: {reason}")]
     Untrusted {
-        /// The point's key.
+        /// The object's key.
         object: String,
         /// Which check failed.
         reason: String,
@@ -120,6 +120,16 @@ pub enum Error {
         expected: Lsn,
         /// What came instead (or the end that was not reached).
         found: Lsn,
+    },
+    /// Ranges of a WAL stream do not follow on each other.
+    #[error("WAL {first} to {last} does not fit the stream: {reason}; start the stream again from what is durable")]
+    WalOrder {
+        /// First position of the range.
+        first: Lsn,
+        /// Position after its last one.
+        last: Lsn,
+        /// What was expected instead.
+        reason: String,
     },
     /// An object the point would name is not in the store.
     #[error(

@@ -8,6 +8,11 @@ use lifeboat_model::{
 };
 use lifeboat_store::Key;
 
+use crate::{
+    document::{DocumentKind, Position},
+    wal::{WalName, WalObjectKind},
+};
+
 /// The key of the object that makes a prefix a repository.
 pub(crate) const REPOSITORY: &str = "lifeboat.json";
 
@@ -65,6 +70,42 @@ impl Layout {
         key(format!("{}{system_id}/{timeline:08x}/{:016x}-{:016x}-{id}", self.prefix("wal"), first.0, last.0))
     }
 
+    /// The prefix of a stream's slices or segments.
+    pub fn wal_folder(&self, kind: WalObjectKind, system_id: u64, timeline: u32) -> String {
+        format!("{}{system_id}/{timeline:08x}/{}/", self.prefix("wal"), kind.folder())
+    }
+
+    pub fn wal_object(&self, name: &WalName) -> Key {
+        let WalName { kind, system_id, timeline, first, last, id } = name;
+        key(format!("{}{:016x}-{:016x}-{id}", self.wal_folder(*kind, *system_id, *timeline), first.0, last.0))
+    }
+
+    /// All that the key of a slice or segment tells; none where it is none, or not one that could have been written.
+    pub fn wal_name(&self, key: &Key) -> Option<WalName> {
+        let mut parts = key.as_str().strip_prefix(&self.prefix("wal"))?.split('/');
+        let system_id = parts.next()?.parse().ok()?;
+        let timeline = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let kind = WalObjectKind::of_folder(parts.next()?)?;
+        let (first, last, id) = lsns_and_id(parts.next()?)?;
+        let name = WalName { kind, system_id, timeline, first, last, id };
+        (self.wal_object(&name) == *key && name.is_possible()).then_some(name)
+    }
+
+    pub fn document(&self, kind: DocumentKind, position: Position, id: ObjectId) -> Key {
+        let Position { system_id, timeline, lsn } = position;
+        key(format!("{}{system_id}-{timeline:08x}-{:016x}-{id}", self.prefix(kind.folder()), lsn.0))
+    }
+
+    /// All that the key of a document tells.
+    pub fn document_parts(&self, kind: DocumentKind, key: &Key) -> Option<(Position, ObjectId)> {
+        let mut parts = key.as_str().strip_prefix(&self.prefix(kind.folder()))?.split('-');
+        let system_id = parts.next()?.parse().ok()?;
+        let timeline = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let lsn = Lsn(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let (position, id) = (Position { system_id, timeline, lsn }, parts.next()?.parse().ok()?);
+        (self.document(kind, position, id) == *key).then_some((position, id))
+    }
+
     /// `name` is checked: it comes from outside.
     pub fn evidence(tenant: &Tenant, name: &str) -> lifeboat_store::Result<Key> {
         Key::new(format!("{tenant}/evidence/{name}"))
@@ -95,6 +136,12 @@ pub(crate) fn wal_parts(key: &Key) -> Option<(Lsn, Lsn)> {
     Some((lsn()?, lsn()?))
 }
 
+fn lsns_and_id(name: &str) -> Option<(Lsn, Lsn, ObjectId)> {
+    let mut parts = name.split('-');
+    let mut lsn = || u64::from_str_radix(parts.next()?, 16).ok().map(Lsn);
+    Some((lsn()?, lsn()?, parts.next()?.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +160,43 @@ mod tests {
         assert!(wal.as_str().contains("/wal/7/00000001/0000000000001000-0000000000002000-"));
         assert_eq!(wal_parts(&wal), Some((Lsn(0x1000), Lsn(0x2000))));
         assert_eq!(point_parts(&layout.index(id)), None);
+    }
+
+    #[test]
+    fn wal_and_document_keys_read_back_exactly_or_not_at_all() {
+        let layout = Layout::new("hospital".parse().unwrap(), "clinic".parse().unwrap());
+        let (id, segment) = (ObjectId([0xab; 16]), 16 << 20);
+        let (first, last) = (Lsn(5 * segment), Lsn(6 * segment));
+        let name = WalName { kind: WalObjectKind::Segment, system_id: u64::MAX, timeline: 0x1a, first, last, id };
+        let text =
+            format!("hospital/clinic/wal/18446744073709551615/0000001a/segment/0000000005000000-0000000006000000-{id}");
+        assert_eq!(layout.wal_object(&name).as_str(), text);
+        let read = |text: &str| layout.wal_name(&Key::new(text).unwrap());
+        assert_eq!(read(&text), Some(name));
+        assert!(read(&text.replace("segment", "slice")).is_some(), "a slice may be as long");
+        let bad = [
+            text.replace("clinic", "other"),
+            text.replace("segment", "piece"),
+            text.replace("0000001a", "1a"),
+            text.replace("0000001a", "0000001A"),
+            text.replace("18446744073709551615", "018446744073709551615"),
+            text.replace("-0000000006000000", "-0000000005000000"),
+            text.replace("-0000000006000000", "-0000000005800001"),
+            text.replace("0000000005000000-", "0000000005000010-"),
+            text.replace("0000000005000000-0000000006000000", "0000000000000000-0000000008000000"),
+            format!("{text}-1"),
+            format!("{text}/1"),
+            text.replace(&id.to_string(), "abcd"),
+        ];
+        bad.iter().for_each(|text| assert_eq!(read(text), None, "{text}"));
+
+        let position = Position { system_id: 7, timeline: 2, lsn: Lsn(0x1_0000_0028) };
+        for kind in DocumentKind::ALL {
+            let key = layout.document(kind, position, id);
+            assert_eq!(layout.document_parts(kind, &key), Some((position, id)), "{key}");
+        }
+        let key = layout.document(DocumentKind::RestorePoint, position, id);
+        assert_eq!(key.as_str(), format!("hospital/clinic/marks/7-00000002-0000000100000028-{id}"));
+        assert_eq!(layout.document_parts(DocumentKind::Witness, &key), None);
     }
 }

@@ -7,8 +7,11 @@
 //! `FORMAT.md` beside this crate has every byte; a byte going up meets the modules in the order in which they stand
 //! below. Read on: [`writer`] for how a backup runs in bounded memory, [`reader`] for how it comes back.
 
+mod blocking;
 pub mod check;
 mod chunk;
+pub mod document;
+mod envelope;
 pub mod error;
 mod frame;
 mod index;
@@ -22,6 +25,7 @@ pub mod reader;
 pub mod repository;
 pub mod seal;
 pub mod tree;
+pub mod wal;
 mod wire;
 pub mod writer;
 

@@ -14,23 +14,14 @@ use lifeboat_model::{
 };
 use lifeboat_store::{Key, VersionId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+pub use crate::envelope::{FORMAT, SealedPart};
 use crate::{
+    envelope::{self, Envelope, Header, Opened, decimal_text},
     error::{Error, Result},
     seal::{self, Identity},
     tree::TreeKind,
 };
-
-/// The version of the stored format that this release writes.
-pub const FORMAT: u32 = 1;
-
-const MAGIC: &[u8; 8] = b"LBPOINT1";
-/// What precedes the header in the signed message: a signature over anything else can never pass for a point's.
-const DOMAIN: &[u8] = b"lifeboat recovery point v1\n";
-/// A header of this size names about a million objects.
-const MAX_HEADER: u32 = 512 << 20;
-const SIGNATURE_LEN: usize = 32 + 64;
 
 /// What kind of object a point names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,15 +85,6 @@ pub struct WalRange {
     pub objects: Vec<Key>,
 }
 
-/// The sealed part, as the header vouches for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SealedPart {
-    /// Length of the ciphertext.
-    pub len: u64,
-    /// SHA-256 of the ciphertext.
-    pub sha256: Sha256Digest,
-}
-
 /// What everybody may read of a point. Fields that a reader does not know are passed over; what it must know to read
 /// the point rightly is announced in `features`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +122,16 @@ pub struct PointHeader {
     pub sealed: SealedPart,
     /// Every object it needs.
     pub objects: Vec<ObjectRef>,
+}
+
+impl Header for PointHeader {
+    // A header of this size names about a million objects.
+    const ENVELOPE: Envelope =
+        Envelope { magic: b"LBPOINT1", domain: b"lifeboat recovery point v1\n", longest: 512 << 20 };
+
+    fn sealed(&self) -> &SealedPart {
+        &self.sealed
+    }
 }
 
 impl PointHeader {
@@ -252,69 +244,10 @@ impl Point {
     }
 }
 
-mod decimal_text {
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub fn serialize<S: Serializer>(value: &u64, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(value)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
-        String::deserialize(input)?.parse().map_err(D::Error::custom)
-    }
-}
-
-fn message(header: &[u8]) -> Vec<u8> {
-    [DOMAIN, header].concat()
-}
-
 /// The whole object: header, signature, sealed details, digest.
 pub(crate) fn encode(header: &PointHeader, sealed: &[u8], signing: &SigningKey) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec(header).expect("a header has only text keys");
     let too_long = || Error::usage("the point names more objects than a header can hold; use larger packs");
-    let len = u32::try_from(json.len()).ok().filter(|len| *len <= MAX_HEADER).ok_or_else(too_long)?;
-    let mut out = Vec::with_capacity(json.len() + sealed.len() + 256);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&json);
-    out.extend_from_slice(&1u16.to_le_bytes());
-    out.extend_from_slice(signing.public().as_bytes());
-    out.extend_from_slice(&signing.sign(&message(&json)));
-    out.extend_from_slice(&(sealed.len() as u64).to_le_bytes());
-    out.extend_from_slice(sealed);
-    let digest = Sha256::digest(&out);
-    out.extend_from_slice(&digest);
-    Ok(out)
-}
-
-/// Cuts the object into its parts; every part is bounded by what is really there.
-struct Parts<'a> {
-    header: &'a [u8],
-    signatures: Vec<&'a [u8; SIGNATURE_LEN]>,
-    sealed: &'a [u8],
-}
-
-fn split(bytes: &[u8]) -> std::result::Result<Parts<'_>, &'static str> {
-    let (body, digest) = bytes.split_last_chunk::<32>().ok_or("it is too short")?;
-    if Sha256::digest(body)[..] != digest[..] {
-        return Err("its digest does not fit: it was cut short or changed");
-    }
-    let short = "a part is cut short";
-    let rest = body.strip_prefix(MAGIC).ok_or("it does not start with LBPOINT1")?;
-    let (len, rest) = rest.split_first_chunk::<4>().ok_or(short)?;
-    let (header, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(short)?;
-    let (count, mut rest) = rest.split_first_chunk::<2>().ok_or(short)?;
-    let mut signatures = Vec::new();
-    for _ in 0..u16::from_le_bytes(*count) {
-        let (signature, after) = rest.split_first_chunk::<SIGNATURE_LEN>().ok_or(short)?;
-        signatures.push(signature);
-        rest = after;
-    }
-    let (len, sealed) = rest.split_first_chunk::<8>().ok_or(short)?;
-    if u64::from_le_bytes(*len) != sealed.len() as u64 {
-        return Err("the sealed part's length does not fit");
-    }
-    Ok(Parts { header, signatures, sealed })
+    envelope::encode(header, sealed, signing).ok_or_else(too_long)
 }
 
 /// Reads an object and verifies digest and signature; `trusted` is what the configuration pins.
@@ -324,67 +257,14 @@ pub(crate) fn decode(
     bytes: &bytes::Bytes,
     trusted: &[PublicKey],
 ) -> Result<Point> {
-    let parts = split(bytes).map_err(|reason| Error::damaged(key, reason))?;
-    let signer = signer(&parts, trusted).map_err(|reason| Error::Untrusted { object: key.to_string(), reason })?;
-    check_format(key, parts.header)?;
-    let header: PointHeader =
-        serde_json::from_slice(parts.header).map_err(|e| Error::damaged(key, format!("its header: {e}")))?;
-    let sealed_fits = header.sealed.len == parts.sealed.len() as u64
-        && header.sealed.sha256.0 == <[u8; 32]>::from(Sha256::digest(parts.sealed));
-    if !sealed_fits {
-        return Err(Error::damaged(key, "the sealed part is not the one that was signed"));
-    }
-    let sealed = bytes.slice_ref(parts.sealed);
-    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
+    let Opened { header, signer, sha256, sealed } = envelope::decode(key, bytes, trusted)?;
     Ok(Point { header, key: key.clone(), version, sha256, signer, skipped: Vec::new(), sealed })
-}
-
-fn signer(parts: &Parts<'_>, trusted: &[PublicKey]) -> std::result::Result<PublicKey, String> {
-    let message = message(parts.header);
-    let mut known = false;
-    for signature in &parts.signatures {
-        for key in trusted.iter().filter(|key| key.as_bytes()[..] == signature[..32]) {
-            known = true;
-            if key.verify(&message, &signature[32..]).is_ok() {
-                return Ok(*key);
-            }
-        }
-    }
-    Err(match known {
-        true => "its signature does not verify: the header was changed after signing".into(),
-        false => "it is signed by no key in keys.trusted_keys".into(),
-    })
-}
-
-/// The fields of every public JSON object that decide whether the rest can be understood.
-#[derive(Deserialize)]
-pub(crate) struct Version {
-    format: u32,
-    #[serde(default)]
-    features: Vec<String>,
-}
-
-impl Version {
-    /// Refuses what a newer release wrote.
-    pub fn check(&self, object: impl ToString) -> Result<()> {
-        let unknown = |what: String| Err(Error::Unknown { object: object.to_string(), what });
-        match self.features.first() {
-            _ if self.format != FORMAT => unknown(format!("format {}", self.format)),
-            Some(feature) => unknown(format!("the feature \"{feature}\"")),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A newer format is told from damage before the strict reading.
-fn check_format(key: &Key, header: &[u8]) -> Result<()> {
-    let version: Version =
-        serde_json::from_slice(header).map_err(|e| Error::damaged(key, format!("its header: {e}")))?;
-    version.check(key)
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
     use super::*;
 
     fn key() -> Key {

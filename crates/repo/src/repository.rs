@@ -6,13 +6,14 @@ use lifeboat_model::{
     id::{Instance, RepositoryId, Tenant},
     signature::PublicKey,
 };
-use lifeboat_store::{Key, SharedStore, VersionId};
+use lifeboat_store::{Key, SharedStore, Stored, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    envelope::Version,
     error::{Error, Result},
     layout::{self, Layout},
-    point::{self, FORMAT, Point, PointRef, PointSelector, Version},
+    point::{self, FORMAT, Point, PointRef, PointSelector},
 };
 
 /// The content of `lifeboat.json`.
@@ -155,6 +156,21 @@ impl InstanceRepo {
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Puts an object whose key is new and random. Where the reply was lost, the object is looked for: it lies there
+    /// whole, or the put did not succeed.
+    pub(crate) async fn put_once(&self, key: &Key, bytes: bytes::Bytes) -> Result<Stored> {
+        let len = bytes.len() as u64;
+        let error = match self.store.put(key, bytes).await {
+            Ok(stored) => return Ok(stored),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(error.into()),
+        };
+        match self.store.head(key, None).await {
+            Ok(info) if info.len == len => Ok(Stored { version: info.version }),
+            _ => Err(error.into()),
+        }
     }
 
     /// All recovery points by their keys, oldest first. Nothing is opened, so nothing is said of their validity.

@@ -20,6 +20,7 @@ use lifeboat_model::lsn::Lsn;
 use lifeboat_store::Key;
 
 use crate::{
+    blocking::blocking,
     chunk::ChunkKey,
     error::{Error, Result},
     layout,
@@ -28,7 +29,7 @@ use crate::{
     repository::InstanceRepo,
     seal::{self, Identity},
     tree::{Entry, TreeCursor, TreeKind},
-    writer::WAL_MAGIC,
+    wal::content::{self, Range},
 };
 
 /// How a reader works. The limits hold for all trees that it restores at the same time.
@@ -208,31 +209,11 @@ impl Reader {
         self.progress.add(Counter::FetchedBytes, file.len() as u64);
         let (slice, object) = (slice.clone(), object.clone());
         let (needed, identities) = (self.needed.clone(), self.identities.clone());
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = move || {
             object.check(&file)?;
-            open_wal(&slice, &file, &identities, &needed)
-        });
-        opening.await.map_err(|e| Error::Io { what: "opening WAL".into(), source: io::Error::other(e) })?
+            let WalSlice { key, system_id, timeline, first, last } = slice;
+            content::open(&key, Range { system_id, timeline, first, last }, &file, &identities, &needed)
+        };
+        blocking("opening WAL", opening).await
     }
-}
-
-const WAL_HEAD: usize = 8 + 8 + 4 + 8 + 8;
-
-fn open_wal(slice: &WalSlice, file: &[u8], identities: &[Identity], needed: &str) -> Result<Bytes> {
-    let plain = seal::open_all(identities, file).map_err(|e| e.of(&slice.key, needed))?;
-    let mut head = Vec::with_capacity(WAL_HEAD);
-    head.extend_from_slice(WAL_MAGIC);
-    head.extend_from_slice(&slice.system_id.to_le_bytes());
-    head.extend_from_slice(&slice.timeline.to_le_bytes());
-    head.extend_from_slice(&slice.first.0.to_le_bytes());
-    head.extend_from_slice(&slice.last.0.to_le_bytes());
-    let packed = plain.strip_prefix(head.as_slice());
-    let packed = packed.ok_or_else(|| Error::damaged(&slice.key, "it is not the slice that its name says"))?;
-    let length = slice.last.0.checked_sub(slice.first.0).and_then(|length| usize::try_from(length).ok());
-    let length = length.ok_or_else(|| Error::damaged(&slice.key, "it ends before it starts"))?;
-    let bytes = zstd::bulk::decompress(packed, length).map_err(|e| Error::damaged(&slice.key, e))?;
-    if bytes.len() != length {
-        return Err(Error::damaged(&slice.key, format!("it holds {} bytes, not {length}", bytes.len())));
-    }
-    Ok(bytes.into())
 }

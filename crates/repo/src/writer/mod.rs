@@ -56,7 +56,6 @@ mod work;
 use batch::Buffers;
 use collect::Collector;
 use failure::Failure;
-pub(crate) use wal::MAGIC as WAL_MAGIC;
 pub use wal::WalSink;
 
 /// Bytes of batches in flight.

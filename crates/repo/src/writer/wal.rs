@@ -1,9 +1,6 @@
 //! WAL slices: sealed and stored as they come, from any task; checked for gaps before a point names them.
 
-use std::{
-    io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use lifeboat_model::{id::ObjectId, lsn::Lsn};
@@ -12,18 +9,15 @@ use tokio_util::task::TaskTracker;
 
 use super::{Shared, WalSpan, uploads};
 use crate::{
+    blocking::blocking,
     error::{Error, Result},
     point::{ObjectKind, ObjectRef},
     progress::Counter,
-    seal::{Recipient, SealedBytes, Sealer},
+    wal::content::{self, Range},
 };
 
-/// What a slice's plaintext starts with.
-pub(crate) const MAGIC: &[u8; 8] = b"LBWAL001";
 /// Slices that are compressed or on their way at the same time.
 const IN_FLIGHT: usize = 2;
-/// The longest slice; PostgreSQL's largest segment is 1 GiB, and is handed in in parts.
-const MAX_SLICE: usize = 64 << 20;
 
 /// A slice that is durable.
 #[derive(Debug, Clone)]
@@ -48,15 +42,6 @@ struct Inner {
     stored: Mutex<Vec<StoredSlice>>,
 }
 
-/// Where a slice belongs.
-#[derive(Debug, Clone, Copy)]
-struct Range {
-    system_id: u64,
-    timeline: u32,
-    first: Lsn,
-    last: Lsn,
-}
-
 impl WalSink {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let room = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -67,11 +52,7 @@ impl WalSink {
     /// [`Writer::commit`](super::Writer::commit) has succeeded.
     pub async fn put(&self, system_id: u64, timeline: u32, first: Lsn, bytes: Bytes) -> Result<()> {
         let shared = &self.inner.shared;
-        if bytes.is_empty() || bytes.len() > MAX_SLICE {
-            let (len, most) = (bytes.len(), MAX_SLICE);
-            return Err(Error::usage(format!("a WAL slice at {first} has {len} bytes; 1 to {most} are possible")));
-        }
-        let range = Range { system_id, timeline, first, last: Lsn(first.0 + bytes.len() as u64) };
+        let range = Range::new(system_id, timeline, first, bytes.len())?;
         let permit = shared.failure.or(self.inner.room.clone().acquire_owned()).await?;
         shared.progress.add(Counter::WalBytes, bytes.len() as u64);
         let inner = self.inner.clone();
@@ -95,9 +76,7 @@ impl Inner {
     async fn store(&self, range: Range, bytes: Bytes) -> Result<()> {
         let shared = &self.shared;
         let (recipients, level) = (shared.recipients.clone(), shared.level);
-        let sealing = tokio::task::spawn_blocking(move || seal_slice(&recipients, level, range, &bytes));
-        let sealed = sealing.await.map_err(|e| std::io::Error::other(e.to_string()));
-        let sealed = sealed.map_err(|source| Error::Io { what: "sealing WAL".into(), source })??;
+        let sealed = blocking("sealing WAL", move || content::seal(&recipients, level, range, &bytes)).await?;
         let Range { system_id, timeline, first, last } = range;
         let key = shared.repo.layout().wal(system_id, timeline, first, last, ObjectId(crate::random::bytes()?));
         let put = uploads::put(shared, key, ObjectKind::Wal, sealed.bytes.into(), sealed.sha256).await;
@@ -106,23 +85,6 @@ impl Inner {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner).push(slice);
         Ok(())
     }
-}
-
-fn seal_slice(recipients: &[Recipient], level: i32, range: Range, bytes: &[u8]) -> Result<SealedBytes> {
-    let zstd_error = |source| Error::Io { what: "compressing WAL".into(), source };
-    let mut sealer = Sealer::new(recipients, Vec::with_capacity(bytes.len() / 2))?;
-    let head = [
-        &MAGIC[..],
-        &range.system_id.to_le_bytes(),
-        &range.timeline.to_le_bytes(),
-        &range.first.0.to_le_bytes(),
-        &range.last.0.to_le_bytes(),
-    ];
-    sealer.write_all(&head.concat()).expect("a write into memory cannot fail");
-    let mut zstd = zstd::Encoder::new(sealer, level).map_err(zstd_error)?;
-    zstd.set_pledged_src_size(Some(bytes.len() as u64)).map_err(zstd_error)?;
-    zstd.write_all(bytes).map_err(zstd_error)?;
-    Ok(zstd.finish().map_err(zstd_error)?.finish())
 }
 
 /// The slices that cover all of the span, in order; or the first position that is missing.

@@ -1,0 +1,235 @@
+//! Signed objects: a public header that everybody can verify, and a sealed part that few can open.
+//!
+//! Recovery points, WAL objects and documents have the same form, and differ in what they start with and in what
+//! precedes the signed header, so that none can pass for another. FORMAT.md ("Signed objects") has the bytes.
+
+use bytes::Bytes;
+use lifeboat_model::{
+    id::Sha256Digest,
+    signature::{PublicKey, SigningKey},
+};
+use lifeboat_store::Key;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// The version of the stored format that this release writes.
+pub const FORMAT: u32 = 1;
+
+const SIGNATURE_LEN: usize = 32 + 64;
+const DIGEST_LEN: usize = 32;
+
+/// What tells one kind of signed object from another.
+pub(crate) struct Envelope {
+    /// What the object starts with.
+    pub magic: &'static [u8; 8],
+    /// What precedes the header in the signed message: a signature over anything else can never pass for one.
+    pub domain: &'static [u8],
+    /// The longest header, in bytes.
+    pub longest: u32,
+}
+
+/// The header of one kind of signed object.
+pub(crate) trait Header: Serialize + DeserializeOwned {
+    /// How objects of this kind are told.
+    const ENVELOPE: Envelope;
+    /// What it says of the sealed part.
+    fn sealed(&self) -> &SealedPart;
+}
+
+/// The sealed part, as the header vouches for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedPart {
+    /// Length of the ciphertext.
+    pub len: u64,
+    /// SHA-256 of the ciphertext.
+    pub sha256: Sha256Digest,
+}
+
+/// An object whose digest and signature have been verified.
+pub(crate) struct Opened<H> {
+    pub header: H,
+    /// The key that signed it.
+    pub signer: PublicKey,
+    /// SHA-256 of the whole object.
+    pub sha256: Sha256Digest,
+    pub sealed: Bytes,
+}
+
+fn message<H: Header>(header: &[u8]) -> Vec<u8> {
+    [H::ENVELOPE.domain, header].concat()
+}
+
+/// The whole object: header, signature, sealed part, digest. Nothing where the header is too long.
+pub(crate) fn encode<H: Header>(header: &H, sealed: &[u8], signing: &SigningKey) -> Option<Vec<u8>> {
+    let json = serde_json::to_vec(header).expect("a header has only text keys");
+    let len = u32::try_from(json.len()).ok().filter(|len| *len <= H::ENVELOPE.longest)?;
+    let mut out = Vec::with_capacity(json.len() + sealed.len() + 256);
+    out.extend_from_slice(H::ENVELOPE.magic);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&json);
+    out.extend_from_slice(&1u16.to_le_bytes());
+    out.extend_from_slice(signing.public().as_bytes());
+    out.extend_from_slice(&signing.sign(&message::<H>(&json)));
+    out.extend_from_slice(&(sealed.len() as u64).to_le_bytes());
+    out.extend_from_slice(sealed);
+    let digest = Sha256::digest(&out);
+    out.extend_from_slice(&digest);
+    Some(out)
+}
+
+/// What comes before the sealed part; every part is bounded by what is really there.
+struct Front<'a> {
+    header: &'a [u8],
+    signatures: Vec<&'a [u8; SIGNATURE_LEN]>,
+    sealed_len: u64,
+}
+
+/// Why the front could not be read.
+enum Cut {
+    /// More bytes are needed, so many at least.
+    Short(u64),
+    Bad(String),
+}
+
+/// Cuts off the front; gives the rest too.
+fn front<H: Header>(bytes: &[u8]) -> std::result::Result<(Front<'_>, &[u8]), Cut> {
+    let len = bytes.len() as u64;
+    let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(Cut::Short(8))?;
+    if magic != H::ENVELOPE.magic {
+        return Err(Cut::Bad(format!("it does not start with {}", H::ENVELOPE.magic.escape_ascii())));
+    }
+    let (header_len, rest) = rest.split_first_chunk::<4>().ok_or(Cut::Short(12))?;
+    let header_len = u32::from_le_bytes(*header_len);
+    if header_len > H::ENVELOPE.longest {
+        return Err(Cut::Bad("its header is too long".into()));
+    }
+    let missing = |rest: &[u8], wanted: usize| Cut::Short(len + (wanted - rest.len()) as u64);
+    let wanted = header_len as usize;
+    let (header, rest) = rest.split_at_checked(wanted).ok_or_else(|| missing(rest, wanted + 2))?;
+    let (count, mut rest) = rest.split_first_chunk::<2>().ok_or_else(|| missing(rest, 2))?;
+    let mut signatures = Vec::new();
+    let count = u16::from_le_bytes(*count);
+    for index in 0..count {
+        let left = usize::from(count - index) * SIGNATURE_LEN + 8;
+        let (signature, after) = rest.split_first_chunk::<SIGNATURE_LEN>().ok_or_else(|| missing(rest, left))?;
+        signatures.push(signature);
+        rest = after;
+    }
+    let (sealed_len, rest) = rest.split_first_chunk::<8>().ok_or_else(|| missing(rest, 8))?;
+    Ok((Front { header, signatures, sealed_len: u64::from_le_bytes(*sealed_len) }, rest))
+}
+
+impl Front<'_> {
+    /// Verifies the signature and reads the header; `trusted` is what the configuration pins.
+    fn verified<H: Header>(&self, key: &Key, trusted: &[PublicKey]) -> Result<(H, PublicKey)> {
+        let untrusted = |reason| Error::Untrusted { object: key.to_string(), reason };
+        let signer = self.signer::<H>(trusted).map_err(untrusted)?;
+        let bad = |e: serde_json::Error| Error::damaged(key, format!("its header: {e}"));
+        // A newer format is told from damage before the strict reading.
+        serde_json::from_slice::<Version>(self.header).map_err(bad)?.check(key)?;
+        let header: H = serde_json::from_slice(self.header).map_err(bad)?;
+        if header.sealed().len != self.sealed_len {
+            return Err(Error::damaged(key, "the sealed part is not the one that was signed"));
+        }
+        Ok((header, signer))
+    }
+
+    fn signer<H: Header>(&self, trusted: &[PublicKey]) -> std::result::Result<PublicKey, String> {
+        let message = message::<H>(self.header);
+        let mut known = false;
+        for signature in &self.signatures {
+            for key in trusted.iter().filter(|key| key.as_bytes()[..] == signature[..32]) {
+                known = true;
+                if key.verify(&message, &signature[32..]).is_ok() {
+                    return Ok(*key);
+                }
+            }
+        }
+        Err(match known {
+            true => "its signature does not verify: the header was changed after signing".into(),
+            false => "it is signed by no key in keys.trusted_keys".into(),
+        })
+    }
+}
+
+/// Reads a whole object and verifies digest and signature.
+pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trusted: &[PublicKey]) -> Result<Opened<H>> {
+    let damaged = |reason: &str| Error::damaged(key, reason);
+    let (body, digest) = bytes.split_last_chunk::<DIGEST_LEN>().ok_or_else(|| damaged("it is too short"))?;
+    if Sha256::digest(body)[..] != digest[..] {
+        return Err(damaged("its digest does not fit: it was cut short or changed"));
+    }
+    let (front, sealed) = front::<H>(body).map_err(|cut| match cut {
+        Cut::Short(_) => damaged("a part is cut short"),
+        Cut::Bad(reason) => damaged(&reason),
+    })?;
+    if front.sealed_len != sealed.len() as u64 {
+        return Err(damaged("the sealed part's length does not fit"));
+    }
+    let (header, signer) = front.verified::<H>(key, trusted)?;
+    if header.sealed().sha256.0 != <[u8; 32]>::from(Sha256::digest(sealed)) {
+        return Err(damaged("the sealed part is not the one that was signed"));
+    }
+    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
+    Ok(Opened { header, signer, sha256, sealed: bytes.slice_ref(sealed) })
+}
+
+/// What a first part of an object is enough for.
+pub(crate) enum Head<H> {
+    Header(H),
+    /// Read so many bytes.
+    Needs(u64),
+}
+
+/// Reads the header from the first bytes of an object of `len` bytes, and verifies its signature. What follows is
+/// taken on trust, but for its length.
+pub(crate) fn decode_head<H: Header>(key: &Key, start: &[u8], len: u64, trusted: &[PublicKey]) -> Result<Head<H>> {
+    let (front, rest) = match front::<H>(start) {
+        Ok(parts) => parts,
+        Err(Cut::Short(needed)) if needed <= len => return Ok(Head::Needs(needed)),
+        Err(Cut::Short(_)) => return Err(Error::damaged(key, "a part is cut short")),
+        Err(Cut::Bad(reason)) => return Err(Error::damaged(key, reason)),
+    };
+    let (header, _) = front.verified::<H>(key, trusted)?;
+    let before = (start.len() - rest.len()) as u64;
+    let whole = before.checked_add(front.sealed_len).and_then(|end| end.checked_add(DIGEST_LEN as u64));
+    match whole == Some(len) {
+        true => Ok(Head::Header(header)),
+        false => Err(Error::damaged(key, format!("it has {len} bytes, its header speaks of others"))),
+    }
+}
+
+/// The fields of every public JSON object that decide whether the rest can be understood.
+#[derive(Deserialize)]
+pub(crate) struct Version {
+    format: u32,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+impl Version {
+    /// Refuses what a newer release wrote.
+    pub fn check(&self, object: impl ToString) -> Result<()> {
+        let unknown = |what: String| Err(Error::Unknown { object: object.to_string(), what });
+        match self.features.first() {
+            _ if self.format != FORMAT => unknown(format!("format {}", self.format)),
+            Some(feature) => unknown(format!("the feature \"{feature}\"")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Numbers that do not fit a double, as text in JSON.
+pub(crate) mod decimal_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(value: &u64, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
+        String::deserialize(input)?.parse().map_err(D::Error::custom)
+    }
+}
