@@ -34,6 +34,8 @@ pub(crate) struct Envelope {
 pub(crate) trait Header: Serialize + DeserializeOwned {
     /// How objects of this kind are told.
     const ENVELOPE: Envelope;
+    /// The names in `features` that this release understands.
+    const FEATURES: &'static [&'static str] = &[];
     /// What it says of the sealed part.
     fn sealed(&self) -> &SealedPart;
 }
@@ -128,7 +130,7 @@ impl Front<'_> {
         let signer = self.signer::<H>(trusted).map_err(untrusted)?;
         let bad = |e: serde_json::Error| Error::damaged(key, format!("its header: {e}"));
         // A newer format is told from damage before the strict reading.
-        serde_json::from_slice::<Version>(self.header).map_err(bad)?.check(key)?;
+        serde_json::from_slice::<Version>(self.header).map_err(bad)?.check_for(key, H::FEATURES)?;
         let header: H = serde_json::from_slice(self.header).map_err(bad)?;
         if header.sealed().len != self.sealed_len {
             return Err(Error::damaged(key, "the sealed part is not the one that was signed"));
@@ -212,8 +214,13 @@ pub(crate) struct Version {
 impl Version {
     /// Refuses what a newer release wrote.
     pub fn check(&self, object: impl ToString) -> Result<()> {
+        self.check_for(object, &[])
+    }
+
+    /// The same, where some features are known.
+    fn check_for(&self, object: impl ToString, known: &[&str]) -> Result<()> {
         let unknown = |what: String| Err(Error::Unknown { object: object.to_string(), what });
-        match self.features.first() {
+        match self.features.iter().find(|feature| !known.contains(&feature.as_str())) {
             _ if self.format != FORMAT => unknown(format!("format {}", self.format)),
             Some(feature) => unknown(format!("the feature \"{feature}\"")),
             None => Ok(()),

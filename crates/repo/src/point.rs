@@ -23,6 +23,10 @@ use crate::{
     tree::TreeKind,
 };
 
+/// In the features of a point that holds logical dumps and no instance: a reader that does not know of dumps would take
+/// it for a backup.
+pub const DUMP: &str = "dump";
+
 /// What kind of object a point names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -91,7 +95,7 @@ pub struct WalRange {
 pub struct PointHeader {
     /// Format version, 1.
     pub format: u32,
-    /// What a reader must know beyond the format version. Version 1 has none.
+    /// What a reader must know beyond the format version; [`DUMP`] is all there is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
     /// The point's id.
@@ -128,6 +132,7 @@ impl Header for PointHeader {
     // A header of this size names about a million objects.
     const ENVELOPE: Envelope =
         Envelope { magic: b"LBPOINT1", domain: b"lifeboat recovery point v1\n", longest: 512 << 20 };
+    const FEATURES: &'static [&'static str] = &[DUMP];
 
     fn sealed(&self) -> &SealedPart {
         &self.sealed
@@ -138,6 +143,11 @@ impl PointHeader {
     /// The tree of this kind, where the point has one.
     pub fn tree(&self, kind: TreeKind) -> Option<&TreeRef> {
         self.trees.iter().find(|tree| tree.kind == kind)
+    }
+
+    /// Whether it holds logical dumps of single databases, and not an instance.
+    pub fn is_dump(&self) -> bool {
+        self.features.iter().any(|feature| feature == DUMP)
     }
 }
 
@@ -175,7 +185,7 @@ pub struct PointRef {
 /// Which point is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PointSelector {
-    /// The newest that verifies.
+    /// The newest that verifies and holds the instance; points with logical dumps are found by their id alone.
     Latest,
     /// The one whose id starts with these digits.
     Id(String),

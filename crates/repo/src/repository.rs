@@ -232,9 +232,11 @@ impl InstanceRepo {
     }
 
     async fn latest_valid(&self, points: &[PointRef], trusted: &[PublicKey]) -> Result<Point> {
-        let mut skipped = Vec::new();
+        let (mut skipped, mut dumps) = (Vec::new(), 0);
         for reference in points.iter().rev() {
             match self.read_point(reference, trusted).await {
+                // A dump is no newer backup: it is not even worth a word.
+                Ok(point) if point.header.is_dump() => dumps += 1,
                 Ok(mut point) => {
                     point.skipped = skipped;
                     return Ok(point);
@@ -247,6 +249,7 @@ impl InstanceRepo {
             }
         }
         let wanted = match skipped.as_slice() {
+            [] if dumps > 0 => "that holds all of it, only logical dumps: name one by its id".to_owned(),
             [] => "yet".to_owned(),
             [newest, ..] => format!("that verifies; {} do not, the newest: {newest}", skipped.len()),
         };

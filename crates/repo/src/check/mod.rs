@@ -4,6 +4,8 @@
 //! also opened and each of its chunks compared with its id; the places of the good ones go into sorted files on disk,
 //! and every extent of every tree is then looked up there. So no data is read twice, and a damaged object is named
 //! together with the files that it hits.
+//!
+//! The archive of WAL, which no point names, has a check of its own: [`wal`].
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +28,9 @@ use crate::{
 };
 
 mod data;
+mod wal;
+
+pub use wal::{StreamReport, WalCheckMode, WalCheckReport, wal};
 
 /// Objects looked at the same time without reading them.
 const HEADS: usize = 16;

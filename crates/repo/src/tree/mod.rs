@@ -16,7 +16,7 @@ pub(crate) use builder::{FinishedTreeObject, TreeBuilder};
 pub(crate) use codec::Decoder;
 pub use cursor::TreeCursor;
 
-/// The three trees a point can have.
+/// The trees a point can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TreeKind {
@@ -26,11 +26,16 @@ pub enum TreeKind {
     Filestore,
     /// Configuration paths and kept command output.
     Config,
+    /// Logical dumps of single databases. A point has this tree alone, or the others.
+    Dump,
 }
 
 impl TreeKind {
     /// All kinds, in the order they are stored.
-    pub const ALL: [TreeKind; 3] = [TreeKind::Database, TreeKind::Filestore, TreeKind::Config];
+    pub const ALL: [TreeKind; 4] = [TreeKind::Database, TreeKind::Filestore, TreeKind::Config, TreeKind::Dump];
+
+    /// Those of a point that holds an instance.
+    pub const INSTANCE: [TreeKind; 3] = [TreeKind::Database, TreeKind::Filestore, TreeKind::Config];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
@@ -38,6 +43,7 @@ impl TreeKind {
             TreeKind::Database => "database",
             TreeKind::Filestore => "filestore",
             TreeKind::Config => "config",
+            TreeKind::Dump => "dump",
         }
     }
 }

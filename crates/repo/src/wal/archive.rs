@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use lifeboat_model::{lsn::Lsn, signature::PublicKey};
 use lifeboat_store::Key;
@@ -10,6 +11,7 @@ use super::{
     MAX_OBJECT, WalHeader, WalListing, WalObject, WalObjectKind, WalReader, content::Range, writer::check_cut,
 };
 use crate::{
+    blocking::blocking,
     document::DocumentKind,
     envelope::{self, Head},
     error::{Error, Result},
@@ -25,6 +27,9 @@ const HEAD: u64 = 4 << 10;
 pub struct WalArchive {
     pub(super) repo: InstanceRepo,
 }
+
+/// What header, sealing and bytes that do not compress may add to an object's WAL.
+const OVERHEAD: u64 = 8 << 20;
 
 /// An object, or a name in its folder that is none of an object's.
 pub(crate) type Named = std::result::Result<WalObject, Key>;
@@ -132,6 +137,25 @@ impl WalArchive {
                 Head::Needs(more) => wanted = more,
             }
         }
+    }
+
+    /// Reads a whole object, and verifies what can be verified without opening it.
+    pub(crate) async fn verify(&self, object: &WalObject, trusted: &[PublicKey]) -> Result<()> {
+        let file = self.fetch(object).await?;
+        let (archive, object, trusted) = (self.clone(), object.clone(), trusted.to_vec());
+        let verifying = move || {
+            let opened = envelope::decode::<WalHeader>(&object.key, &file, &trusted)?;
+            archive.fitting(opened.header, &object).map(drop)
+        };
+        blocking("verifying WAL", verifying).await
+    }
+
+    /// The object's bytes, of bounded length.
+    pub(super) async fn fetch(&self, object: &WalObject) -> Result<Bytes> {
+        if object.len > MAX_OBJECT + OVERHEAD {
+            return Err(Error::damaged(&object.key, format!("it has {} bytes; no WAL object has so many", object.len)));
+        }
+        Ok(self.repo.store().get(&object.key, object.version.as_ref(), None).await?)
     }
 
     /// Reads objects with these keys.

@@ -31,6 +31,7 @@ mod reader;
 mod tail;
 mod writer;
 
+pub(crate) use archive::Named;
 pub use archive::WalArchive;
 pub use listing::{WalListing, WalRun};
 pub use reader::{WalBytes, WalReader};

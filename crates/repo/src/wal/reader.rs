@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use lifeboat_model::{lsn::Lsn, signature::PublicKey};
 
 use super::{
-    MAX_OBJECT, WalArchive, WalHeader, WalObject,
+    WalArchive, WalHeader, WalObject,
     content::{self, Range},
 };
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
     error::{Error, Result},
     seal::Identity,
 };
-
-/// What header, sealing and bytes that do not compress may add to an object's WAL.
-const OVERHEAD: u64 = 8 << 20;
 
 /// Reads objects of the archive. Cheap to clone; each read holds one object, sealed and open.
 #[derive(Debug, Clone)]
@@ -44,10 +41,7 @@ impl WalReader {
     /// The bytes of an object, exactly `last - first` of them, after its digest and signature have been verified and
     /// that it belongs where it lies.
     pub async fn read(&self, object: &WalObject) -> Result<Bytes> {
-        if object.len > MAX_OBJECT + OVERHEAD {
-            return Err(Error::damaged(&object.key, format!("it has {} bytes; no WAL object has so many", object.len)));
-        }
-        let file = self.archive.repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        let file = self.archive.fetch(object).await?;
         let (reader, object) = (self.clone(), object.clone());
         blocking("opening WAL", move || reader.open(&object, &file)).await
     }

@@ -20,9 +20,10 @@ use super::{
 use crate::{
     error::{Error, Result},
     lease::Lease,
-    point::{self, FORMAT, ObjectKind, ObjectRef, Point, PointHeader, SealedPart, WalRange},
+    point::{self, DUMP, FORMAT, ObjectKind, ObjectRef, Point, PointHeader, SealedPart, TreeRef, WalRange},
     repository::InstanceRepo,
     seal,
+    tree::TreeKind,
 };
 
 pub(super) async fn commit(writer: Writer, draft: PointDraft) -> Result<Point> {
@@ -107,7 +108,7 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
     let finished = finished(run).await;
     let header = PointHeader {
         format: FORMAT,
-        features: Vec::new(),
+        features: features(&summary.trees, draft.wal.is_some())?,
         point: shared.point,
         repository: shared.repo.repository(),
         tenant: shared.repo.tenant().clone(),
@@ -129,6 +130,16 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
     lease.recheck().await?;
     made.version = shared.repo.store().put(&key, bytes).await?.version;
     Ok(made)
+}
+
+/// What a reader must know. A point with dumps holds nothing else, so that it is never taken for a backup.
+fn features(trees: &[TreeRef], wal: bool) -> Result<Vec<String>> {
+    let dumps = trees.iter().filter(|tree| tree.kind == TreeKind::Dump).count();
+    match dumps {
+        0 => Ok(Vec::new()),
+        _ if dumps == trees.len() && !wal => Ok(vec![DUMP.to_owned()]),
+        _ => Err(Error::usage("a point with logical dumps cannot hold an instance as well")),
+    }
 }
 
 /// The time of the point. Keys tell seconds: a point that would not sort after the newest one waits for its turn.
