@@ -172,7 +172,7 @@ async fn make() -> String {
     };
     let repo = repository.instance(&tenant(), &instance());
     let mut writer = Writer::begin(repo, keys, options, Arc::new(Silent)).await.unwrap();
-    for kind in TreeKind::ALL {
+    for kind in TreeKind::INSTANCE {
         writer.begin_tree(kind).await.unwrap();
         for (_, path, content, chunking) in files().into_iter().filter(|file| file.0 == kind) {
             let mtime = FileTime { seconds: 1_790_000_000, nanos: 5 };
