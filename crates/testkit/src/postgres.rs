@@ -334,13 +334,15 @@ impl Postgres {
         Ok(text(output).trim_end().to_owned())
     }
 
-    /// Runs a program of this version (`pgbench`, `pg_basebackup`, `pg_verifybackup` …) with PGHOST, PGPORT and PGUSER set.
+    /// Runs a program of this version (`pgbench`, `pg_basebackup`, `pg_verifybackup` …) with PGHOST, PGPORT and PGUSER set,
+    /// and times in UTC.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<Output> {
         let root = self.root.path();
         let environment = [
             ("PGHOST", root.display().to_string()),
             ("PGPORT", self.port.to_string()),
             ("PGUSER", SUPERUSER.to_owned()),
+            ("TZ", "UTC".to_owned()),
         ];
         let mut command = match &self.running {
             Running::Container(id) => {
