@@ -29,6 +29,7 @@ pub mod sql;
 pub mod timeline;
 pub mod verify;
 pub mod wal;
+pub mod witness;
 
 pub use base_backup::{BackupEvent, BaseBackup, BaseBackupOptions, Tablespace};
 pub use error::{Error, Result, ServerError};

@@ -30,9 +30,7 @@ pub struct Difference {
 /// inconclusive at the source, is not compared: the caller must say so.
 pub fn compare(source: &DatabaseDigest, restored: &DatabaseDigest) -> Vec<Difference> {
     let skipped = |name: &String| {
-        [source, restored]
-            .iter()
-            .any(|side| side.left_out.contains_key(name) || side.inconclusive.contains_key(name))
+        [source, restored].iter().any(|side| side.left_out.contains_key(name) || side.inconclusive.contains_key(name))
     };
     let mut found = differences(&source.tables, &restored.tables, TableDigest::is_same, TableDigest::told);
     for difference in &mut found {
@@ -78,9 +76,9 @@ impl TableDigest {
     }
 
     fn told(&self) -> String {
-        let sample = self.sample.map_or_else(String::new, |sample| {
-            format!(" in a sample of {} of {} blocks", sample.blocks, sample.of)
-        });
+        let sample = self
+            .sample
+            .map_or_else(String::new, |sample| format!(" in a sample of {} of {} blocks", sample.blocks, sample.of));
         format!("{} rows, digest {}/{}{sample}", self.rows, self.sums[0], self.sums[1])
     }
 }

@@ -80,8 +80,7 @@ impl Layout {
     pub(crate) fn steps(&self, range: Blocks) -> Vec<Blocks> {
         let end = range.end.unwrap_or(self.blocks).max(range.first + 1);
         let firsts = (range.first..end).step_by(STEP as usize);
-        let mut steps: Vec<Blocks> =
-            firsts.map(|first| Blocks { first, end: Some((first + STEP).min(end)) }).collect();
+        let mut steps: Vec<Blocks> = firsts.map(|first| Blocks { first, end: Some((first + STEP).min(end)) }).collect();
         if let Some(last) = steps.last_mut() {
             last.end = range.end;
         }

@@ -144,6 +144,9 @@ impl DatabaseDigest {
 
     /// Takes out what another look has shown to be of another shape now.
     pub(crate) fn doubt(&mut self, name: String, why: &str) {
+        if self.left_out.get(&name).is_some_and(|why| [FOREIGN, UNLOGGED, UNPOPULATED].contains(&why.as_str())) {
+            return;
+        }
         self.tables.remove(&name);
         self.sequences.remove(&name);
         self.left_out.remove(&name);

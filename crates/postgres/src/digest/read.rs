@@ -160,8 +160,7 @@ impl Reader<'_> {
 }
 
 /// A session's snapshot pins old rows on the whole server.
-const HELD_TOO_LONG: &str =
-    "the snapshot had been held for too long (four times witness.statement_timeout): raise it, or sample_above, parallel or duty_cycle";
+const HELD_TOO_LONG: &str = "the snapshot had been held for too long (four times witness.statement_timeout): raise it, or sample_above, parallel or duty_cycle";
 
 fn row(message: SimpleQueryMessage) -> Option<SimpleQueryRow> {
     match message {
