@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use lifeboat_engine::{
     context::{open_repository, open_store},
-    details::{Comparison, PostgresDetails, SourceNotes, Witness, encode},
+    details::{Comparison, PostgresDetails, SourceFacts, SourceNotes, Witness, encode},
     keys::writer_keys,
 };
 use lifeboat_model::{config::Config, lsn::Lsn};
@@ -106,7 +106,8 @@ fn details(time: Timestamp) -> PointDetails {
         finished: time,
     };
     let comparison = Comparison::NotExact { why: "not asked for".to_owned() };
-    let witness = Witness { comparison, taken: time, databases: BTreeMap::new() };
+    let (databases, facts) = (BTreeMap::new(), SourceFacts::default());
+    let witness = Witness { comparison, taken: time, databases, facts };
     let notes = SourceNotes { remarks: vec!["one remark".to_owned()], ..SourceNotes::default() };
     PointDetails {
         postgres: encode(&postgres).unwrap(),

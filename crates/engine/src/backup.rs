@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{Context, SOFTWARE},
     database,
-    details::{Comparison, PostgresDetails, SourceNotes, Witness, encode},
+    details::{Comparison, PostgresDetails, SourceFacts, SourceNotes, Witness, encode},
     error::{Error, Result},
     file_source,
     keys::writer_keys,
@@ -44,7 +44,7 @@ pub struct BackupReport {
     pub postgres: PostgresDetails,
     /// What went into each tree: `database`, `filestore`, `config`.
     pub trees: Vec<(&'static str, TreeStats)>,
-    /// Whether the source was quiet enough for exact digests.
+    /// Whether a restore can be compared with the source.
     pub comparison: Comparison,
     /// Changed and skipped files, failed commands, remarks.
     pub notes: SourceNotes,
@@ -161,22 +161,24 @@ impl Backup<'_> {
             let why = "digests are switched off in the configuration (postgres.digests)".to_owned();
             return Ok((self.no_witness(why), None));
         }
-        match witness::take(self.connect, &self.config.postgres.databases, &self.context.clock).await {
+        match witness::take(self.connect, &self.config.postgres, &self.context.clock).await {
             Ok(taken) => {
                 notes.remarks.extend(unread_tables(&taken.0));
+                notes.remarks.extend(changed_tables(&taken.0));
                 Ok(taken)
             }
             Err(error) => {
                 let why = format!("the source's tables could not be digested: {error}");
                 notes.remarks.push(why.clone());
-                Ok((self.no_witness(why), None))
+                Ok((self.no_witness(why), witness::mark(self.connect, &self.config.postgres).await))
             }
         }
     }
 
     fn no_witness(&self, why: String) -> Witness {
         let comparison = Comparison::NotExact { why };
-        Witness { comparison, taken: (self.context.clock)(), databases: BTreeMap::new() }
+        let (taken, databases) = ((self.context.clock)(), BTreeMap::new());
+        Witness { comparison, taken, databases, facts: SourceFacts::default() }
     }
 
     fn details(
@@ -229,6 +231,17 @@ impl Backup<'_> {
             finished: (self.context.clock)(),
         })
     }
+}
+
+/// One remark about all relations that changed while they were read.
+fn changed_tables(witness: &Witness) -> Option<String> {
+    let of_database = |(database, digest): (&String, &DatabaseDigest)| {
+        let changed = digest.inconclusive.iter();
+        changed.map(|(name, why)| format!("{database}: {name}: {why}")).collect::<Vec<_>>()
+    };
+    let changed: Vec<String> = witness.databases.iter().flat_map(of_database).collect();
+    let first = changed.first()?;
+    Some(format!("{} relations are inconclusive, so a drill cannot compare all of the data ({first})", changed.len()))
 }
 
 /// One remark about all tables that hold rows and could not be digested.

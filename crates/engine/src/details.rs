@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lifeboat_model::lsn::Lsn;
+pub use lifeboat_postgres::witness::Kind as WitnessKind;
 use lifeboat_postgres::digest::DatabaseDigest;
 use serde::{Deserialize, Serialize};
 
@@ -61,16 +62,40 @@ pub struct TablespaceDetails {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Comparison {
-    /// No transaction took an id from before the first digest to the end of the stored WAL: the digests must be equal.
+    /// The digests are those of a snapshot at an exact position: a recovery to there, exclusive, must show the same.
+    Exact {
+        /// The position.
+        lsn: Lsn,
+        /// Its timeline.
+        timeline: u32,
+        /// The cluster, as decimal text.
+        system_id: String,
+        /// Where it was taken.
+        from: WitnessKind,
+        /// The first database's `pg_current_snapshot()`; each database has its own in its digest.
+        snapshot: String,
+        /// Snapshots that were tried.
+        tries: u32,
+    },
+    /// Written by the first release: no transaction took an id from before the first digest to the end of the stored WAL,
+    /// so the digests must be equal at the point's end.
     QuietSource {
         /// The unchanged `pg_current_snapshot()`.
         snapshot: String,
     },
-    /// Somebody wrote meanwhile, or no digests were taken: there is nothing exact to compare with, and nothing is compared.
+    /// No snapshot had an exact position, or no digests were taken: there is nothing exact to compare with, and nothing is
+    /// compared.
     NotExact {
         /// Why not.
         why: String,
     },
+}
+
+impl Comparison {
+    /// Whether there is something to compare a restore with.
+    pub fn is_exact(&self) -> bool {
+        !matches!(self, Comparison::NotExact { .. })
+    }
 }
 
 /// What the source's tables looked like.
@@ -82,6 +107,22 @@ pub struct Witness {
     pub taken: Timestamp,
     /// Digests by database.
     pub databases: BTreeMap<String, DatabaseDigest>,
+    /// What ran at the source.
+    #[serde(default)]
+    pub facts: SourceFacts,
+}
+
+/// What ran at the source when the witness was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFacts {
+    /// PostgreSQL, as it tells its version.
+    pub version: String,
+    /// The settings that the digests were taken with.
+    pub settings: BTreeMap<String, String>,
+    /// Extensions with their versions, by database.
+    pub extensions: BTreeMap<String, BTreeMap<String, String>>,
+    /// Installed Odoo modules with their versions, by database; none for a database without Odoo.
+    pub modules: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// How many files of one tree changed or were skipped.

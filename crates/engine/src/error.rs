@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use lifeboat_model::{config::UnknownInstance, id::TierName, lsn::Lsn};
 
+use crate::recovery::Moment;
+
 /// The result of a verb.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -41,6 +43,47 @@ pub enum Error {
         needed: Lsn,
         /// What happened.
         why: String,
+    },
+    /// A witness that was asked for by itself has nothing to compare a restore with.
+    #[error("no witness could be taken: {0}; try again, or take it from a standby (postgres.witness.standby)")]
+    NoWitness(String),
+    /// Somebody streams through the slot.
+    #[error(
+        "replication slot \"{slot}\" of {server} is in use: another stream of this instance runs, or its connection has not ended yet (the server notices within wal_sender_timeout)"
+    )]
+    SlotInUse {
+        /// The slot.
+        slot: String,
+        /// The server.
+        server: String,
+    },
+    /// The slot's name is taken by something else.
+    #[error(
+        "replication slot \"{slot}\" of {server} is a logical one: set another name in postgres.wal.slot, or drop it if nobody needs it"
+    )]
+    SlotIsLogical {
+        /// The slot.
+        slot: String,
+        /// The server.
+        server: String,
+    },
+    /// Nothing that is held leads to the moment that was asked for.
+    #[error("{target} cannot be reached: {why}{}", nearest(before.as_deref(), after.as_deref()))]
+    TargetOutOfReach {
+        /// What was asked for.
+        target: String,
+        /// Why not.
+        why: String,
+        /// The latest moment before it that can be reached.
+        before: Option<Box<Moment>>,
+        /// The earliest moment after it that can be reached.
+        after: Option<Box<Moment>>,
+    },
+    /// Nobody made a restore point of this name while the log was streamed.
+    #[error("no restore point \"{name}\" is held: names are kept while the log is streamed, and are case-sensitive")]
+    NoRestorePoint {
+        /// The name.
+        name: String,
     },
     /// Source and backup would not be of one cluster.
     #[error("the server changed during the backup: {0}; run the backup again")]
@@ -120,8 +163,17 @@ impl Error {
             Error::Store(error) => error.is_transient(),
             Error::Repo(error) => error.is_transient(),
             Error::Postgres(error) => error.is_transient(),
-            Error::ServerChanged(_) => true,
+            Error::ServerChanged(_) | Error::SlotInUse { .. } => true,
             _ => false,
         }
+    }
+}
+
+fn nearest(before: Option<&Moment>, after: Option<&Moment>) -> String {
+    match (before, after) {
+        (Some(before), Some(after)) => format!("; the nearest moments that can be reached are {before} and {after}"),
+        (Some(before), None) => format!("; the nearest moment that can be reached is {before}"),
+        (None, Some(after)) => format!("; the earliest moment that can be reached is {after}"),
+        (None, None) => "; no moment can be reached yet".to_owned(),
     }
 }

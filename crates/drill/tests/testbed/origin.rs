@@ -16,7 +16,7 @@ use lifeboat_drill::{
     report::DrillReport,
     source::{Fetched, Selected, Source},
 };
-use lifeboat_engine::details::{Comparison, Witness};
+use lifeboat_engine::details::{Comparison, SourceFacts, Witness};
 use lifeboat_evidence::drill::VersionsReadBack;
 use lifeboat_model::{
     check::{Check, Verdict},
@@ -184,6 +184,7 @@ impl Source for Testbed {
                 comparison: Comparison::QuietSource { snapshot: String::new() },
                 taken: golden.taken,
                 databases: [(DATABASE.to_owned(), golden.digest.clone())].into(),
+                facts: SourceFacts::default(),
             }),
             ..Fetched::default()
         })

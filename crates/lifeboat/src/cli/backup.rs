@@ -80,7 +80,7 @@ impl Done {
     fn new(report: BackupReport) -> Self {
         let header = &report.point.header;
         let (witness_exact, witness_reason) = match report.comparison {
-            Comparison::QuietSource { .. } => (true, None),
+            Comparison::Exact { .. } | Comparison::QuietSource { .. } => (true, None),
             Comparison::NotExact { why } => (false, Some(why)),
         };
         Done {

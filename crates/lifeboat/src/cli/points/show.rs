@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use jiff::Timestamp;
 use lifeboat_engine::{
-    details::{Comparison, PostgresDetails, SourceNotes, Witness, decode},
+    details::{PostgresDetails, SourceNotes, Witness, decode},
     keys::read_identity,
 };
 use lifeboat_model::{config::KeysConfig, id::Instance};
@@ -129,7 +129,7 @@ impl Sealed {
             postgres_version: Some(postgres.version),
             data_checksums: Some(postgres.data_checksums),
             databases: postgres.databases,
-            witness_exact: witness.map(|witness| matches!(witness.comparison, Comparison::QuietSource { .. })),
+            witness_exact: witness.map(|witness| witness.comparison.is_exact()),
             changed_files: notes.changed_count,
             skipped_files: notes.skipped_count,
             failed_commands: notes.failed_commands,
