@@ -240,3 +240,113 @@ pub(crate) mod decimal_text {
         String::deserialize(input)?.parse().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Note {
+        format: u32,
+        text: String,
+        sealed: SealedPart,
+    }
+
+    impl Header for Note {
+        const ENVELOPE: Envelope = Envelope { magic: b"LBNOTE01", domain: b"a note\n", longest: 1000 };
+        fn sealed(&self) -> &SealedPart {
+            &self.sealed
+        }
+    }
+
+    /// The same bytes in another role.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Bill(Note);
+
+    impl Header for Bill {
+        const ENVELOPE: Envelope = Envelope { magic: b"LBNOTE01", domain: b"a bill\n", longest: 1000 };
+        fn sealed(&self) -> &SealedPart {
+            &self.0.sealed
+        }
+    }
+
+    fn signing() -> SigningKey {
+        SigningKey::from_seed(&[7; 32])
+    }
+
+    fn key() -> Key {
+        Key::new("a/note").unwrap()
+    }
+
+    fn note(text: &str) -> (Note, Vec<u8>) {
+        let sealed = vec![9; 5000];
+        let part = SealedPart { len: 5000, sha256: crate::seal::digest(&sealed) };
+        (Note { format: FORMAT, text: text.into(), sealed: part }, sealed)
+    }
+
+    fn sample() -> (Note, Vec<u8>) {
+        let (header, sealed) = note("hello");
+        let bytes = encode(&header, &sealed, &signing()).unwrap();
+        (header, bytes)
+    }
+
+    #[test]
+    fn a_signature_counts_in_its_own_role_alone() {
+        let (header, bytes) = sample();
+        let trusted = [signing().public()];
+        let opened: Opened<Note> = decode(&key(), &bytes.clone().into(), &trusted).unwrap();
+        assert_eq!((opened.header, opened.sealed.len()), (header, 5000));
+        let error = decode::<Bill>(&key(), &bytes.into(), &trusted).err().unwrap();
+        assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_head_asks_for_as_much_as_it_needs_and_no_more() {
+        let (header, bytes) = sample();
+        let len = bytes.len() as u64;
+        let front = len as usize - 5000 - DIGEST_LEN;
+        let mut given = 0;
+        loop {
+            match decode_head::<Note>(&key(), &bytes[..given], len, &[signing().public()]).unwrap() {
+                Head::Needs(more) if given < front => {
+                    assert!(more as usize > given && more as usize <= front, "{given} then {more} of {front}");
+                    given += 1; // every length short of the front's is answered like this
+                }
+                Head::Needs(more) => panic!("{more} needed, the front has {front}"),
+                Head::Header(found) => break assert_eq!((found, given), (header, front)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_of_a_wrong_length_or_with_any_change_is_refused() {
+        let (_, bytes) = sample();
+        let (len, trusted) = (bytes.len() as u64, [signing().public()]);
+        let front = bytes.len() - 5000 - DIGEST_LEN;
+        let refused = |start: &[u8], len: u64| match decode_head::<Note>(&key(), start, len, &trusted) {
+            Ok(Head::Header(_)) => false,
+            Ok(Head::Needs(more)) => more > start.len() as u64 && more <= len, // the caller reads on, and is told then
+            Err(_) => true,
+        };
+        assert!(!refused(&bytes[..front], len));
+        for wrong in [len - 1, len + 1, front as u64, 20] {
+            assert!(refused(&bytes[..front], wrong), "{wrong} bytes");
+        }
+        for at in 0..front {
+            let mut changed = bytes[..front].to_vec();
+            changed[at] ^= 0x10;
+            assert!(refused(&changed, len), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn long_headers_are_neither_written_nor_read() {
+        let (header, sealed) = note(&"x".repeat(2000));
+        assert!(encode(&header, &sealed, &signing()).is_none());
+        let (_, mut bytes) = sample();
+        bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        let error = decode_head::<Note>(&key(), &bytes, bytes.len() as u64, &[signing().public()]).err().unwrap();
+        assert!(error.to_string().contains("too long"), "{error}");
+    }
+}

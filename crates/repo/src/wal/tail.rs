@@ -61,8 +61,9 @@ impl DurableTail {
         let found = self.parts.binary_search_by_key(&first, |part| part.first);
         let part = found.ok().and_then(|index| self.parts.get_mut(index)).filter(|part| part.last == last);
         part.ok_or_else(|| refuse("it was stored, but never cut like this"))?.stored = true;
-        while let Some(part) = self.parts.pop_front_if(|part| part.stored) {
-            self.durable = part.last;
+        while let Some(Part { last, stored: true, .. }) = self.parts.front() {
+            self.durable = *last;
+            self.parts.pop_front();
         }
         Ok(self.durable)
     }
@@ -80,5 +81,77 @@ impl DurableTail {
     /// Parts that were cut and cannot be acknowledged yet.
     pub fn waiting(&self) -> usize {
         self.parts.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parts_end_in_any_order() {
+        let mut tail = DurableTail::new(Lsn(100));
+        for (first, last) in [(100, 110), (110, 111), (111, 200)] {
+            tail.cut(Lsn(first), Lsn(last)).unwrap();
+        }
+        assert_eq!((tail.end(), tail.durable(), tail.waiting()), (Lsn(200), Lsn(100), 3));
+        assert_eq!(tail.stored(Lsn(111), Lsn(200)).unwrap(), Lsn(100));
+        assert_eq!(tail.stored(Lsn(111), Lsn(200)).unwrap(), Lsn(100), "told twice");
+        assert_eq!(tail.stored(Lsn(100), Lsn(110)).unwrap(), Lsn(110));
+        assert_eq!(tail.stored(Lsn(110), Lsn(111)).unwrap(), Lsn(200));
+        assert_eq!(tail.stored(Lsn(100), Lsn(110)).unwrap(), Lsn(200), "long durable");
+        assert_eq!(tail.waiting(), 0);
+    }
+
+    #[test]
+    fn gaps_and_overlaps_are_refused_and_change_nothing() {
+        let mut tail = DurableTail::new(Lsn(100));
+        tail.cut(Lsn(100), Lsn(110)).unwrap();
+        for (first, last) in [(111, 120), (109, 120), (100, 110), (110, 110), (110, 109)] {
+            let error = tail.cut(Lsn(first), Lsn(last)).unwrap_err();
+            assert!(matches!(error, Error::WalOrder { .. }), "{error}");
+        }
+        for (first, last) in [(110, 120), (100, 109), (99, 110), (105, 110), (99, 101), (100, 100)] {
+            let error = tail.stored(Lsn(first), Lsn(last)).unwrap_err();
+            assert!(matches!(error, Error::WalOrder { .. }), "{error}");
+        }
+        assert_eq!((tail.end(), tail.durable(), tail.waiting()), (Lsn(110), Lsn(100), 1));
+        assert_eq!(tail.stored(Lsn(100), Lsn(110)).unwrap(), Lsn(110));
+        let error = tail.stored(Lsn(105), Lsn(115)).unwrap_err();
+        assert!(matches!(error, Error::WalOrder { .. }), "over the durable end: {error}");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut tail = DurableTail::new(Lsn(0));
+        let refused = (0..).find_map(|n| tail.cut(Lsn(n), Lsn(n + 1)).err()).unwrap();
+        assert!(refused.to_string().contains("4096"), "{refused}");
+        tail.stored(Lsn(0), Lsn(1)).unwrap();
+        tail.cut(tail.end(), Lsn(tail.end().0 + 1)).unwrap();
+    }
+
+    proptest! {
+        /// Never more than what is stored without a gap, and never less.
+        #[test]
+        fn durable_is_the_first_that_is_not_stored(lengths in prop::collection::vec(1u64..50, 1..20), seed in any::<u64>()) {
+            let mut tail = DurableTail::new(Lsn(7));
+            let mut parts = Vec::new();
+            for length in &lengths {
+                let (first, last) = (tail.end(), Lsn(tail.end().0 + length));
+                tail.cut(first, last).unwrap();
+                parts.push((first, last));
+            }
+            let mut open = parts.clone();
+            let mut state = seed;
+            while !open.is_empty() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let (first, last) = open.swap_remove((state >> 33) as usize % open.len());
+                tail.stored(first, last).unwrap();
+                let expected = parts.iter().find(|part| open.contains(part)).map_or(tail.end(), |part| part.0);
+                prop_assert_eq!(tail.durable(), expected);
+            }
+        }
     }
 }
