@@ -2,10 +2,14 @@
 
 use bytes::Bytes;
 use lifeboat_evidence::{
-    BackupPredicate, Statement,
+    BackupPredicate, DumpPredicate, Statement,
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
+    dump::DumpedDatabase,
 };
-use lifeboat_model::{config::RepositoryConfig, id::Sha256Digest};
+use lifeboat_model::{
+    config::{InstanceConfig, RepositoryConfig},
+    id::Sha256Digest,
+};
 use lifeboat_repo::{point::Point, progress::Counter};
 use lifeboat_store::Key;
 
@@ -13,6 +17,7 @@ use crate::{
     backup::BackupReport,
     context::{Context, Initiator, SOFTWARE},
     details::SourceNotes,
+    dump::{self, DumpReport},
     error::{Error, Result},
     keys::read_signing_key,
     tally::Tally,
@@ -85,17 +90,57 @@ pub fn backup_statement(context: &Context, report: &BackupReport, tally: &Tally)
             data_checksums: if postgres.data_checksums { DataChecksums::Verified } else { DataChecksums::Off },
             databases: postgres.databases.clone(),
         },
-        sizes: Sizes {
-            read_bytes: tally.get(Counter::ReadBytes),
-            new_bytes: tally.get(Counter::NewBytes),
-            stored_bytes: tally.get(Counter::StoredBytes),
-            reused_bytes: tally.get(Counter::ReusedBytes),
-            files: tally.get(Counter::Files),
-        },
+        sizes: sizes(tally),
         trees: trees(report),
         notes: public_notes(&report.notes),
         not_covered: not_covered(config),
     }))
+}
+
+/// What finished logical dumps did.
+pub fn dump_statement(
+    context: &Context,
+    config: &InstanceConfig,
+    report: &DumpReport,
+    tally: &Tally,
+) -> Result<Statement> {
+    let (header, details) = (&report.point.header, &report.details);
+    let database = |one: &dump::DumpedDatabase| DumpedDatabase { name: one.name.clone(), bytes: one.bytes };
+    let not_covered = |what: &str, why: &str| NotCovered { what: what.to_owned(), count: None, why: why.to_owned() };
+    Ok(Statement::dump(DumpPredicate {
+        run: report.run,
+        started_by: started_by(&context.initiator),
+        software: SOFTWARE.to_owned(),
+        config_sha256: config_digest(context)?,
+        tenant: header.tenant.clone(),
+        instance: header.instance.clone(),
+        tier: config.tier.clone(),
+        repository: header.repository,
+        storage: storage(&context.config.repository, &context.repository.store().describe()),
+        started: report.started,
+        finished: report.finished,
+        point: point_reference(&report.point),
+        system_id: details.system_id.clone(),
+        postgres_version: details.version_text(),
+        program: details.program.clone(),
+        databases: details.databases.iter().map(database).collect(),
+        sizes: sizes(tally),
+        notes: Vec::new(),
+        not_covered: vec![
+            not_covered("roles and tablespaces of the cluster", "a logical dump holds one database alone"),
+            not_covered("filestore and configuration", "a logical dump holds one database alone"),
+        ],
+    }))
+}
+
+fn sizes(tally: &Tally) -> Sizes {
+    Sizes {
+        read_bytes: tally.get(Counter::ReadBytes),
+        new_bytes: tally.get(Counter::NewBytes),
+        stored_bytes: tally.get(Counter::StoredBytes),
+        reused_bytes: tally.get(Counter::ReusedBytes),
+        files: tally.get(Counter::Files),
+    }
 }
 
 /// What evidence may say: it is kept in clear and for years, so it counts, and names neither paths nor output. The
@@ -124,7 +169,7 @@ fn trees(report: &BackupReport) -> Vec<TreeSummary> {
     report.trees.iter().map(summary).collect()
 }
 
-fn not_covered(config: &lifeboat_model::config::InstanceConfig) -> Vec<NotCovered> {
+fn not_covered(config: &InstanceConfig) -> Vec<NotCovered> {
     let mut list = Vec::new();
     if config.filestore.is_none() {
         let why = "no filestore is configured for this instance".to_owned();

@@ -14,6 +14,7 @@
 
 pub mod backup;
 pub mod drill;
+pub mod dump;
 pub mod envelope;
 mod error;
 pub mod key;
@@ -23,6 +24,7 @@ pub mod verify;
 
 pub use backup::BackupPredicate;
 pub use drill::DrillPredicate;
+pub use dump::DumpPredicate;
 pub use envelope::seal;
 pub use error::Error;
 pub use key::EvidenceKey;

@@ -5,7 +5,7 @@ use lifeboat_model::id::{Instance, RunId, Sha256Digest, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backup::BackupPredicate, drill::DrillPredicate, error::Error, key::EvidenceKey};
+use crate::{backup::BackupPredicate, drill::DrillPredicate, dump::DumpPredicate, error::Error, key::EvidenceKey};
 
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -13,6 +13,9 @@ pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 pub const BACKUP_TYPE: &str = "https://lifeboat.dev/evidence/backup/v1";
 /// The predicate of a drill, passed or not.
 pub const DRILL_TYPE: &str = "https://lifeboat.dev/evidence/drill/v1";
+
+/// The predicate of finished logical dumps.
+pub const DUMP_TYPE: &str = "https://lifeboat.dev/evidence/dump/v1";
 
 /// What a statement is about: public bytes by name and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,8 @@ pub enum Predicate {
     Backup(Box<BackupPredicate>),
     /// A drill.
     Drill(Box<DrillPredicate>),
+    /// Finished logical dumps.
+    Dump(Box<DumpPredicate>),
     /// Something of another kind or a later version: its signature counts, its meaning is not known here.
     Opaque {
         /// Its type.
@@ -92,11 +97,18 @@ impl Statement {
         Statement { subject: vec![subject], predicate: Predicate::Drill(Box::new(predicate)) }
     }
 
-    /// `backup`, `drill`, or the whole type of a predicate that is not known here.
+    /// About logical dumps: the subject is their recovery point.
+    pub fn dump(predicate: DumpPredicate) -> Statement {
+        let subject = vec![subject(&predicate.point.key, predicate.point.sha256)];
+        Statement { subject, predicate: Predicate::Dump(Box::new(predicate)) }
+    }
+
+    /// `backup`, `drill`, `dump`, or the whole type of a predicate that is not known here.
     pub fn kind(&self) -> &str {
         match &self.predicate {
             Predicate::Backup(_) => "backup",
             Predicate::Drill(_) => "drill",
+            Predicate::Dump(_) => "dump",
             Predicate::Opaque { predicate_type, .. } => predicate_type,
         }
     }
@@ -106,6 +118,7 @@ impl Statement {
         match &self.predicate {
             Predicate::Backup(backup) => Some((backup.run, &backup.tenant, &backup.instance)),
             Predicate::Drill(drill) => Some((drill.run, &drill.tenant, &drill.instance)),
+            Predicate::Dump(dump) => Some((dump.run, &dump.tenant, &dump.instance)),
             Predicate::Opaque { .. } => None,
         }
     }
@@ -116,6 +129,7 @@ impl Statement {
         let time = match &self.predicate {
             Predicate::Backup(backup) => backup.started,
             Predicate::Drill(drill) => drill.started,
+            Predicate::Dump(dump) => dump.started,
             Predicate::Opaque { .. } => return None,
         };
         Some(EvidenceKey {
@@ -133,6 +147,7 @@ impl Statement {
         match &self.predicate {
             Predicate::Backup(backup) => backup.contradictions(),
             Predicate::Drill(drill) => drill.contradictions(),
+            Predicate::Dump(dump) => dump.contradictions(),
             Predicate::Opaque { .. } => Vec::new(),
         }
     }
@@ -142,6 +157,7 @@ impl Statement {
         match &self.predicate {
             Predicate::Backup(predicate) => self.json(BACKUP_TYPE, predicate),
             Predicate::Drill(predicate) => self.json(DRILL_TYPE, predicate),
+            Predicate::Dump(predicate) => self.json(DUMP_TYPE, predicate),
             Predicate::Opaque { predicate_type, predicate } => self.json(predicate_type, predicate),
         }
     }
@@ -165,6 +181,7 @@ impl Statement {
         let predicate = match predicate_type.as_str() {
             BACKUP_TYPE => Predicate::Backup(serde_json::from_value(predicate).map_err(malformed)?),
             DRILL_TYPE => Predicate::Drill(serde_json::from_value(predicate).map_err(malformed)?),
+            DUMP_TYPE => Predicate::Dump(serde_json::from_value(predicate).map_err(malformed)?),
             _ => Predicate::Opaque { predicate_type, predicate },
         };
         Ok(Statement { subject, predicate })

@@ -183,7 +183,7 @@ fn summary(verified: &Verified) -> Summary {
     let statement = &verified.statement;
     let outcome = match &statement.predicate {
         Predicate::Drill(drill) => Some(drill.outcome),
-        Predicate::Backup(_) | Predicate::Opaque { .. } => None,
+        Predicate::Backup(_) | Predicate::Dump(_) | Predicate::Opaque { .. } => None,
     };
     Summary {
         kind: statement.kind().to_owned(),
