@@ -1,5 +1,7 @@
 //! Base backups as real servers sent them, replayed by a server that only speaks the login: whole, cut off anywhere, and
-//! with what else a server may say on the way. No Docker.
+//! with what else a server may say on the way; and WAL as real servers wrote it. No Docker.
+
+mod wal;
 
 use anyhow::{Context as _, Result};
 use lifeboat_model::lsn::Lsn;

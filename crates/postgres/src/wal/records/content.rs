@@ -31,15 +31,21 @@ const IMAGE_HAS_HOLE: u8 = 0x01;
 const HAS_XINFO: u8 = 0x80;
 const XINFO_DATABASE: u32 = 1 << 0;
 const XINFO_TWO_PHASE: u32 = 1 << 4;
+const XINFO_ORIGIN: u32 = 1 << 5;
+const XINFO_IDENTIFIER: u32 = 1 << 7;
 const XINFO_DROPPED_STATISTICS: u32 = 1 << 8;
-/// The lists of a commit record in their order: each its flag, and the bytes of an item (0: it depends).
+/// From 18 on the objects of dropped statistics have ids of 64 bits: 16 bytes an item.
+const NEW_STATISTICS: u32 = 18;
+const OLD_STATISTICS: u32 = 17;
+/// The lists of a commit record in their order: each its flag, and the bytes of an item.
 const LISTS: [(u32, u64); 4] = [
     (1 << 1, 4),  // subtransactions
     (1 << 2, 12), // relation files to remove
-    (XINFO_DROPPED_STATISTICS, 0),
+    (XINFO_DROPPED_STATISTICS, 12),
     (1 << 3, 16), // cache invalidations
 ];
 const DATABASE: u64 = 8;
+const REPLICATION_ORIGIN: u64 = 16;
 /// `xl_restore_point`: a time, and a name that ends with a zero byte.
 const RESTORE_POINT: usize = 72;
 
@@ -56,23 +62,29 @@ pub(super) enum Found {
 enum Field {
     HeaderId,
     Block,
-    Image { has_relation: bool },
+    Image {
+        has_relation: bool,
+    },
     ShortLength,
     LongLength,
     Time,
     Xinfo,
-    Count { list: usize },
+    Count {
+        list: usize,
+    },
     Prepared,
+    /// The name of a prepared transaction, byte by byte.
+    Identifier,
     RestorePoint,
     Nothing,
 }
 
+/// One way to read a record: the form of some records depends on the server's version.
 #[derive(Debug)]
-pub(super) struct Content {
-    header: RecordHeader,
+struct Reader {
     kind: Kind,
-    major: Option<u32>,
-    crc: u32,
+    info: u8,
+    major: u32,
     /// Bytes to pass over before the field.
     skip: u64,
     field: Field,
@@ -83,21 +95,58 @@ pub(super) struct Content {
     xid: u32,
     time: i64,
     name: String,
-    /// Why it makes no sense; told only of a record whose checksum is right.
-    nonsense: Option<String>,
+    /// Why it makes no sense this way.
+    nonsense: Option<&'static str>,
+    /// Whether nothing was left when all was read.
+    is_exact: bool,
+}
+
+/// A record of interest as its bytes go by.
+#[derive(Debug)]
+pub(super) struct Content {
+    reader: Reader,
+    /// Where the version is not known yet: read in another way too. Only one of them can come out right at the end.
+    other: Option<Reader>,
 }
 
 impl Content {
     pub fn new(header: &RecordHeader, major: Option<u32>) -> Content {
+        let reader = Reader::new(header, major.unwrap_or(OLD_STATISTICS));
+        let is_in_doubt = major.is_none() && header.kind() == Kind::CommitPrepared;
+        let other = is_in_doubt.then(|| Reader::new(header, NEW_STATISTICS));
+        Content { reader, other }
+    }
+
+    /// The next bytes of the body.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.reader.take(bytes);
+        if let Some(other) = &mut self.other {
+            other.take(bytes);
+        }
+    }
+
+    /// All bytes have come, and their checksum is right.
+    pub fn finish(self) -> Result<Found, String> {
+        let Some(other) = self.other else { return self.reader.finish() };
+        let is_same = self.reader.xid == other.xid;
+        match (self.reader.is_right(), other.is_right()) {
+            (true, false) => self.reader.finish(),
+            (false, true) => other.finish(),
+            (true, true) if is_same => self.reader.finish(),
+            _ => Err("the record cannot be read without the version of its server: begin where a page does".into()),
+        }
+    }
+}
+
+impl Reader {
+    fn new(header: &RecordHeader, major: u32) -> Reader {
         let kind = header.kind();
-        let field = if kind == Kind::Switch { Field::Nothing } else { Field::HeaderId };
-        Content {
-            header: *header,
+        Reader {
             kind,
+            info: header.info,
             major,
-            crc: 0,
             skip: 0,
-            field,
+            field: if kind == Kind::Switch { Field::Nothing } else { Field::HeaderId },
             held: Parts::EMPTY,
             block_data: 0,
             xinfo: 0,
@@ -105,16 +154,19 @@ impl Content {
             time: 0,
             name: String::new(),
             nonsense: None,
+            is_exact: true,
         }
     }
 
-    /// The next bytes of the body.
-    pub fn take(&mut self, mut bytes: &[u8]) {
-        self.crc = crc32c::crc32c_append(self.crc, bytes);
-        while self.field != Field::Nothing && !bytes.is_empty() {
+    fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;
             bytes = &bytes[skipped as usize..];
+            if self.field == Field::Nothing {
+                self.is_exact &= bytes.is_empty();
+                return;
+            }
             let wanted = self.field.len();
             self.held.fill(&mut bytes, wanted);
             if self.held.len == wanted {
@@ -124,15 +176,16 @@ impl Content {
         }
     }
 
-    /// All bytes have come.
-    pub fn finish(self) -> Result<Found, String> {
-        if crc32c::crc32c_append(self.crc, &self.header.summed) != self.header.crc {
-            return Err("the record's checksum is wrong".into());
-        }
+    /// Whether the record was read to its very end, and no further.
+    fn is_right(&self) -> bool {
+        self.nonsense.is_none() && self.is_exact && self.skip == 0 && self.field == Field::Nothing
+    }
+
+    fn finish(self) -> Result<Found, String> {
         if let Some(nonsense) = self.nonsense {
-            return Err(nonsense);
+            return Err(nonsense.into());
         }
-        if self.field != Field::Nothing {
+        if !matches!(self.field, Field::Nothing | Field::Identifier) {
             return Err("the record is shorter than its parts".into());
         }
         let time = || {
@@ -178,17 +231,19 @@ impl Content {
                 self.skip = if self.xinfo & XINFO_DATABASE != 0 { DATABASE } else { 0 };
                 self.next_list(0);
             }
-            Field::Count { list } => match self.item_len(list) {
-                Some(item) => {
-                    self.skip = u64::from(u32_at(&held, 0)) * item;
-                    self.next_list(list + 1);
-                }
-                None => self.give_up("the version of its server is not known yet: begin at the start of its segment"),
-            },
+            Field::Count { list } => {
+                self.skip = u64::from(u32_at(&held, 0)) * self.item_len(list);
+                self.next_list(list + 1);
+            }
             Field::Prepared => {
                 self.xid = u32_at(&held, 0);
-                self.field = Field::Nothing;
+                self.field = Field::Identifier;
+                if self.xinfo & XINFO_IDENTIFIER == 0 {
+                    self.last_part();
+                }
             }
+            Field::Identifier if held[0] == 0 => self.last_part(),
+            Field::Identifier => {}
             Field::RestorePoint => {
                 self.time = u64_at(&held, 0).cast_signed();
                 let name = held[8..].split(|byte| *byte == 0).next().unwrap_or_default();
@@ -222,7 +277,7 @@ impl Content {
             Kind::RestorePoint => Field::RestorePoint,
             _ => Field::Time,
         };
-        if self.kind == Kind::CommitPrepared && self.header.info & HAS_XINFO == 0 {
+        if self.kind == Kind::CommitPrepared && self.info & HAS_XINFO == 0 {
             self.give_up("the commit of a prepared transaction does not name it");
         }
     }
@@ -237,21 +292,25 @@ impl Content {
         };
     }
 
-    /// From 18 on the objects of dropped statistics have ids of 64 bits.
-    fn item_len(&self, list: usize) -> Option<u64> {
+    fn last_part(&mut self) {
+        self.skip = if self.xinfo & XINFO_ORIGIN != 0 { REPLICATION_ORIGIN } else { 0 };
+        self.field = Field::Nothing;
+    }
+
+    fn item_len(&self, list: usize) -> u64 {
         match LISTS[list] {
-            (XINFO_DROPPED_STATISTICS, _) => self.major.map(|major| if major >= 18 { 16 } else { 12 }),
-            (_, len) => Some(len),
+            (XINFO_DROPPED_STATISTICS, _) if self.major >= NEW_STATISTICS => 16,
+            (_, len) => len,
         }
     }
 
     /// Until 14 there was one way to compress an image, from 15 on there are three.
     fn is_compressed(&self, info: u8) -> bool {
-        info & if self.major.is_some_and(|major| major < 15) { 0x02 } else { 0x04 | 0x08 | 0x10 } != 0
+        info & if self.major < 15 { 0x02 } else { 0x04 | 0x08 | 0x10 } != 0
     }
 
-    fn give_up(&mut self, why: &str) {
-        self.nonsense = Some(why.to_owned());
+    fn give_up(&mut self, why: &'static str) {
+        self.nonsense = Some(why);
         self.field = Field::Nothing;
     }
 }
@@ -259,7 +318,7 @@ impl Content {
 impl Field {
     fn len(self) -> usize {
         match self {
-            Field::HeaderId | Field::ShortLength => 1,
+            Field::HeaderId | Field::ShortLength | Field::Identifier => 1,
             Field::Block => 3,
             Field::LongLength | Field::Xinfo | Field::Count { .. } | Field::Prepared => 4,
             Field::Image { .. } => 5,

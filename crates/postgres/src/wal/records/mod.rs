@@ -1,9 +1,9 @@
 //! The record stream: which transactions committed where, read out of WAL as it flows by.
 //!
-//! Every record is stepped over by its length, and checked to name the record before it (`xl_prev`), so that one wrong
-//! step is seen at the next. Only commits and restore points are looked into: their CRC-32C is checked, and they are told
-//! once their last byte has been fed. Nothing is copied but headers that lie across the end of a page or piece; memory
-//! does not grow with records, pages or segments.
+//! Of every record the checksum is verified, and that it names the record before it (`xl_prev`): damage cannot hide a
+//! commit, nor make one up. Only commits and restore points are looked into; they are told once their last byte has been
+//! fed. Nothing is copied but headers that lie across the end of a page or piece; memory does not grow with records,
+//! pages or segments.
 //!
 //! Two things end a record early, both left by a crash: none is left half without a word (the page after it says
 //! `XLP_FIRST_IS_OVERWRITE_CONTRECORD`), and after a segment switch the rest of the segment is zeros.
@@ -90,12 +90,20 @@ enum State {
 
 #[derive(Debug)]
 struct Body {
-    /// `None`: the record began before what was fed.
-    start: Option<Lsn>,
+    /// `None`: it began before what was fed.
+    record: Option<Record>,
     /// Bytes of the record that are still to come.
     left: u64,
     /// Bytes behind it, up to where the next record may begin.
     padding: u64,
+}
+
+#[derive(Debug)]
+struct Record {
+    start: Lsn,
+    header: RecordHeader,
+    /// Of the body so far.
+    crc: u32,
     /// What is read out of it, where it is of interest.
     content: Option<Box<Content>>,
 }
@@ -237,14 +245,14 @@ impl WalDecoder {
     fn cross(&mut self, page: Lsn, header: &PageHeader) -> std::result::Result<(), Fault> {
         let left = match &self.state {
             State::Between | State::Switched { .. } => return self.enter(page, header),
-            State::Header { .. } => RecordHeader::length_of(&self.record_parts.bytes)
-                .checked_sub(self.record_parts.len as u64)
-                .unwrap_or_default(),
+            State::Header { .. } => {
+                RecordHeader::length_of(&self.record_parts.bytes).saturating_sub(self.record_parts.len as u64)
+            }
             State::Body(body) => body.left,
         };
         let start = match &self.state {
             State::Header { start } => *start,
-            State::Body(Body { start: Some(start), .. }) => *start,
+            State::Body(Body { record: Some(record), .. }) => record.start,
             _ => self.begin,
         };
         if header.is_overwrite() {
@@ -272,7 +280,7 @@ impl WalDecoder {
             return Fault::at(page, "the page continues a record that does not begin before it");
         }
         let left = u64::from(header.remaining);
-        self.state = State::Body(Body { start: None, left, padding: padding(left), content: None });
+        self.state = State::Body(Body { record: None, left, padding: padding(left) });
         Ok(())
     }
 
@@ -292,8 +300,8 @@ impl WalDecoder {
                 State::Body(body) => {
                     let taken = body.left.min(bytes.len() as u64);
                     let (now, later) = bytes.split_at(taken as usize);
-                    if let Some(content) = &mut body.content {
-                        content.take(now);
+                    if let Some(record) = &mut body.record {
+                        record.take(now);
                     }
                     body.left -= taken;
                     let padding = body.padding.min(later.len() as u64);
@@ -326,6 +334,7 @@ impl WalDecoder {
         let aligned = header.length.next_multiple_of(ALIGNMENT);
         if aligned <= bytes.len() as u64 && header.kind() == Kind::Other {
             header.check(start, self.previous).or_else(|reason| Fault::at(start, reason))?;
+            header.verify(crc32c::crc32c(&body[..header.body_len()])).or_else(|reason| Fault::at(start, reason))?;
             self.previous = Some(start);
             self.position.0 += aligned;
             *bytes = &bytes[aligned as usize..];
@@ -343,18 +352,20 @@ impl WalDecoder {
         each: &mut dyn FnMut(WalEvent),
     ) -> std::result::Result<(), Fault> {
         header.check(start, self.previous).or_else(|reason| Fault::at(start, reason))?;
-        let left = header.length - RECORD_HEADER as u64;
+        let left = header.body_len() as u64;
         let content = (header.kind() != Kind::Other).then(|| Box::new(Content::new(&header, self.pages.major())));
-        self.state = State::Body(Body { start: Some(start), left, padding: padding(left), content });
+        let record = Record { start, header, crc: 0, content };
+        self.state = State::Body(Body { record: Some(record), left, padding: padding(left) });
         self.end_record(each)
     }
 
     /// Tells what the record has said, if its last byte has come.
     fn end_record(&mut self, each: &mut dyn FnMut(WalEvent)) -> std::result::Result<(), Fault> {
-        let State::Body(Body { start, left: 0, padding: 0, content }) = &mut self.state else { return Ok(()) };
-        let (start, content) = (*start, content.take());
+        let State::Body(Body { record, left: 0, padding: 0 }) = &mut self.state else { return Ok(()) };
+        let record = record.take();
         self.state = State::Between;
-        let Some(start) = start else { return Ok(()) };
+        let Some(Record { start, header, crc, content }) = record else { return Ok(()) };
+        header.verify(crc).or_else(|reason| Fault::at(start, reason))?;
         self.previous = Some(start);
         let end = self.position;
         let Some(content) = content else { return Ok(()) };
@@ -373,6 +384,15 @@ impl WalDecoder {
             }
         }
         Ok(())
+    }
+}
+
+impl Record {
+    fn take(&mut self, bytes: &[u8]) {
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        if let Some(content) = &mut self.content {
+            content.take(bytes);
+        }
     }
 }
 

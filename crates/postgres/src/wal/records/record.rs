@@ -4,7 +4,7 @@ use lifeboat_model::lsn::Lsn;
 
 pub(super) const RECORD_HEADER: usize = 24;
 /// The header's bytes that its checksum covers.
-pub(super) const SUMMED: usize = 20;
+const SUMMED: usize = 20;
 /// No record is longer: a server could not read it back (`MaxAllocSize`, `XLogRecordMaxSize`).
 const MAX_LENGTH: u64 = 1 << 30;
 
@@ -32,8 +32,8 @@ pub(super) struct RecordHeader {
     previous: u64,
     pub info: u8,
     manager: u8,
-    pub crc: u32,
-    pub summed: [u8; SUMMED],
+    crc: u32,
+    summed: [u8; SUMMED],
 }
 
 impl RecordHeader {
@@ -78,6 +78,21 @@ impl RecordHeader {
             return Ok(());
         }
         Err(self.fault(previous))
+    }
+
+    /// The bytes behind the header. Only of a header that was checked.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        (self.length as usize).saturating_sub(RECORD_HEADER)
+    }
+
+    /// Holds the record's checksum against that of its body; the header is summed last.
+    #[inline]
+    pub fn verify(&self, body: u32) -> Result<(), String> {
+        if crc32c::crc32c_append(body, &self.summed) == self.crc {
+            return Ok(());
+        }
+        Err("the record's checksum is wrong".into())
     }
 
     #[cold]
