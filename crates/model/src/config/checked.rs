@@ -121,6 +121,8 @@ pub struct InstanceConfig {
     pub config: Option<ConfigSources>,
     /// How it is rehearsed.
     pub drill: DrillConfig,
+    /// How its databases are dumped.
+    pub dump: DumpConfig,
 }
 
 /// How to reach a PostgreSQL cluster.
@@ -293,6 +295,25 @@ pub struct DrillConfig {
     pub timeout: Span,
     /// Ids of checks that must have run, or the drill is incomplete.
     pub required: Vec<String>,
+}
+
+/// How logical dumps are made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DumpConfig {
+    /// Who runs `pg_dump`.
+    pub program: DumpProgram,
+}
+
+/// Who runs `pg_dump`; it is of the server's own major version in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DumpProgram {
+    /// One on this host, where there is one of the right version; else the image's.
+    #[default]
+    Auto,
+    /// That of [`DrillConfig::postgres_image`].
+    Image,
+    /// This one.
+    Path(PathBuf),
 }
 
 /// How the work is done on this host.

@@ -25,9 +25,9 @@ use toml::de::DeTable;
 use source::{Place, Source, Table};
 
 pub use checked::{
-    Config, ConfigCommand, ConfigSources, DrillConfig, EngineConfig, FilestoreConfig, InstanceConfig, KeysConfig,
-    PostgresConfig, RepositoryConfig, S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig,
-    WitnessConfig,
+    Config, ConfigCommand, ConfigSources, DrillConfig, DumpConfig, DumpProgram, EngineConfig, FilestoreConfig,
+    InstanceConfig, KeysConfig, PostgresConfig, RepositoryConfig, S3Config, SecretSource, StandbyConfig, Tier, TlsMode,
+    UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};

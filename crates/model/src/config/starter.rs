@@ -123,6 +123,9 @@ odoo_image = "odoo:19"
 # timeout = "30m"
 # required = ["boot.log"]                # checks that must have run
 
+# [instances.{instance}.dump]
+# program = "auto"                       # pg_dump of this host, else of postgres_image; "image", or the path of one
+
 [engine]
 {state_dir}
 # compression_level = 3                  # zstd, 1 to 19

@@ -325,8 +325,12 @@ fn problems_one_by_one() {
             "F:36: instances.clinic.drill.required[0]: not the id of a check; write ids as a drill's table shows them, for example \"boot.log\"",
         ),
         (
+            &[("[engine]\n", "[instances.clinic.dump]\nprogram = \"pg_dump\"\n[engine]\n")],
+            "F:38: instances.clinic.dump.program: not a program; use \"auto\", \"image\" (that of drill.postgres_image) or the absolute path of a pg_dump",
+        ),
+        (
             &[("[instances.clinic]\n", "[instances.\"Clinic No 1\"]\nx = 1\n[instances.clinic]\n")],
-            "F:12: instances.\"Clinic No 1\": not a valid name; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit|F:12: instances.\"Clinic No 1\".tier: missing; add tier = \"…\" with the name of a [tiers] section|F:12: instances.\"Clinic No 1\".postgres: missing; add the section with host, user and databases|F:12: instances.\"Clinic No 1\".drill: missing; add the section with postgres_image and odoo_image: a backup that is never rehearsed proves nothing|F:13: instances.\"Clinic No 1\".x: unknown key; known here: config, drill, filestore, owner, postgres, tier",
+            "F:12: instances.\"Clinic No 1\": not a valid name; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit|F:12: instances.\"Clinic No 1\".tier: missing; add tier = \"…\" with the name of a [tiers] section|F:12: instances.\"Clinic No 1\".postgres: missing; add the section with host, user and databases|F:12: instances.\"Clinic No 1\".drill: missing; add the section with postgres_image and odoo_image: a backup that is never rehearsed proves nothing|F:13: instances.\"Clinic No 1\".x: unknown key; known here: config, drill, dump, filestore, owner, postgres, tier",
         ),
         (
             &[("recovery_recipients = [\"age1ql", "recovery_recipients = [\"age1pl")],

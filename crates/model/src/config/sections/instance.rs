@@ -10,7 +10,7 @@ use crate::{
     id::TierName,
 };
 
-use super::{drill, postgres, sources};
+use super::{drill, dump, postgres, sources};
 
 pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
     let table = value.table()?;
@@ -24,6 +24,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
         "add the section with postgres_image and odoo_image: a backup that is never rehearsed proves nothing",
         drill::read,
     );
+    let dump = table.optional("dump", dump::read);
     table.finish();
     let instance = InstanceConfig {
         tier: tier?,
@@ -32,6 +33,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
         filestore: filestore?,
         config: config?,
         drill: drill?,
+        dump: dump?.unwrap_or_default(),
     };
     warn_of_gaps(&table, &instance);
     addons_are_kept(&table, &instance)?;

@@ -1,6 +1,7 @@
 //! One file for each section of the configuration, in the order of the starter file.
 
 mod drill;
+mod dump;
 mod engine;
 mod instance;
 mod keys;
