@@ -403,3 +403,6 @@ const ALIGNMENT: u64 = 8;
 fn padding(len: u64) -> u64 {
     len.next_multiple_of(ALIGNMENT) - len
 }
+
+#[cfg(test)]
+mod tests;
