@@ -160,7 +160,8 @@ impl Front<'_> {
 pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trusted: &[PublicKey]) -> Result<Opened<H>> {
     let damaged = |reason: &str| Error::damaged(key, reason);
     let (body, digest) = bytes.split_last_chunk::<DIGEST_LEN>().ok_or_else(|| damaged("it is too short"))?;
-    if Sha256::digest(body)[..] != digest[..] {
+    let mut hash = Sha256::new_with_prefix(body);
+    if hash.clone().finalize()[..] != digest[..] {
         return Err(damaged("its digest does not fit: it was cut short or changed"));
     }
     let (front, sealed) = front::<H>(body).map_err(|cut| match cut {
@@ -174,7 +175,8 @@ pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trusted: &[PublicKey])
     if header.sealed().sha256.0 != <[u8; 32]>::from(Sha256::digest(sealed)) {
         return Err(damaged("the sealed part is not the one that was signed"));
     }
-    let sha256 = Sha256Digest(Sha256::digest(bytes).into());
+    hash.update(digest);
+    let sha256 = Sha256Digest(hash.finalize().into());
     Ok(Opened { header, signer, sha256, sealed: bytes.slice_ref(sealed) })
 }
 
