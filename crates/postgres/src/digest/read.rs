@@ -28,6 +28,8 @@ pub(crate) const PINNED: &[(&str, &str)] = &[
 
 /// Rows whose own hashes are kept.
 pub(crate) const FEW_ROWS: u64 = 200;
+/// Catalogs and sequences are read whole or not at all.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(60);
 /// A table that somebody holds locked is left out after this.
 const LOCK_TIMEOUT: &str = "10s";
 
@@ -121,7 +123,7 @@ impl Reader<'_> {
 
     /// The rows of one statement, or what the server had against it.
     pub(crate) async fn rows(&self, statement: &str) -> Result<std::result::Result<Vec<SimpleQueryRow>, String>> {
-        self.within(self.pace.statement_timeout, statement).await
+        self.within(self.pace.statement_timeout.max(CATALOG_TIMEOUT), statement).await
     }
 
     async fn within(
