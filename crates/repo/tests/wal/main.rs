@@ -6,6 +6,7 @@
 mod check;
 mod damage;
 mod documents;
+mod golden;
 mod listing;
 #[allow(dead_code, reason = "the other binary uses all of it")]
 #[path = "../edge/memory.rs"]
