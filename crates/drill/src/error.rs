@@ -216,6 +216,7 @@ fn of_the_restore(error: &lifeboat_engine::Error) -> bool {
         Engine::Store(error) => of_the_store(error),
         Engine::Postgres(error) => !error.is_transient(),
         Engine::Damaged(_) | Engine::Details(_) => true,
+        Engine::TargetOutOfReach { .. } | Engine::NoRestorePoint { .. } => true,
         _ => false,
     }
 }

@@ -196,6 +196,11 @@ impl Ladder {
         self.checks.iter().any(|known| known.check.id == spec.id && known.check.verdict.is_passed())
     }
 
+    /// Whether a check has answered.
+    pub fn has(&self, spec: &Spec) -> bool {
+        self.checks.iter().any(|known| known.check.id == spec.id)
+    }
+
     /// Says why nothing further was done. The first reason counts.
     pub fn stop(&mut self, why: impl Into<String>) {
         let why = why.into();

@@ -7,10 +7,12 @@
 //! A wrong result is an answer in the report; an error is only what keeps a drill from being begun. Whatever happens in
 //! between, a cancellation included, ends in [`sandbox::teardown`].
 //!
-//! Read on: [`run()`] (the climb, from top to bottom), then [`checks`] and [`sandbox`].
+//! Read on: [`run()`], then [`climb`] (the ladder, from top to bottom), [`checks`] and [`sandbox`].
 
 mod checks;
+mod climb;
 pub mod error;
+pub mod extract;
 pub mod ladder;
 mod measure;
 mod odoo;

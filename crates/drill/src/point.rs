@@ -1,17 +1,29 @@
-//! A drill of a recovery point: chosen and checked in the repository, brought back by the same restore that an
-//! emergency uses.
+//! A drill of a recovery point, or of any moment that is held: planned and checked in the repository, brought back by the
+//! same plan and the same restore that an emergency uses.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use lifeboat_engine::restore::{self, Parts, RestoreReport, RestoreRequest};
+use lifeboat_engine::{
+    details::{Comparison, Witness},
+    recovery::{
+        self, Plan, Target, Wish,
+        staging::{Staged, WalStaging},
+    },
+    restore::{self, Parts, RestoreReport, RestoreRequest},
+};
 use lifeboat_evidence::drill::{DrilledPoint, ObjectVersion, VersionsReadBack};
 use lifeboat_model::signature::PublicKey;
 use lifeboat_repo::{
     check::{Problem, VerifyMode, VerifyReport, verify},
     point::{ObjectRef, Point, PointSelector},
     progress::Progress,
+    reader::Damage,
     repository::InstanceRepo,
     seal::Identity,
 };
@@ -28,38 +40,40 @@ use crate::{
 /// VersionIds looked up at the same time.
 const HEADS: usize = 16;
 
-/// A point of a repository.
+/// A moment of a repository.
 pub struct RepositoryPoint {
     repo: InstanceRepo,
-    selector: PointSelector,
+    wish: Wish,
     trusted: Vec<PublicKey>,
     identities: Vec<Identity>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
-    point: OnceCell<Point>,
+    plan: OnceCell<Plan>,
+    staging: Mutex<Option<WalStaging>>,
 }
 
 impl RepositoryPoint {
-    /// The point that `selector` names when the drill begins, opened with `identities`.
+    /// What `wish` names when the drill begins, opened with `identities`.
     pub fn new(
         repo: InstanceRepo,
-        selector: PointSelector,
+        wish: Wish,
         keys: (Vec<PublicKey>, Vec<Identity>),
         clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
         progress: Arc<dyn Progress>,
         cancel: CancellationToken,
     ) -> Self {
         let (trusted, identities) = keys;
-        Self { repo, selector, trusted, identities, clock, progress, cancel, point: OnceCell::new() }
+        let (plan, staging) = (OnceCell::new(), Mutex::default());
+        Self { repo, wish, trusted, identities, clock, progress, cancel, plan, staging }
     }
 
-    async fn find(&self) -> Result<&Point> {
-        let find = || async {
-            let found = self.repo.find_point(&self.selector, &self.trusted).await;
-            found.map_err(|error| Error::source("cannot select the recovery point")(Box::new(error)))
+    async fn plan(&self) -> Result<&Plan> {
+        let plan = || async {
+            let planned = recovery::plan(&self.repo, &self.trusted, &self.identities, &self.wish).await;
+            planned.map_err(|error| Error::source("cannot select what to rehearse")(Box::new(error)))
         };
-        self.point.get_or_try_init(find).await
+        self.plan.get_or_try_init(plan).await
     }
 
     /// Rung 2: what can be checked without a key and without reading.
@@ -154,18 +168,19 @@ fn versions_answer(versions: &VersionsReadBack, unread: &[String]) -> Answer {
 #[async_trait]
 impl Source for RepositoryPoint {
     async fn select(&self) -> Result<Selected> {
-        let point = self.find().await?;
-        let header = &point.header;
+        let now = (self.clock)();
+        let plan = self.plan().await?;
+        let (point, header) = (&plan.base, &plan.base.header);
         let (checks, versions) = self.check(point).await?;
-        let age = (self.clock)().duration_since(header.finished).as_secs();
-        let age_seconds = u64::try_from(age).unwrap_or_default();
-        let selected_by = match &self.selector {
-            PointSelector::Latest => "latest".to_owned(),
-            PointSelector::Id(prefix) => format!("id {prefix}"),
+        let age_seconds = u64::try_from(now.duration_since(header.finished).as_secs()).unwrap_or_default();
+        let name = match plan.target {
+            Target::PointEnd => format!("recovery point {}", header.point),
+            _ => format!("recovery point {}, to {} on timeline {}", header.point, plan.target, plan.timeline),
         };
         Ok(Selected {
-            name: format!("recovery point {}", header.point),
+            name,
             finished: header.finished,
+            reference: reference(plan, now),
             age_seconds,
             point: Some(DrilledPoint {
                 id: header.point,
@@ -174,7 +189,7 @@ impl Source for RepositoryPoint {
                 version: point.version.as_ref().map(|version| version.0.clone()),
                 finished: header.finished,
                 age_seconds,
-                selected_by,
+                selected_by: selected_by(&self.wish),
             }),
             repository: Some(header.repository),
             versions,
@@ -183,36 +198,88 @@ impl Source for RepositoryPoint {
     }
 
     async fn fetch(&self, _selected: &Selected, to: &Path) -> Result<Fetched> {
+        let plan = self.plan().await?;
         let request = RestoreRequest {
             repo: &self.repo,
-            point: self.find().await?,
+            plan,
+            trusted: &self.trusted,
             identities: &self.identities,
             to: to.to_owned(),
             delta: false,
             parts: Parts::ALL,
         };
         let restored = restore::run(request, Arc::clone(&self.progress), &self.cancel).await;
-        Ok(fetched(restored.map_err(|error| Error::source("cannot restore the point")(Box::new(error)))?))
+        let mut restored =
+            restored.map_err(|error| Error::source("cannot restore what is to be rehearsed")(Box::new(error)))?;
+        *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = restored.staging.take();
+        Ok(fetched(plan, restored))
+    }
+
+    async fn staged(&self) -> Result<Staged> {
+        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(staging) = staging else { return Ok(Staged::default()) };
+        let staged = staging.finished(&self.cancel).await;
+        staged.map_err(|error| Error::source("cannot bring the write-ahead log")(Box::new(error)))
     }
 }
 
-fn fetched(report: RestoreReport) -> Fetched {
-    let damage = report.damage.iter().map(|damage| {
-        let files = damage.files.join(", ");
-        format!("{}: {}; hits {} files: {files}", damage.object, damage.reason, damage.file_count)
+/// What the RPO is measured from. A point is rehearsed as if the source had died when its backup was done; a moment, as if it
+/// had died then; the latest moment, as if it died now.
+fn reference(plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+    match plan.target {
+        Target::PointEnd => Some(plan.base.header.finished),
+        Target::Latest => Some(now),
+        Target::Time(_) | Target::Lsn(_) | Target::RestorePoint(_) => plan.moment,
+    }
+}
+
+fn selected_by(wish: &Wish) -> String {
+    let point = wish.point.as_ref().map(|selector| match selector {
+        PointSelector::Latest => "latest".to_owned(),
+        PointSelector::Id(prefix) => format!("id {prefix}"),
     });
+    let timeline = wish.timeline.map(|timeline| format!("timeline {timeline}"));
+    let target = match &wish.target {
+        Target::PointEnd => None,
+        target => Some(format!("target: {target}")),
+    };
+    let parts: Vec<String> = [point, target, timeline].into_iter().flatten().collect();
+    if parts.is_empty() { "latest".to_owned() } else { parts.join(", ") }
+}
+
+fn fetched(plan: &Plan, report: RestoreReport) -> Fetched {
+    let is_point_end = plan.target == Target::PointEnd;
     Fetched {
         files: report.parts.iter().map(|part| part.files).sum(),
         bytes: report.parts.iter().map(|part| part.bytes).sum(),
         parts: report.parts.iter().map(|part| (part.name.to_owned(), part.seconds)).collect(),
-        damage: damage.collect(),
+        damage: report.damage.iter().map(describe).collect(),
         began: Some(report.postgres.started),
         consistent_at: Some(report.postgres.backup_end),
-        wal_end: Some(report.postgres.wal_end),
-        mark: report.postgres.mark,
-        witness: report.witness,
+        wal_end: Some(plan.end),
+        stop: plan.stop,
+        newest_held: plan.newest_commit,
+        mark: report.postgres.mark.filter(|_| is_point_end),
+        witness: report.witness.filter(|witness| is_passed(plan, witness)),
         known_missing: report.notes.vanished_files().collect(),
-        notes: report.notes.remarks,
+        notes: [report.remarks, report.notes.remarks].concat(),
+    }
+}
+
+/// One line of damage.
+pub(crate) fn describe(damage: &Damage) -> String {
+    let files = damage.files.join(", ");
+    format!("{}: {}; hits {} files: {files}", damage.object, damage.reason, damage.file_count)
+}
+
+/// Whether recovery passes the position of the witness: only there its digests can be compared.
+fn is_passed(plan: &Plan, witness: &Witness) -> bool {
+    match &witness.comparison {
+        Comparison::Exact { lsn, timeline, .. } => {
+            *timeline <= plan.timeline && (plan.postgres.backup_end..=plan.certain).contains(lsn)
+        }
+        Comparison::QuietSource { .. } => plan.target == Target::PointEnd,
+        _ => true,
     }
 }
 

@@ -5,14 +5,21 @@
 //! and whatever `postgresql.auto.conf` may still set is overridden on the command line. What the data itself demands (the
 //! limits that replay needs) is read from `pg_control`.
 //!
-//! The way in: the container's own socket is trusted, and only over it roles get random passwords; from the network only these
-//! roles are let in.
+//! The way in: sockets in the container are trusted, and only over them roles get random passwords; from the network only these
+//! roles are let in. One of the sockets lies in a folder of the host that nobody else can enter: while the server is paused in
+//! recovery no role can be made, and that is the way in.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::File,
+    os::{fd::AsRawFd as _, unix::fs::DirBuilderExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bollard::container::LogOutput;
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use lifeboat_engine::recovery::{Action, Settings, Stop};
 use lifeboat_model::{lsn::Lsn, secret::Secret};
 use lifeboat_postgres::control::ControlData;
 use tokio::{sync::watch, time::timeout};
@@ -27,6 +34,8 @@ use crate::{
 pub const PGDATA: &str = "/lifeboat/pgdata";
 /// Where our configuration lies in the container.
 const SETTINGS: &str = "/lifeboat/postgres";
+/// Where the folder with the socket for the host lies in the container.
+const SOCKET: &str = "/lifeboat/socket";
 /// The superuser that exists in the sandbox only.
 pub const ROLE: &str = "lifeboat_sandbox";
 /// Only members of this group are let in from the network: no role of production with its own password.
@@ -34,11 +43,12 @@ const GROUP: &str = "lifeboat_sandbox_logins";
 const PORT: u16 = 5432;
 
 /// The mounts of the PostgreSQL container. Links to tablespaces are absolute, so their folder keeps its path.
-pub fn binds(restored: &Path, settings: &Path) -> Vec<Bind> {
+pub fn binds(restored: &Path, settings: &Path, socket: &Path) -> Vec<Bind> {
     let tablespaces = restored.join("tablespaces");
     let mut binds = vec![
         Bind { source: restored.join("pgdata"), target: PGDATA.to_owned(), writable: true },
         Bind { source: settings.to_owned(), target: SETTINGS.to_owned(), writable: false },
+        Bind { source: socket.to_owned(), target: SOCKET.to_owned(), writable: true },
     ];
     if tablespaces.is_dir() {
         binds.push(Bind { target: tablespaces.display().to_string(), source: tablespaces, writable: true });
@@ -62,7 +72,8 @@ fn limits(control: &ControlData) -> [(&'static str, u32); 5] {
 const OVERRIDES: &[(&str, &str)] = &[
     ("listen_addresses", "*"),
     ("port", "5432"),
-    ("unix_socket_directories", "/tmp"),
+    ("unix_socket_directories", "/tmp,/lifeboat/socket"),
+    ("unix_socket_permissions", "0700"),
     ("ssl", "off"),
     ("archive_mode", "off"),
     ("archive_command", ""),
@@ -85,6 +96,7 @@ const OVERRIDES: &[(&str, &str)] = &[
     ("logging_collector", "off"),
     ("log_destination", "stderr"),
     ("log_timezone", "UTC"),
+    ("timezone", "UTC"),
     ("lc_messages", "C"),
     ("log_line_prefix", "%m [%p] "),
     ("log_min_messages", "warning"),
@@ -107,6 +119,11 @@ pub fn write_settings(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folder of the socket. Whoever can enter it is a superuser of the restored cluster.
+pub fn make_socket_folder(folder: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(Error::io("cannot create", folder))
+}
+
 /// What the log of a replay tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replay {
@@ -118,6 +135,10 @@ pub struct Replay {
     pub newest_commit: Option<Timestamp>,
     /// "selected new timeline ID".
     pub timeline: Option<u32>,
+    /// "recovery stopping before": where and at what the server stopped, in its words.
+    pub stopped: Option<String>,
+    /// "pausing at the end of recovery".
+    pub paused: bool,
     /// The server accepts writing connections.
     pub ready: bool,
     /// Lines of level FATAL and PANIC, and unexpected ends; at most [`Replay::KEPT`].
@@ -147,6 +168,10 @@ impl Replay {
         if let Some((_, id)) = line.split_once("selected new timeline ID: ") {
             self.timeline = id.trim().parse().ok();
         }
+        if let Some((_, at)) = line.split_once("recovery stopping ") {
+            self.stopped.get_or_insert(at.trim().to_owned());
+        }
+        self.paused |= line.contains("pausing at the end of recovery");
         self.ready |= line.contains("database system is ready to accept connections");
         let grave = [" FATAL: ", " PANIC: "].iter().any(|level| line.contains(level))
             || line.contains("was terminated by signal");
@@ -167,7 +192,7 @@ impl Replay {
 }
 
 /// `2026-11-21 20:37:59.123456+00`; the log is in UTC.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let text = text.trim().trim_end_matches('.');
     let (date, rest) = text.split_once(' ')?;
     let time = rest.split(['+', '-', ' ']).next()?;
@@ -181,11 +206,26 @@ pub struct Server {
     program: String,
     replay: watch::Receiver<Replay>,
     password: Secret,
+    /// The folder of the socket, on the host.
+    socket: PathBuf,
+    login_hint: String,
+}
+
+/// What a server is started with.
+pub struct Start<'a> {
+    /// The limits that the data demands.
+    pub control: &'a ControlData,
+    /// The folder of the socket, on the host.
+    pub socket: &'a Path,
+    /// A role of the source that can log in.
+    pub login_hint: &'a str,
+    /// Where to stop instead of the target that the restore has configured, and what to do there.
+    pub stop_at: Option<(Lsn, Action)>,
 }
 
 impl Server {
     /// Starts the server on the restored PGDATA; replay begins.
-    pub async fn start(container: &Container, user: User, control: &ControlData) -> Result<Server> {
+    pub async fn start(container: &Container, user: User, start: Start<'_>) -> Result<Server> {
         let mut options: Vec<String> = vec!["postgres".into(), "-D".into(), PGDATA.into()];
         let mut set = |name: &str, value: &str| options.extend(["-c".to_owned(), format!("{name}={value}")]);
         for (name, file) in
@@ -194,7 +234,11 @@ impl Server {
             set(name, &format!("{SETTINGS}/{file}"));
         }
         OVERRIDES.iter().for_each(|(name, value)| set(name, value));
-        limits(control).iter().for_each(|(name, value)| set(name, &value.to_string()));
+        limits(start.control).iter().for_each(|(name, value)| set(name, &value.to_string()));
+        if let Some((lsn, action)) = start.stop_at {
+            let target = Settings::target(Stop::Lsn(lsn), action);
+            target.iter().for_each(|(name, value)| set(name, value));
+        }
         let command: Vec<&str> = options.iter().map(String::as_str).collect();
         let spawned = container.spawn(&user.spec(), &command, &["HOME=/tmp", "LC_ALL=C"]).await?;
 
@@ -208,7 +252,8 @@ impl Server {
             sender.send_modify(|replay| replay.ended = true);
         });
         let password = random_password()?;
-        Ok(Server { container: container.clone(), user, program: spawned.id, replay, password })
+        let (socket, login_hint) = (start.socket.to_owned(), start.login_hint.to_owned());
+        Ok(Server { container: container.clone(), user, program: spawned.id, replay, password, socket, login_hint })
     }
 
     /// What the log has told until now.
@@ -224,6 +269,54 @@ impl Server {
         Ok(self.replay())
     }
 
+    /// Waits until the server has come to where it was told to wait, or has ended, or was promoted against all expectation.
+    pub async fn paused(&mut self, limit: Duration) -> Result<Replay> {
+        let wait = self.replay.wait_for(|replay| replay.paused || replay.ready || replay.ended);
+        let waited = timeout(limit, wait).await.map(|_| ());
+        waited.map_err(|_| Error::Timeout { what: "replay to the witness".to_owned(), after: limit })?;
+        Ok(self.replay())
+    }
+
+    /// Stops the server and waits for its end; what it was doing is kept.
+    pub async fn stop(&mut self) -> Result<()> {
+        let command = ["sh", "-c", "kill -INT \"$(head -n 1 \"$1\")\"", "sh", "/lifeboat/pgdata/postmaster.pid"];
+        self.container.run_ok(&self.user.spec(), &command, Duration::from_secs(30)).await?;
+        let limit = Duration::from_secs(120);
+        let waited = timeout(limit, self.replay.wait_for(|replay| replay.ended)).await.map(|_| ());
+        waited.map_err(|_| Error::Timeout { what: "stopping the paused server".to_owned(), after: limit })
+    }
+
+    /// A session from the host with a server that is paused in recovery, as a superuser of the source.
+    pub async fn connect_paused(&self, database: &str) -> Result<Client> {
+        let superuser = self.superuser().await?;
+        let folder = File::open(&self.socket).map_err(Error::io("cannot open", &self.socket))?;
+        let mut config = tokio_postgres::Config::new();
+        config
+            // The address of a socket has 107 bytes at most, and the folder's path may be longer.
+            .host(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+            .port(PORT)
+            .user(&superuser)
+            .dbname(database)
+            .application_name("lifeboat drill")
+            .connect_timeout(Duration::from_secs(10));
+        let what = format!("connect to database \"{database}\" of the paused server");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(Error::sql(what))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a session with the paused database ended");
+            }
+        });
+        Ok(client)
+    }
+
+    /// The time of the last commit that a paused server has replayed.
+    pub async fn last_commit(&self) -> Result<Option<Timestamp>> {
+        let client = self.connect_paused("postgres").await?;
+        let query = "SELECT pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC' || ''";
+        let row = client.query_one(query, &[]).await.map_err(Error::sql("ask for the last commit"))?;
+        Ok(row.get::<_, Option<String>>(0).as_deref().and_then(parse_time))
+    }
+
     /// Whether the server's program has ended, with its code.
     pub async fn exit_code(&self) -> Result<Option<i64>> {
         self.container.exit_code(&self.program).await
@@ -231,8 +324,8 @@ impl Server {
 
     /// Makes the sandbox's superuser, over the container's own socket. The statement is in a file of the container's user, and
     /// holds the verifier, not the password.
-    pub async fn make_role(&self, settings: &Path, login_hint: &str) -> Result<()> {
-        let superuser = self.superuser(login_hint).await?;
+    pub async fn make_role(&self, settings: &Path) -> Result<()> {
+        let superuser = self.superuser().await?;
         let verifier = postgres_protocol::password::scram_sha_256(self.password.expose().as_bytes());
         let sql = format!(
             "CREATE ROLE {GROUP} NOLOGIN;\nCREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{verifier}' IN ROLE {GROUP};\n"
@@ -261,10 +354,10 @@ impl Server {
     }
 
     /// The name of a superuser of the restored cluster: any role may ask for it, if one is known that can log in.
-    async fn superuser(&self, login_hint: &str) -> Result<String> {
+    async fn superuser(&self) -> Result<String> {
         let query = "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1";
         let mut last = String::new();
-        for role in ["postgres", login_hint, "odoo"] {
+        for role in ["postgres", self.login_hint.as_str(), "odoo"] {
             let command = ["psql", "-X", "-A", "-t", "-w", "-h", "/tmp", "-U", role, "-d", "postgres", "-c", query];
             let ran = self.container.run(&self.user.spec(), &command, Duration::from_secs(30)).await?;
             match ran.stdout.trim() {

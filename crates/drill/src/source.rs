@@ -7,7 +7,10 @@ use std::{collections::HashSet, path::Path};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use lifeboat_engine::details::Witness;
+use lifeboat_engine::{
+    details::Witness,
+    recovery::{Stop, staging::Staged},
+};
 use lifeboat_evidence::drill::{DrilledPoint, VersionsReadBack};
 use lifeboat_model::{id::RepositoryId, lsn::Lsn};
 use tokio_postgres::Client;
@@ -19,8 +22,11 @@ use crate::{error::Result, ladder::Answered};
 pub struct Selected {
     /// How people call it.
     pub name: String,
-    /// When the backup had finished: the reference time of a planned drill.
+    /// When the backup had finished.
     pub finished: Timestamp,
+    /// The moment at which the source is taken to have died: what the RPO is measured from. None where it is not known when
+    /// the target was (a position in the log).
+    pub reference: Option<Timestamp>,
     /// How old it is.
     pub age_seconds: u64,
     /// The point, where it is one of a repository.
@@ -48,11 +54,15 @@ pub struct Fetched {
     pub began: Option<Timestamp>,
     /// Where the base backup became consistent.
     pub consistent_at: Option<Lsn>,
-    /// Where the stored WAL ends.
+    /// Where the log that was brought back ends.
     pub wal_end: Option<Lsn>,
+    /// Where recovery was told to stop.
+    pub stop: Stop,
+    /// The newest commit that is known to be held, where recovery goes to the end of all that is.
+    pub newest_held: Option<Timestamp>,
     /// Behind the commit that the backup marked at its end: replay must reach it.
     pub mark: Option<Lsn>,
-    /// What the source's tables looked like.
+    /// What the source's tables looked like, at a position that recovery passes.
     pub witness: Option<Witness>,
     /// Names below the filestore that the backup recorded as not there when it read them.
     pub known_missing: HashSet<String>,
@@ -66,8 +76,13 @@ pub trait Source: Send + Sync {
     /// Chooses what to rehearse, and checks what can be checked before anything is fetched.
     async fn select(&self) -> Result<Selected>;
 
-    /// Brings it into an empty folder.
+    /// Brings it into an empty folder. The log may still be on its way when this returns.
     async fn fetch(&self, selected: &Selected, to: &Path) -> Result<Fetched>;
+
+    /// Waits until the log is in place, or is known not to come. Asked once, while the server replays.
+    async fn staged(&self) -> Result<Staged> {
+        Ok(Staged::default())
+    }
 }
 
 /// Damages a copy on purpose: the negative control of a drill, which passes only if the drill fails. A drill with one is

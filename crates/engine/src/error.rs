@@ -7,7 +7,7 @@ use lifeboat_model::{config::UnknownInstance, id::TierName, lsn::Lsn};
 use crate::recovery::Moment;
 
 /// The result of a verb.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A verb that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Error {
     /// PostgreSQL failed or refused.
     #[error(transparent)]
     Postgres(#[from] lifeboat_postgres::Error),
+    /// A logical dump failed.
+    #[error(transparent)]
+    Dump(#[from] crate::dump::DumpError),
     /// A source folder could not be read.
     #[error(transparent)]
     Walk(#[from] crate::files::walk::WalkError),
@@ -56,6 +59,14 @@ pub enum Error {
         slot: String,
         /// The server.
         server: String,
+    },
+    /// The log past a witness did not reach the repository.
+    #[error(
+        "the log up to {position} did not reach the repository in time, so the witness is not kept: is `lifeboat wal stream` running?"
+    )]
+    WitnessNotHeld {
+        /// What had to be held.
+        position: Lsn,
     },
     /// The slot's name is taken by something else.
     #[error(
@@ -163,7 +174,7 @@ impl Error {
             Error::Store(error) => error.is_transient(),
             Error::Repo(error) => error.is_transient(),
             Error::Postgres(error) => error.is_transient(),
-            Error::ServerChanged(_) | Error::SlotInUse { .. } => true,
+            Error::ServerChanged(_) | Error::SlotInUse { .. } | Error::WitnessNotHeld { .. } => true,
             _ => false,
         }
     }

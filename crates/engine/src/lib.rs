@@ -11,13 +11,16 @@ pub mod backup;
 pub mod context;
 pub mod database;
 pub mod details;
+pub mod dump;
 mod error;
 pub mod file_source;
 pub mod files;
 pub mod keys;
 pub mod pgdata;
 pub mod record;
+pub mod recovery;
 pub mod restore;
+pub mod stream;
 pub mod tally;
 pub mod witness;
 

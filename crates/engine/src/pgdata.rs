@@ -1,8 +1,8 @@
 //! Makes restored cluster files startable: WAL in place, recovery configured.
 //!
 //! Replay is archive recovery from `backup_label` (PostgreSQL documentation, "Recovering Using a Continuous Archive
-//! Backup"): all WAL that the point holds lies in `pg_wal`, so `restore_command` finds nothing more, and the server
-//! promotes itself to a new timeline at the end.
+//! Backup"): all WAL that the point holds lies in `pg_wal`. For a moment behind the point's end, `restore_command` takes
+//! what more is needed from [`crate::recovery::staging`]. At the target the server promotes itself to a new timeline.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -16,7 +16,10 @@ use lifeboat_model::{
     lsn::{Lsn, segment_file_name},
 };
 
-use crate::files::{is_real_folder, no_follow};
+use crate::{
+    files::{is_real_folder, no_follow},
+    recovery::{Settings, staging},
+};
 
 /// Writes WAL slices into whole segment files, zero-filled where the point holds nothing.
 pub struct WalPlacer {
@@ -63,8 +66,8 @@ impl WalPlacer {
     }
 }
 
-/// Configures recovery to the end of the WAL that was placed.
-pub fn configure_recovery(pgdata: &Path, point: PointId) -> io::Result<()> {
+/// Configures recovery.
+pub fn configure_recovery(pgdata: &Path, point: PointId, recovery: &Settings) -> io::Result<()> {
     let auto_conf = pgdata.join("postgresql.auto.conf");
     // Through no link: the tree that was placed here is not trusted that far.
     let ours = || {
@@ -73,30 +76,16 @@ pub fn configure_recovery(pgdata: &Path, point: PointId) -> io::Result<()> {
         options
     };
     let mut file = ours().append(true).open(&auto_conf)?;
-    let settings = [
-        ("restore_command", "false"),
-        ("recovery_target", ""),
-        ("recovery_target_name", ""),
-        ("recovery_target_time", ""),
-        ("recovery_target_xid", ""),
-        ("recovery_target_lsn", ""),
-        ("recovery_target_timeline", "current"),
-        ("recovery_target_action", "promote"),
-        // A copy must not follow, feed, wait for or archive over what the source did.
-        ("recovery_end_command", ""),
-        ("archive_cleanup_command", ""),
-        ("archive_mode", "off"),
-        ("primary_conninfo", ""),
-        ("primary_slot_name", ""),
-        ("synchronous_standby_names", ""),
-    ];
     writeln!(
         file,
         "\n# Added by the restore of recovery point {point}. Remove these lines once this server has promoted itself"
     )?;
     writeln!(file, "# and is production. Archiving and synchronous replication are off until then.")?;
-    for (name, value) in settings {
-        writeln!(file, "{name} = '{value}'")?;
+    // A copy must not follow, feed, wait for or archive over what the source did.
+    let cut_off = ["archive_cleanup_command", "primary_conninfo", "primary_slot_name", "synchronous_standby_names"];
+    let cut_off = cut_off.into_iter().map(|name| (name, String::new()));
+    for (name, value) in recovery.lines().into_iter().chain([("archive_mode", "off".to_owned())]).chain(cut_off) {
+        writeln!(file, "{name} = '{}'", value.replace('\'', "''"))?;
     }
     match fs::remove_file(pgdata.join("standby.signal")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -113,14 +102,17 @@ pub fn adopt(pgdata: &Path, tablespaces: &Path) -> io::Result<()> {
     }
     let owner = fs::metadata(pgdata.join("PG_VERSION"))?;
     let own = |path: &Path| std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()));
-    for name in ["", "postgresql.auto.conf", "recovery.signal", "backup_manifest", "pg_wal", "pg_wal/archive_status"] {
+    for name in ["", "postgresql.auto.conf", "recovery.signal", "backup_manifest", "pg_wal/archive_status"] {
         let path = pgdata.join(name);
         if path.exists() {
             own(&path)?;
         }
     }
-    for entry in fs::read_dir(pgdata.join("pg_wal"))? {
-        own(&entry?.path())?;
+    for folder in ["pg_wal", staging::FOLDER].map(|name| pgdata.join(name)).iter().filter(|path| path.exists()) {
+        own(folder)?;
+        for entry in fs::read_dir(folder)? {
+            own(&entry?.path())?;
+        }
     }
     if tablespaces.exists() {
         own(tablespaces)?;
@@ -151,7 +143,7 @@ mod tests {
     fn recovery_overrides_what_the_source_had_set() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("postgresql.auto.conf"), "recovery_target_time = '2020-01-01'\n").unwrap();
-        configure_recovery(folder.path(), PointId([1; 8])).unwrap();
+        configure_recovery(folder.path(), PointId([1; 8]), &Settings::POINT_END).unwrap();
         let text = fs::read_to_string(folder.path().join("postgresql.auto.conf")).unwrap();
         assert!(text.rfind("recovery_target_time = ''") > text.find("recovery_target_time = '2020"));
         assert!(folder.path().join("recovery.signal").exists());

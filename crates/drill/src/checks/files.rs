@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lifeboat_engine::recovery::staging;
 use lifeboat_postgres::verify::{self, Findings, Options, Report};
 
 use crate::{
@@ -44,14 +45,16 @@ pub(crate) async fn verify(pgdata: &Path, container: &Container, user: User, lim
 async fn read(pgdata: &Path) -> Result<Report> {
     let interrupt = Arc::new(AtomicBool::new(false));
     let _stop = StopOnDrop(Arc::clone(&interrupt));
-    let (pgdata, options) = (pgdata.to_owned(), Options { interrupt, ..Options::default() });
+    let ignore = vec![staging::FOLDER.as_bytes().to_vec()];
+    let (pgdata, options) = (pgdata.to_owned(), Options { interrupt, ignore, ..Options::default() });
     let done = tokio::task::spawn_blocking(move || verify::restored_dir(&pgdata, &options)).await;
     Ok(done.map_err(|error| Error::Task(error.to_string()))??)
 }
 
 /// The write-ahead log that the manifest asks for, read record by record. Checksums of files are ours to compare.
 async fn wal(container: &Container, user: User, limit: Duration) -> Result<Answer> {
-    let command = ["pg_verifybackup", "--quiet", "--skip-checksums", PGDATA];
+    let ignore = format!("--ignore={}", staging::FOLDER);
+    let command = ["pg_verifybackup", "--quiet", "--skip-checksums", &ignore, PGDATA];
     let ran = container.run(&user.spec(), &command, limit).await?;
     Ok(match ran.is_ok() {
         true => Answer::passed("pg_verifybackup reads the write-ahead log"),

@@ -158,6 +158,7 @@ impl Source for Testbed {
         Ok(Selected {
             name: "a copy of the testbed".into(),
             finished: self.finished,
+            reference: Some(self.finished),
             age_seconds: 0,
             point: None,
             repository: None,

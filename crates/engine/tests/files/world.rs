@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use lifeboat_engine::{
     details::{PostgresDetails, SourceNotes, encode},
     file_source,
+    recovery::Plan,
     restore::{self, Parts, RestoreReport, RestoreRequest},
 };
 use lifeboat_model::{config::ConfigSources, id::RepositoryId, lsn::Lsn, signature::SigningKey};
@@ -179,9 +180,12 @@ impl World {
         cancel: &CancellationToken,
     ) -> lifeboat_engine::Result<RestoreReport> {
         let identities = [self.recovery.clone()];
+        let plan = Plan::of_point(point.clone(), &identities)?;
+        let trusted = [self.signing.public()];
         let request = RestoreRequest {
             repo: &self.repo,
-            point,
+            plan: &plan,
+            trusted: &trusted,
             identities: &identities,
             to: self.at(to),
             delta,

@@ -1,18 +1,18 @@
-//! `lifeboat restore`: a recovery point back into a folder. Needs the repository, the configuration, a recovery identity
+//! `lifeboat restore`: a recovery point, or any moment that is held, back into a folder. Needs the repository, the configuration, a recovery identity
 //! and this binary; no daemon, no state, and not the instance's own section of the configuration.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
-use lifeboat_engine::restore::{self, INCOMPLETE_MARKER, Parts, RestoreReport, RestoreRequest};
-use lifeboat_model::id::Instance;
-use lifeboat_repo::{
-    point::{Point, PointSelector},
-    tree::TreeKind,
+use lifeboat_engine::{
+    recovery::{Plan, Target},
+    restore::{self, INCOMPLETE_MARKER, Parts, RestoreReport, RestoreRequest},
 };
+use lifeboat_model::id::Instance;
+use lifeboat_repo::tree::TreeKind;
 use serde::Serialize;
 
-use super::{Session, points::Part};
+use super::{Session, moment::MomentArgs, points::Part};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Result},
@@ -21,18 +21,18 @@ use crate::{
     wire,
 };
 
-/// Bring a recovery point back into a folder
+/// Bring an instance back into a folder, as it was at any moment that is held
 ///
 /// Gives DIR/pgdata (ready to start: recovery is configured), DIR/tablespaces, DIR/filestore and DIR/config, every chunk
-/// checked. While DIR/RESTORE-INCOMPLETE exists the folder must not be used. The instance itself is not touched.
+/// checked. While DIR/RESTORE-INCOMPLETE exists the folder must not be used; it says when PostgreSQL may be started already.
+/// Without a moment or a point: the latest moment that is held. The instance itself is not touched.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Restore {
     /// The instance
     instance: Instance,
-    /// "latest", or 4 to 16 digits of a point's id (lifeboat points list)
-    #[arg(long, value_name = "POINT")]
-    point: PointSelector,
+    #[command(flatten)]
+    moment: MomentArgs,
     /// An empty or new folder
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -49,9 +49,11 @@ pub struct Restore {
 
 const EXAMPLES: &str = "\
 Examples:
-  lifeboat restore clinic --point latest --to /srv/restore --identity /media/key/recovery.identity
+  lifeboat restore clinic --to /srv/restore --identity /media/key/recovery.identity
+  lifeboat restore clinic --at 2026-11-21T14:03:10+01:00 --to /srv/restore
   lifeboat restore clinic --point 3fa9 --to /srv/restore --delta
-  lifeboat restore clinic --point latest --to /srv/files --only filestore";
+  lifeboat restore clinic --point latest --to /srv/files --only filestore
+Which moments are held: lifeboat points windows clinic";
 
 /// How many damaged objects and files are named to people.
 const NAMED: usize = 20;
@@ -60,6 +62,10 @@ const NAMED: usize = 20;
 struct Done {
     instance: String,
     point: String,
+    /// Where recovery ends, in words.
+    target: String,
+    /// The timeline on which it ends.
+    timeline: u32,
     to: PathBuf,
     complete: bool,
     parts: Vec<PartDone>,
@@ -68,6 +74,8 @@ struct Done {
     damage: Vec<Damaged>,
     postgres_version: u32,
     remarks: Vec<String>,
+    /// What this restore noticed.
+    warnings: Vec<String>,
     #[serde(skip)]
     database: bool,
 }
@@ -89,7 +97,7 @@ struct Damaged {
 }
 
 impl Done {
-    fn new(instance: &Instance, report: RestoreReport) -> Self {
+    fn new(instance: &Instance, plan: &Plan, report: RestoreReport) -> Self {
         let parts: Vec<PartDone> = report
             .parts
             .iter()
@@ -98,6 +106,8 @@ impl Done {
         Done {
             instance: instance.to_string(),
             point: report.point.to_string(),
+            target: plan.target.to_string(),
+            timeline: plan.timeline,
             complete: report.is_complete(),
             database: parts.iter().any(|part| part.name == "database"),
             parts,
@@ -105,6 +115,7 @@ impl Done {
             damage: report.damage.into_iter().map(Damaged::from).collect(),
             postgres_version: report.postgres.version,
             remarks: report.notes.remarks,
+            warnings: report.remarks,
             to: report.to,
         }
     }
@@ -132,6 +143,9 @@ impl Answer for Done {
         if self.removed > 0 {
             page.line(format_args!("Removed {} that did not belong.", count(self.removed, "entry", "entries")));
         }
+        for warning in &self.warnings {
+            page.line(format_args!("{} {warning}", Tone::Doubtful.paint("note:")));
+        }
         for remark in &self.remarks {
             page.line(format_args!("{} {remark}", Tone::Doubtful.paint("noted by the backup:")));
         }
@@ -151,9 +165,12 @@ impl Done {
             self.cluster()
         ));
         page.line(format_args!(
-            "  2. Start PostgreSQL {major} on {to}/pgdata as that user. It replays the WAL in the point, reaches"
+            "  2. Start PostgreSQL {major} on {to}/pgdata as that user. It replays the WAL to {},",
+            self.target
         ));
-        page.line("     consistency and promotes itself. Leave the folders where they are: tablespaces are linked by absolute path.");
+        page.line(
+            "     and promotes itself. Leave the folders where they are: tablespaces are linked by absolute path.",
+        );
         page.line(format_args!("  3. Odoo takes {to}/filestore; its configuration is below {to}/config/paths."));
         page.line("     Before a copy of production is started beside production: neutralise it, or it sends mail and runs jobs.");
         page.line(format_args!("  4. Once this server is production: remove the lines of this restore from {to}/pgdata/postgresql.auto.conf"));
@@ -197,31 +214,41 @@ impl Restore {
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
-        let point = wire::find_point(&repo, &self.point, config).await?;
-        wire::opens(&point, &identities)?;
-        self.plan(session, &point);
+        let plan = self.moment.plan(&repo, config, &identities).await?;
+        wire::opens(&plan.base, &identities)?;
+        self.tell(session, &plan);
         let meter = Meter::start(&session.voice, format!("restore {}", self.instance));
         let request = RestoreRequest {
             repo: &repo,
-            point: &point,
+            plan: &plan,
+            trusted: &config.keys.trusted_keys,
             identities: &identities,
             to: self.to.clone(),
             delta: self.delta,
             parts: self.parts(),
         };
-        let report = restore::run(request, meter.clone(), &session.cancel).await;
+        let restored = async {
+            let mut report = restore::run(request, meter.clone(), &session.cancel).await?;
+            if report.staging.is_some() {
+                session.voice.say(&format!(
+                    "all files are in place; PostgreSQL may be started on {}/pgdata while the rest of the WAL is fetched",
+                    self.to.display()
+                ));
+            }
+            report.stage(&session.cancel).await?;
+            Ok::<_, lifeboat_engine::Error>(report)
+        };
+        let report = restored.await;
         drop(meter);
         let report = report.safe(self.what_is_safe()).context(format!("restore of {} failed", self.instance))?;
-        let done = Done::new(&self.instance, report);
+        let done = Done::new(&self.instance, &plan, report);
         session.output.show(&done)?;
         Ok(if done.complete { Exit::Ok } else { Exit::CheckFailed })
     }
 
     fn what_is_safe(&self) -> &'static str {
         match self.to.join(INCOMPLETE_MARKER).exists() {
-            true => {
-                "the repository is as it was; the folder is marked RESTORE-INCOMPLETE, nothing must be started from it"
-            }
+            true => "the repository is as it was; the folder is marked RESTORE-INCOMPLETE and must not be used",
             false => "the repository is as it was",
         }
     }
@@ -234,19 +261,23 @@ impl Restore {
         Parts { database: has(Part::Database), filestore: has(Part::Filestore), config: has(Part::Config) }
     }
 
-    fn plan(&self, session: &Session, point: &Point) {
-        for why in &point.skipped {
+    fn tell(&self, session: &Session, plan: &Plan) {
+        for why in &plan.base.skipped {
             session.voice.warn(&format!("a newer recovery point was passed over: {why}"));
         }
-        let header = &point.header;
+        let header = &plan.base.header;
         let wanted: BTreeSet<TreeKind> = match self.only.as_slice() {
             [] => TreeKind::ALL.into(),
             only => only.iter().map(|part| TreeKind::from(*part)).collect(),
         };
         let trees = header.trees.iter().filter(|tree| wanted.contains(&tree.kind));
         let parts: Vec<String> = trees.map(|tree| format!("{} {}", tree.kind, bytes(tree.bytes))).collect();
+        let target = match plan.target {
+            Target::PointEnd => String::new(),
+            _ => format!(", then WAL to {} (up to {} on timeline {})", plan.target, plan.end, plan.timeline),
+        };
         session.voice.say(&format!(
-            "restoring {} of {}, finished {} ({}): {} → {}{}",
+            "restoring {} of {}, finished {} ({}): {}{target} → {}{}",
             header.point,
             header.instance,
             moment(header.finished),

@@ -16,11 +16,11 @@ use lifeboat_engine::{context::Context, keys::read_signing_key, record};
 use lifeboat_model::{
     check::{Check, Outcome, Verdict},
     config::RepositoryConfig,
-    id::{Instance, RunId},
+    id::Instance,
 };
 use lifeboat_repo::point::PointSelector;
 
-use super::Session;
+use super::{Session, moment::MomentArgs};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -44,9 +44,8 @@ use answer::Done;
 pub struct Drill {
     /// The instance
     instance: Instance,
-    /// "latest", or 4 to 16 digits of a point's id
-    #[arg(long, value_name = "POINT", default_value = "latest")]
-    point: PointSelector,
+    #[command(flatten)]
+    moment: MomentArgs,
     /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
@@ -55,6 +54,7 @@ pub struct Drill {
 const EXAMPLES: &str = "\
 Examples:
   lifeboat drill clinic --identity /media/key/recovery.identity
+  lifeboat drill clinic --at 2026-11-21T14:03:10+01:00
   lifeboat drill clinic --point 3fa9 --json --quiet
 
 Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.";
@@ -112,7 +112,9 @@ impl Drill {
         read_signing_key(&loaded.config.keys.signing_key_file)?; // told now, not when there is something to sign
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&loaded.config.tenant, &self.instance);
-        if let Ok(point) = repo.find_point(&self.point, &loaded.config.keys.trusted_keys).await {
+        let wish = self.moment.wish(&repo).await?;
+        let any = wish.point.clone().unwrap_or(PointSelector::Latest);
+        if let Ok(point) = repo.find_point(&any, &loaded.config.keys.trusted_keys).await {
             wire::opens(&point, &identities)?; // that there is no valid point is for the drill to find, and to record
         }
         let context = wire::context(session, loaded, repository, &format!("lifeboat drill {}", self.instance));
@@ -120,14 +122,14 @@ impl Drill {
         let meter = Meter::start(&session.voice, format!("drill {}", self.instance));
         let source = RepositoryPoint::new(
             context.instance_repo(&self.instance),
-            self.point.clone(),
+            wish,
             (context.config.keys.trusted_keys.clone(), identities),
             context.clock.clone(),
             meter.clone(),
             session.cancel.clone(),
         );
         let request = DrillRequest {
-            run: random_run()?,
+            run: super::random_run()?,
             tenant: context.config.tenant.clone(),
             instance: self.instance.clone(),
             databases: instance.postgres.databases.clone(),
@@ -159,12 +161,6 @@ impl Drill {
             Outcome::Passed => Exit::Ok,
         })
     }
-}
-
-fn random_run() -> Result<RunId> {
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|_| lifeboat_engine::Error::NoRandomness)?;
-    Ok(RunId(id))
 }
 
 /// Signs and keeps what was seen, whatever it was. That it could not be kept is told with the rest.

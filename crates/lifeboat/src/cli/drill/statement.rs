@@ -64,7 +64,7 @@ fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate
         comparison: report.comparison.clone(),
         rpo_seconds: report.rpo.map(|rpo| rpo.as_secs_f64()),
         newest_commit: report.newest_commit,
-        rpo_reference: selected.map(|selected| selected.finished),
+        rpo_reference: selected.and_then(|selected| selected.reference),
         rto_seconds: report.rto.map(|rto| rto.as_secs_f64()),
         targets: report.targets.clone(),
         phases: report.phases.clone(),

@@ -55,6 +55,8 @@ pub enum Part {
     Filestore,
     /// Configuration and kept command output
     Config,
+    /// Logical dumps
+    Dump,
 }
 
 impl From<Part> for TreeKind {
@@ -63,6 +65,7 @@ impl From<Part> for TreeKind {
             Part::Database => TreeKind::Database,
             Part::Filestore => TreeKind::Filestore,
             Part::Config => TreeKind::Config,
+            Part::Dump => TreeKind::Dump,
         }
     }
 }

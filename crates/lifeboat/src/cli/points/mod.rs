@@ -9,10 +9,11 @@ use crate::{exit::Exit, failure::Result};
 mod files;
 mod list;
 mod show;
+mod windows;
 
 pub use files::Part;
 
-/// List recovery points, show one, list its files
+/// List recovery points, show one, list its files; show which moments can be reached
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PointsCommand {
@@ -24,13 +25,15 @@ const EXAMPLES: &str = "\
 Examples:
   lifeboat points list
   lifeboat points show clinic latest
-  lifeboat points files clinic latest --part filestore --under odoo/ab";
+  lifeboat points files clinic latest --part filestore --under odoo/ab
+  lifeboat points windows clinic";
 
 #[derive(Debug, Subcommand)]
 enum PointsVerb {
     List(list::List),
     Show(show::Show),
     Files(files::Files),
+    Windows(windows::Windows),
 }
 
 impl PointsCommand {
@@ -40,6 +43,7 @@ impl PointsCommand {
             PointsVerb::List(verb) => verb.run(session).await,
             PointsVerb::Show(verb) => verb.run(session).await,
             PointsVerb::Files(verb) => verb.run(session).await,
+            PointsVerb::Windows(verb) => verb.run(session).await,
         }
     }
 }

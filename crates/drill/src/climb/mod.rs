@@ -1,0 +1,223 @@
+//! The climb, one rung after the other.
+//!
+//! What is independent runs at the same time; what a failed rung makes meaningless is not tried. A part of the climb gives
+//! nothing when it stops at such a rung; it has told the ladder why, and the ladder writes that reason into every check that
+//! was not reached. The parts stand below in the order of the ladder.
+
+mod content;
+mod prepare;
+mod replay;
+mod serve;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use lifeboat_evidence::drill::{Comparison, Phase, SoftwareVersions};
+use lifeboat_odoo::attachments;
+
+use crate::{
+    error::{Error, Result},
+    ladder::{self, Answer, Answered, Ladder, Observer, Spec},
+    measure,
+    report::{self, DrillReport},
+    run::DrillRequest,
+    sandbox::{Docker, Image, Isolation, User, teardown},
+    source::{Fetched, Selected},
+};
+
+/// What the climb leaves behind, also when it is stopped in the middle.
+pub(crate) struct Climb {
+    pub ladder: Ladder,
+    begun: Instant,
+    phase_begun: Instant,
+    phases: Vec<Phase>,
+    pub docker: Option<Docker>,
+    selected: Option<Selected>,
+    images: Vec<Image>,
+    versions: SoftwareVersions,
+    isolation: Option<Isolation>,
+    comparison: Comparison,
+    newest_commit: Option<Timestamp>,
+    rpo: Option<Duration>,
+    rto: Option<Duration>,
+    not_covered: Vec<(String, u64)>,
+    notes: Vec<String>,
+    /// Our own words, fit for evidence.
+    public_notes: Vec<String>,
+    observer: Arc<dyn Observer>,
+}
+
+/// Where things lie in the drill's folder.
+struct Places {
+    work: PathBuf,
+    restored: PathBuf,
+    pgdata: PathBuf,
+    /// PostgreSQL's settings.
+    settings: PathBuf,
+    /// PostgreSQL's socket for the host.
+    socket: PathBuf,
+}
+
+impl Places {
+    fn new(work: &Path) -> Places {
+        let restored = work.join("restored");
+        let pgdata = restored.join("pgdata");
+        Places { work: work.to_owned(), restored, pgdata, settings: work.join("postgres"), socket: work.join("socket") }
+    }
+}
+
+impl Climb {
+    pub fn new(observer: Arc<dyn Observer>, begun: Instant) -> Climb {
+        Climb {
+            ladder: Ladder::new(Arc::clone(&observer)),
+            begun,
+            phase_begun: begun,
+            phases: Vec::new(),
+            docker: None,
+            selected: None,
+            images: Vec::new(),
+            versions: SoftwareVersions::default(),
+            isolation: None,
+            comparison: Comparison::None { why: "not reached".to_owned() },
+            newest_commit: None,
+            rpo: None,
+            rto: None,
+            not_covered: Vec::new(),
+            notes: Vec::new(),
+            public_notes: Vec::new(),
+            observer,
+        }
+    }
+
+    /// From the first rung to the last but teardown.
+    pub async fn climb(&mut self, request: &DrillRequest, started: Timestamp, work: &Path) -> Result<()> {
+        let places = Places::new(work);
+        self.notes
+            .extend(request.sabotage.iter().map(|sabotage| format!("damaged on purpose: {}", sabotage.describe())));
+        let Some(found) = self.select(request, started).await? else { return Ok(()) };
+        let Some(fetched) = self.fetch(request, started, &found, &places).await? else { return Ok(()) };
+        let Some(mut prepared) = self.prepare(request, fetched, &places).await? else { return Ok(()) };
+        let Some(mut replayed) = self.replay(request, &mut prepared, &places).await? else { return Ok(()) };
+        let Some(ready) = self.content(request, &mut prepared, &mut replayed, &places).await? else { return Ok(()) };
+        if !self.serve(request, &prepared, &mut replayed, &ready).await? {
+            return Ok(());
+        }
+        self.measure(request, &found.selected, &prepared.fetched);
+        self.ladder.stop("not asked");
+        Ok(())
+    }
+
+    /// Rung 13.
+    fn measure(&mut self, request: &DrillRequest, selected: &Selected, fetched: &Fetched) {
+        let known = self.newest_commit.or(fetched.began);
+        // Of a position nobody knows the time: what it names is there to the last commit, or replay would have failed.
+        let reference = selected.reference.or(known);
+        self.rpo = reference.and_then(|reference| measure::rpo(reference, known));
+        let mut rpo =
+            measure::judge("commit was replayed and the backup's beginning is not known", self.rpo, request.rpo);
+        if self.newest_commit.is_none() && self.rpo.is_some() {
+            rpo.observed = format!("at most {}: no commit was replayed, so from the backup's beginning", rpo.observed);
+        }
+        let rto = measure::judge("login was served", self.rto, request.rto);
+        self.ladder.record(ladder::RPO.answered(rpo, Duration::ZERO));
+        self.ladder.record(ladder::RTO.answered(rto, Duration::ZERO));
+    }
+
+    /// Ends the climb at a check that did not pass.
+    fn stop_at<T>(&mut self, spec: &Spec) -> Option<T> {
+        self.ladder.stop(format!("{} did not pass", spec.id));
+        None
+    }
+
+    /// Writes down the check's answer, and ends the climb there unless it passed.
+    fn stop_unless_passed(&mut self, spec: &Spec, answer: Answer, took: Duration) -> Option<()> {
+        self.ladder.record(spec.answered(answer, took));
+        if self.ladder.passed(spec) { Some(()) } else { self.stop_at(spec) }
+    }
+
+    pub fn begin_phase(&mut self, name: &str) {
+        self.end_phase(None);
+        self.observer.phase(name);
+        self.phase_begun = Instant::now();
+        self.phases.push(report::phase(name, Duration::ZERO, None));
+    }
+
+    /// Writes the time of the phase that ends; what it moved stays as it was said first.
+    pub fn end_phase(&mut self, moved: Option<(u64, u64)>) {
+        let took = self.phase_begun.elapsed();
+        if let Some(last) = self.phases.last_mut() {
+            let known = last.files.zip(last.bytes);
+            *last = report::phase(&last.name.clone(), took, moved.or(known));
+        }
+    }
+
+    fn record_isolation(&mut self, isolation: Result<Isolation>) {
+        let answer = match &isolation {
+            Ok(seen) => seen.answer(),
+            Err(error) => Answer::impossible(error),
+        };
+        self.isolation = isolation.ok();
+        self.ladder.record(ladder::ISOLATION.answered(answer, Duration::ZERO));
+    }
+
+    fn note_attachments(&mut self, reports: &[(String, attachments::Report)]) {
+        for (_, report) in reports {
+            for (kind, count) in &report.not_covered {
+                match self.not_covered.iter_mut().find(|(known, _)| known == kind) {
+                    Some((_, known)) => *known += count,
+                    None => self.not_covered.push((kind.clone(), *count)),
+                }
+            }
+        }
+    }
+
+    pub fn finish(self, request: DrillRequest, started: Timestamp, teardown: teardown::Teardown) -> DrillReport {
+        let mut ladder = self.ladder;
+        ladder
+            .record(ladder::SIGNED.not_executed("signed after the report is drawn up: see where the evidence is kept"));
+        let answered = ladder.finish();
+        let evidence_checks = answered.iter().map(Answered::for_evidence).collect();
+        let checks: Vec<_> = answered.into_iter().map(|answered| answered.check).collect();
+        let required = ladder::required(&request.config.required);
+        let outcome = ladder::outcome(&checks, &required);
+        DrillReport {
+            run: request.run,
+            tenant: request.tenant,
+            instance: request.instance,
+            started,
+            finished: (request.clock)(),
+            selected: self.selected,
+            checks,
+            evidence_checks,
+            outcome,
+            required,
+            comparison: self.comparison,
+            phases: self.phases,
+            rpo: self.rpo,
+            rto: self.rto,
+            newest_commit: self.newest_commit,
+            targets: report::targets(request.rpo, request.rto, (self.rpo, self.rto)),
+            images: self.images,
+            versions: self.versions,
+            isolation: self.isolation,
+            teardown,
+            sabotage: request.sabotage.map(|sabotage| sabotage.describe()),
+            not_covered: self.not_covered,
+            notes: self.notes.iter().chain(&self.public_notes).cloned().collect(),
+            public_notes: self.public_notes,
+        }
+    }
+}
+
+/// Changes owners off the async threads.
+pub(crate) async fn own(user: User, path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || user.own(&path)).await.map_err(|error| Error::Task(error.to_string()))?
+}

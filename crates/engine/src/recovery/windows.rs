@@ -1,0 +1,114 @@
+//! The moments that can be reached, as intervals: each begins at the consistent end of a base backup and ends with the log
+//! that is held from there on without a gap.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use lifeboat_model::{id::PointId, lsn::Lsn, signature::PublicKey};
+use lifeboat_repo::{repository::InstanceRepo, seal::Identity};
+
+use super::held::{Base, Held, Reach};
+use crate::error::Result;
+
+/// A place in the log and the time that belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The position.
+    pub lsn: Lsn,
+    /// The time of the newest commit before it; where none is known, when the backup before it was consistent.
+    pub time: Timestamp,
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (LSN {})", self.time, self.lsn)
+    }
+}
+
+/// An interval of moments that can all be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// PostgreSQL's system identifier.
+    pub system_id: u64,
+    /// The timeline on which it ends; earlier moments may lie on its ancestors.
+    pub timeline: u32,
+    /// The earliest moment.
+    pub from: Moment,
+    /// The latest moment.
+    pub to: Moment,
+    /// The points from which moments in it are reached, oldest first.
+    pub points: Vec<PointId>,
+    /// Whether log is held behind its end that nothing leads to.
+    pub is_cut: bool,
+}
+
+/// What [`windows`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Windows {
+    /// By time of their beginning. Between one and the next of the same cluster is a gap, unless they overlap.
+    pub windows: Vec<Window>,
+    /// What does not verify and was passed over.
+    pub skipped: Vec<String>,
+}
+
+/// All moments that can be reached. The host's own identity suffices: WAL is not opened.
+pub async fn windows(repo: &InstanceRepo, trusted: &[PublicKey], identities: &[Identity]) -> Result<Windows> {
+    let mut held = Held::look(repo, trusted, identities).await?;
+    let windows = find(&mut held).await?;
+    Ok(Windows { windows, skipped: held.skipped })
+}
+
+pub(super) async fn find(held: &mut Held<'_>) -> Result<Vec<Window>> {
+    let mut found: BTreeMap<(u64, u32, Lsn), (Window, Reach)> = BTreeMap::new();
+    for reference in held.repo.list_points().await? {
+        let Some(base) = held.base(&reference).await? else { continue };
+        let mut timelines = held.timelines(base.system_id);
+        if !timelines.contains(&base.postgres.timeline) {
+            timelines.push(base.postgres.timeline);
+        }
+        for timeline in timelines {
+            let Some(reach) = held.follow(&base, timeline).await? else { continue };
+            // A path whose later timelines hold nothing is the path of an earlier one.
+            let place = (base.system_id, reach.timeline(), reach.end());
+            let id = base.point.header.point;
+            match found.get_mut(&place) {
+                Some((window, _)) if window.points.contains(&id) => {}
+                Some((window, _)) => {
+                    window.points.push(id);
+                    window.is_cut &= reach.is_cut;
+                }
+                None => {
+                    let window = window(held, &base, &reach).await?;
+                    found.insert(place, (window, reach));
+                }
+            }
+        }
+    }
+    let all: Vec<(Window, Reach)> = found.into_values().collect();
+    let is_prefix = |window: &Window, reach: &Reach| {
+        all.iter().any(|(other, longer)| {
+            (other.system_id == window.system_id)
+                && longer.end() > reach.end()
+                && other.points.iter().any(|point| window.points.contains(point))
+                && longer.spans.iter().any(|span| span.timeline == reach.timeline() && span.last >= reach.end())
+        })
+    };
+    let mut windows: Vec<Window> =
+        all.iter().filter(|(window, reach)| !is_prefix(window, reach)).map(|(window, _)| window.clone()).collect();
+    windows.sort_by_key(|window| (window.from.time, window.timeline));
+    Ok(windows)
+}
+
+async fn window(held: &mut Held<'_>, base: &Base, reach: &Reach) -> Result<Window> {
+    let from = Moment { lsn: base.postgres.backup_end, time: base.postgres.finished };
+    let newest = held.newest_commit(reach, from.lsn).await?;
+    let to = Moment { lsn: reach.end(), time: newest.map_or(from.time, |newest| newest.max(from.time)) };
+    Ok(Window {
+        system_id: base.system_id,
+        timeline: reach.timeline(),
+        from,
+        to,
+        points: vec![base.point.header.point],
+        is_cut: reach.is_cut,
+    })
+}

@@ -1,0 +1,116 @@
+//! `--point`, `--at`, `--lsn`, `--restore-point`, `--timeline`: which moment a restore or a drill is to bring back.
+
+use clap::Args;
+use jiff::Timestamp;
+use lifeboat_engine::{
+    keys::read_identity,
+    recovery::{self, Plan, Target, Wish},
+};
+use lifeboat_model::{config::Config, lsn::Lsn};
+use lifeboat_repo::{point::PointSelector, repository::InstanceRepo, seal::Identity};
+
+use crate::failure::{Failure, Result};
+
+/// The moment.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Moment (default: the latest that is held)")]
+pub struct MomentArgs {
+    /// Begin from this point: "latest", or 4 to 16 digits of its id; alone, the point as it is
+    #[arg(long, value_name = "POINT")]
+    point: Option<PointSelector>,
+    /// Every commit until then: 2026-11-21T14:03:10+01:00 or "2026-11-21 14:03:10+01"
+    #[arg(long, value_name = "TIME", value_parser = parse_time, group = "target")]
+    at: Option<Timestamp>,
+    /// Everything that the log has before this position: 0/16B3748
+    #[arg(long, value_name = "LSN", group = "target")]
+    lsn: Option<Lsn>,
+    /// What pg_create_restore_point named so (the newest of that name)
+    #[arg(long, value_name = "NAME", group = "target")]
+    restore_point: Option<String>,
+    /// The timeline to follow [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    timeline: Option<u32>,
+}
+
+impl MomentArgs {
+    /// What is wished for. Without any argument that is the latest moment where the log is archived, else the latest point.
+    pub async fn wish(&self, repo: &InstanceRepo) -> Result<Wish> {
+        let named = [
+            self.at.map(Target::Time),
+            self.lsn.map(Target::Lsn),
+            self.restore_point.clone().map(Target::RestorePoint),
+        ];
+        let target = match named.into_iter().flatten().next() {
+            Some(target) => target,
+            None if self.point.is_some() && self.timeline.is_none() => Target::PointEnd,
+            None if self.timeline.is_none() && repo.wal_archive().streams().await?.is_empty() => Target::PointEnd,
+            None => Target::Latest,
+        };
+        Ok(Wish { point: self.point.clone(), target, timeline: self.timeline })
+    }
+
+    /// Plans it. Where there is no point, and no such instance is configured either, the name is what is wrong.
+    pub async fn plan(&self, repo: &InstanceRepo, config: &Config, identities: &[Identity]) -> Result<Plan> {
+        let wish = self.wish(repo).await?;
+        let mut known = identities.to_vec();
+        // Opens lists and headers' details where a recovery identity is not of the time of the point.
+        known.extend(read_identity(&config.keys.host_identity_file).ok());
+        match recovery::plan(repo, &config.keys.trusted_keys, &known, &wish).await {
+            Err(lifeboat_engine::Error::Repo(error @ lifeboat_repo::Error::NoPoint { .. })) => {
+                config.instance(repo.instance().as_str())?;
+                Err(error.into())
+            }
+            planned => Ok(planned.map_err(Failure::from)?),
+        }
+    }
+}
+
+/// A time that says in which zone it is: RFC 3339, or as PostgreSQL prints it.
+fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
+    let text = text.trim();
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    // PostgreSQL writes a zone of whole hours without minutes.
+    for form in ["%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%dT%H:%M:%S%.f%z"] {
+        for zone in ["", "00", ":00"] {
+            if let Ok(time) = Timestamp::strptime(form, format!("{text}{zone}")) {
+                return Ok(time);
+            }
+        }
+    }
+    if text.parse::<jiff::civil::DateTime>().is_ok() {
+        return Err(format!(
+            "a time without a zone means another moment in each place: write \"{text}Z\" for UTC, or with its distance from UTC, as in \"{text}+01:00\""
+        ));
+    }
+    Err("write a time with its zone, for example 2026-11-21T14:03:10+01:00 or \"2026-11-21 14:03:10+01\"".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_needs_its_zone() {
+        let noon: Timestamp = "2026-11-21T13:03:10Z".parse().unwrap();
+        for text in [
+            "2026-11-21T14:03:10+01:00",
+            "2026-11-21T13:03:10Z",
+            "2026-11-21 14:03:10+01",
+            "2026-11-21 14:03:10+01:00",
+            "2026-11-21 14:03:10+0100",
+            "2026-11-21T14:03:10+01",
+            " 2026-11-21 13:03:10Z ",
+        ] {
+            assert_eq!(parse_time(text), Ok(noon), "{text}");
+        }
+        let fraction = parse_time("2026-11-21 14:03:10.123456+01").unwrap();
+        assert_eq!(fraction.as_microsecond() - noon.as_microsecond(), 123_456);
+        for text in ["2026-11-21T14:03:10", "2026-11-21 14:03:10", "2026-11-21 14:03"] {
+            let why = parse_time(text).unwrap_err();
+            assert!(why.contains("without a zone") && why.contains(&format!("{text}Z")), "{why}");
+        }
+        assert!(parse_time("yesterday").unwrap_err().contains("with its zone"));
+    }
+}
