@@ -1,0 +1,236 @@
+//! Where a stream goes on: read from the repository and from the server's slot, never from memory of ours.
+//!
+//! A stream begins at the start of a segment, so that the segment can be stored whole when it ends; what the repository
+//! holds of it already is not stored again. The server still has it: a slot keeps the whole segment that its position
+//! lies in.
+
+use lifeboat_model::lsn::Lsn;
+use lifeboat_postgres::{ConnectOptions, Error as PostgresError, Replication, WalStream, slot, sql, timeline};
+use lifeboat_repo::{
+    document::{DocumentKind, Position},
+    wal::{WalListing, WalObjectKind, segment_object_size},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Gap, State, Streamer};
+use crate::error::{Error, Result};
+
+/// What is kept of a timeline when a stream begins to follow it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineDetails {
+    /// The history file (`0000000N.history`); timeline 1 has none.
+    pub history: Option<String>,
+    /// Bytes in a WAL segment file.
+    pub segment_size: u64,
+    /// `server_version_num`.
+    pub server_version: u32,
+}
+
+/// A stream that has begun.
+pub(super) struct Begun {
+    pub stream: WalStream,
+    pub system_id: u64,
+    pub timeline: u32,
+    pub segment_size: u64,
+    /// Where the stream begins: the start of a unit.
+    pub start: Lsn,
+    /// Up to here everything is stored.
+    pub known: Lsn,
+    /// Up to where the server had WAL.
+    pub server_end: Lsn,
+}
+
+/// What the repository holds of the timeline that is to be followed.
+struct Held {
+    timeline: u32,
+    /// The start of the stream, and up to where it is stored; none where nothing is.
+    run: Option<(Lsn, Lsn)>,
+    /// Whether WAL of this timeline is stored: then so is its history.
+    recorded: bool,
+}
+
+pub(super) async fn begin(streamer: &Streamer, state: &watch::Sender<State>) -> Result<Begun> {
+    let mut replication = Replication::connect(&streamer.connect).await?;
+    let identity = replication.identify_system().await?;
+    let segment_size = replication.wal_segment_size().await?;
+    let (restart, is_new) = ensure_slot(streamer, &mut replication, state).await?;
+    let server = Server { system_id: identity.system_id, timeline: identity.timeline, segment_size };
+    let held = held(streamer, &mut replication, &server, (!is_new).then_some(restart)).await?;
+    let fresh = floor(restart, segment_size);
+    let (start, known) = held.run.unwrap_or((fresh, fresh));
+    let version = replication.server_version();
+    let attempt = replication.start_wal(start, held.timeline, Some(&streamer.slot)).await;
+    let (stream, timeline, start, known, recorded) = match attempt {
+        Ok(stream) => (stream, held.timeline, start, known, held.recorded),
+        Err(PostgresError::WalRemoved { .. }) if held.run.is_some() => {
+            // The server has forgotten what should have come next.
+            tell_gap(state, Gap { timeline: held.timeline, from: known, to: fresh });
+            let replication = Replication::connect(&streamer.connect).await?;
+            let stream = replication.start_wal(fresh, server.timeline, Some(&streamer.slot)).await?;
+            (stream, server.timeline, fresh, fresh, false)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let server_end = identity.flush.max(start);
+    let begun = Begun { stream, system_id: server.system_id, timeline, segment_size, start, known, server_end };
+    if !recorded {
+        keep_timeline(streamer, &begun, version).await?;
+    }
+    Ok(begun)
+}
+
+fn tell_gap(state: &watch::Sender<State>, gap: Gap) {
+    state.send_modify(|state| {
+        state.remark(format!(
+            "the server has removed WAL from {} on that was not stored yet; the stream goes on at {}: nothing in between \
+             can be restored, make a new backup now",
+            gap.from, gap.to
+        ));
+        state.gaps.push(gap);
+    });
+}
+
+struct Server {
+    system_id: u64,
+    timeline: u32,
+    segment_size: u64,
+}
+
+fn floor(position: Lsn, unit: u64) -> Lsn {
+    Lsn(position.0 - position.0 % unit)
+}
+
+/// Makes the slot unless it is there. Gives where it keeps WAL from, and whether it is new.
+async fn ensure_slot(
+    streamer: &Streamer,
+    replication: &mut Replication,
+    state: &watch::Sender<State>,
+) -> Result<(Lsn, bool)> {
+    let name = &streamer.slot;
+    let server = streamer.connect.server();
+    let client = sql::connect(&streamer.connect, "postgres").await?;
+    let mut is_new = false;
+    for _ in 0..2 {
+        match slot::look(&client, name).await? {
+            Some(found) if !found.physical => return Err(Error::SlotIsLogical { slot: name.clone(), server }),
+            Some(found) if found.active => return Err(Error::SlotInUse { slot: name.clone(), server }),
+            Some(found) if found.is_lost() => {
+                state.send_modify(|state| {
+                    state.remark(format!(
+                        "slot \"{name}\" had fallen behind max_slot_wal_keep_size and was invalidated; it is made anew"
+                    ));
+                });
+                replication.drop_slot(name).await?;
+            }
+            Some(found) => match found.restart {
+                Some(restart) => return Ok((restart, is_new)),
+                // Made by somebody without RESERVE_WAL: it keeps nothing until it is used.
+                None => replication.drop_slot(name).await?,
+            },
+            None => {}
+        }
+        replication.create_physical_slot(name, false).await?;
+        is_new = true;
+    }
+    match slot::look(&client, name).await?.and_then(|found| found.restart) {
+        Some(restart) => Ok((restart, is_new)),
+        None => Err(Error::SlotInUse { slot: name.clone(), server }),
+    }
+}
+
+/// What is stored of the timeline to follow: the server's own, or an earlier one of which the rest is still to come.
+async fn held(
+    streamer: &Streamer,
+    replication: &mut Replication,
+    server: &Server,
+    acknowledged: Option<Lsn>,
+) -> Result<Held> {
+    let archive = streamer.repo.wal_archive();
+    let streams = archive.streams().await?;
+    let stored = streams.into_iter().filter(|(system_id, _)| *system_id == server.system_id);
+    let newest = stored.map(|(_, timeline)| timeline).filter(|timeline| *timeline <= server.timeline).max();
+    let begins = if server.timeline > 1 { history(replication, server.timeline).await? } else { Vec::new() };
+    // A new timeline's first segment begins with a copy of the old one's bytes.
+    let from_switch = |timeline: u32| {
+        let parent = begins.iter().rfind(|switch| switch.timeline < timeline)?;
+        let start = floor(parent.end, server.segment_size);
+        Some((start, start))
+    };
+    let own = Held { timeline: server.timeline, run: from_switch(server.timeline), recorded: false };
+    match newest {
+        None => Ok(own),
+        Some(timeline) if timeline == server.timeline => {
+            // Everything before what was acknowledged is stored: there is no need to list it. One unit more, so that a
+            // position at the very end of a segment finds what it is the end of.
+            let unit = segment_object_size(server.segment_size);
+            let from = acknowledged.map_or(Lsn(0), |position| Lsn(floor(position, unit).0.saturating_sub(unit)));
+            let mut listing = archive.list(server.system_id, timeline, from).await?;
+            if listing.runs().is_empty() && from > Lsn(0) {
+                // Somebody else moved the slot: then there is a gap, and it must be seen.
+                listing = archive.list(server.system_id, timeline, Lsn(0)).await?;
+            }
+            let stored = last_run(&listing, server.segment_size);
+            Ok(Held { timeline, run: stored.or(from_switch(timeline)), recorded: stored.is_some() })
+        }
+        Some(timeline) => {
+            let Some(switch) = begins.iter().find(|switch| switch.timeline == timeline) else { return Ok(own) };
+            let listing = archive.list(server.system_id, timeline, Lsn(0)).await?;
+            match last_run(&listing, server.segment_size) {
+                Some((_, known)) if known >= switch.end => {
+                    let next = begins.iter().find(|later| later.timeline > timeline);
+                    let next = next.map_or(server.timeline, |later| later.timeline);
+                    let start = floor(switch.end, server.segment_size);
+                    Ok(Held { timeline: next, run: Some((start, start)), recorded: false })
+                }
+                run => Ok(Held { timeline, run, recorded: run.is_some() }),
+            }
+        }
+    }
+}
+
+/// Where to begin so that the last unit becomes whole, and up to where it is stored.
+fn last_run(listing: &WalListing, segment_size: u64) -> Option<(Lsn, Lsn)> {
+    let unit = segment_object_size(segment_size);
+    let run = listing.runs().pop()?;
+    let whole =
+        run.objects.iter().filter(|object| object.kind == WalObjectKind::Segment).map(|object| object.last).max();
+    let start = floor(run.last, unit);
+    let before = Lsn(start.0.saturating_sub(unit));
+    // All slices of the unit before are there, but not the whole: it is the next to be made.
+    let incomplete = start == run.last && run.first <= before && whole.is_none_or(|whole| whole < start);
+    Some((if incomplete { before } else { start }, run.last))
+}
+
+async fn history(replication: &mut Replication, timeline: u32) -> Result<Vec<timeline::TimelineSwitch>> {
+    let (_, content) = replication.timeline_history(timeline).await?;
+    Ok(timeline::parse_history(&content)?)
+}
+
+/// Keeps what a restore must know of the timeline, before its first WAL.
+async fn keep_timeline(streamer: &Streamer, begun: &Begun, server_version: u32) -> Result<()> {
+    let history = match begun.timeline {
+        0 | 1 => None,
+        timeline => {
+            let mut replication = Replication::connect(&streamer.connect).await?;
+            let (_, content) = replication.timeline_history(timeline).await?;
+            Some(String::from_utf8_lossy(&content).into_owned())
+        }
+    };
+    let details = TimelineDetails { history, segment_size: begun.segment_size, server_version };
+    let position = Position { system_id: begun.system_id, timeline: begun.timeline, lsn: begun.start };
+    let now = (streamer.clock)();
+    streamer.repo.put_document(DocumentKind::Timeline, position, &details, &streamer.documents, now).await?;
+    Ok(())
+}
+
+/// Removes an instance's slot, so that the server keeps no WAL for it. Gives whether there was one.
+pub async fn drop_slot(options: &ConnectOptions, name: &str) -> Result<bool> {
+    let client = sql::connect(options, "postgres").await?;
+    let Some(found) = slot::look(&client, name).await? else { return Ok(false) };
+    if found.active {
+        return Err(Error::SlotInUse { slot: name.to_owned(), server: options.server() });
+    }
+    Replication::connect(options).await?.drop_slot(name).await?;
+    Ok(true)
+}
