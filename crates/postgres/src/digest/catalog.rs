@@ -17,13 +17,14 @@ const RANGE_SCANS: u32 = 140_000;
 /// A table or materialized view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
+    pub(crate) oid: u32,
     /// `schema.relation`, for people.
     pub(crate) name: String,
     /// The same, quoted for SQL.
     pub(crate) quoted: String,
     /// Its columns, quoted for SQL, of an alias `q`.
     pub(crate) columns: String,
-    /// Its length when it was listed.
+    /// Its length, roughly: asking for the true one waits for whoever has it locked.
     pub(crate) blocks: u64,
     /// Whether ranges of its blocks can be read.
     pub(crate) in_ranges: bool,
@@ -36,6 +37,7 @@ impl Relation {
     #[cfg(test)]
     pub(crate) fn example(name: &str, blocks: u64) -> Relation {
         Relation {
+            oid: 1,
             name: name.into(),
             quoted: name.into(),
             columns: "q.id".into(),
@@ -83,7 +85,7 @@ pub(crate) struct Listed {
 
 const LIST: &str = "SELECT c.oid::text, n.nspname, c.relname, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
         c.relkind::text, c.relpersistence::text, c.relispopulated::text, c.relfilenode::text,
-        coalesce(m.amname, ''), (coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::bigint)::text,
+        coalesce(m.amname, ''), greatest(c.relpages, 0)::text,
         coalesce(a.expressions, ''), coalesce(a.shape, ''),
         coalesce(s.seqincrement, 1)::text, coalesce(s.seqcycle, false)::text,
         CASE c.relkind WHEN 'S' THEN coalesce(has_sequence_privilege(c.oid, 'SELECT'), false) ELSE true END::text,
@@ -130,6 +132,7 @@ impl Listed {
             return Some(());
         }
         self.relations.push(Relation {
+            oid: text(0)?.parse().ok()?,
             name,
             quoted: text(3)?.to_owned(),
             columns: text(10)?.to_owned(),

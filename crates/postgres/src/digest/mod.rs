@@ -180,8 +180,8 @@ pub async fn run_like(client: &Client, like: Option<&DatabaseDigest>, options: &
     }
     for relation in queue {
         let like = like.and_then(|like| like.tables.get(&relation.name));
-        let layout = layout::Layout::like(like, &relation, listed.block_size);
-        read::into(&mut found, relation.name.clone(), reader.table(&relation, &layout).await?);
+        let layout = |relation: &catalog::Relation| layout::Layout::like(like, relation, listed.block_size);
+        read::into(&mut found, relation.name.clone(), reader.table(relation, layout).await?);
     }
     let sequences = sequences::read(&reader, &listed.sequences).await?;
     found.left_out.extend(sequences.refused);

@@ -75,8 +75,38 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A table's digest, or why there is none.
-    pub(crate) async fn table(&self, relation: &Relation, layout: &Layout) -> Result<Read> {
+    /// A table's length in blocks, or why it is not known.
+    pub(crate) async fn blocks(&self, relation: &Relation) -> Result<std::result::Result<u64, String>> {
+        let statement = format!(
+            "SELECT (coalesce(pg_relation_size({}), 0) / current_setting('block_size')::bigint)::text",
+            relation.oid
+        );
+        match self.within(self.pace.statement_timeout, &statement).await? {
+            Ok(rows) => {
+                let blocks = rows.first().and_then(|row| row.get(0)).and_then(|blocks| blocks.parse().ok());
+                blocks.map(Ok).ok_or_else(|| self.garbled(&relation.name))
+            }
+            Err(cause) => Ok(Err(cause)),
+        }
+    }
+
+    /// A table's digest, or why there is none. How it is cut is decided when its length is known.
+    pub(crate) async fn table(&self, mut relation: Relation, layout: impl Fn(&Relation) -> Layout) -> Result<Read> {
+        if self.is_late() {
+            return Ok(Read::LeftOut(HELD_TOO_LONG.to_owned()));
+        }
+        match self.blocks(&relation).await? {
+            Ok(blocks) => relation.blocks = blocks,
+            Err(cause) => return Ok(Read::LeftOut(cause)),
+        }
+        self.ranges(&relation, &layout(&relation)).await
+    }
+
+    fn is_late(&self) -> bool {
+        self.pace.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    async fn ranges(&self, relation: &Relation, layout: &Layout) -> Result<Read> {
         let mut whole = Sums::default();
         let (mut ranges, mut worked) = (Vec::new(), Duration::ZERO);
         for range in &layout.ranges {
@@ -86,7 +116,7 @@ impl Reader<'_> {
                 else {
                     return Ok(Read::LeftOut(self.too_long()));
                 };
-                if self.pace.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                if self.is_late() {
                     return Ok(Read::LeftOut(HELD_TOO_LONG.to_owned()));
                 }
                 let began = Instant::now();

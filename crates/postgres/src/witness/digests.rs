@@ -107,10 +107,11 @@ impl Work {
     async fn run(&self, client: &Client, snapshot: &str, pace: &Pace) -> Result<()> {
         let reader = Reader { client, snapshot: Some(snapshot), pace };
         while let Some(relation) = self.next() {
-            let layout = Layout::new(&relation, self.block_size, self.sample_above);
-            let read = reader.table(&relation, &layout).await?;
+            let name = relation.name.clone();
+            let layout = |relation: &Relation| Layout::new(relation, self.block_size, self.sample_above);
+            let read = reader.table(relation, layout).await?;
             let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            into(&mut found, relation.name, read);
+            into(&mut found, name, read);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What cannot be compared is told by name; what is read in part is told to be a part.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use lifeboat_postgres::{
@@ -38,25 +38,26 @@ async fn a_table_that_changes_while_it_is_read_is_inconclusive() -> Result<()> {
     let superuser = sql::connect(&superuser(&server), "postgres").await?;
     // Whoever waits for this lock is in the middle of the digests.
     superuser.batch_execute("BEGIN; LOCK TABLE locked IN ACCESS EXCLUSIVE MODE").await?;
-    let budget = Budget::default();
-    let (digest, ()) = tokio::try_join!(take(&server, &budget), async {
-        let holders = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' \
-                       AND query LIKE '%pg_export_snapshot%'";
-        tokio::task::block_in_place(|| {
-            cluster::until("a snapshot is held", || Ok(server.psql("postgres", holders)? == "1"))?;
-            for statement in [
-                "TRUNCATE cut",
-                "ALTER TABLE grown ADD COLUMN more int DEFAULT 7",
-                "DROP TABLE gone",
-                "REFRESH MATERIALIZED VIEW counted",
-                "ALTER SEQUENCE restarted RESTART",
-                "INSERT INTO kept VALUES (-1)",
-            ] {
-                server.psql("postgres", statement)?;
-            }
-            Ok(())
-        })
+    let server = Arc::new(server);
+    let taking = Arc::clone(&server);
+    let taking = tokio::spawn(async move { take(&taking, &Budget::default()).await });
+    let holders = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' \
+                   AND query LIKE '%pg_export_snapshot%'";
+    tokio::task::block_in_place(|| {
+        cluster::until("a snapshot is held", || Ok(server.psql("postgres", holders)? == "1"))?;
+        for statement in [
+            "TRUNCATE cut",
+            "ALTER TABLE grown ADD COLUMN more int DEFAULT 7",
+            "DROP TABLE gone",
+            "REFRESH MATERIALIZED VIEW counted",
+            "ALTER SEQUENCE restarted RESTART",
+            "INSERT INTO kept VALUES (-1)",
+        ] {
+            server.psql("postgres", statement)?;
+        }
+        anyhow::Ok(())
     })?;
+    let digest = taking.await??;
     superuser.batch_execute("ROLLBACK").await?;
     let inconclusive: Vec<&str> = digest.inconclusive.keys().map(String::as_str).collect();
     let expected = ["public.counted", "public.cut", "public.gone", "public.grown", "public.restarted"];
