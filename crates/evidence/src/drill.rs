@@ -162,19 +162,32 @@ pub enum Comparison {
         rows: u64,
     },
     /// Digests taken in a snapshot at an exact LSN, equal after replay to that LSN; holds under load.
-    ExactWitness {
-        /// Tables compared.
-        tables: u64,
-        /// Rows in them.
-        rows: u64,
-        /// The LSN.
-        lsn: lifeboat_model::lsn::Lsn,
-    },
+    ExactWitness(ExactComparison),
     /// The data was not compared with the source.
     None {
         /// Why not.
         why: String,
     },
+}
+
+/// What was compared with an exact witness. What differed is in the checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExactComparison {
+    /// Tables compared.
+    pub tables: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// The LSN.
+    pub lsn: lifeboat_model::lsn::Lsn,
+    /// Tables of which only a sample of blocks was compared.
+    #[serde(default)]
+    pub sampled: u64,
+    /// Tables and sequences that could not be compared: not read at the source, or changed while they were.
+    #[serde(default)]
+    pub not_compared: u64,
+    /// `primary` or `standby`: where the snapshot was taken. A standby shares the primary's WAL with the restore.
+    #[serde(default)]
+    pub from: String,
 }
 
 /// Recovery targets of the tier.

@@ -10,7 +10,8 @@ use lifeboat_model::{
 
 use crate::{
     backup::{BackupPredicate, NotCovered},
-    drill::{Comparison, DrillPredicate, Teardown},
+    drill::{Comparison, DrillPredicate, ExactComparison, Teardown},
+    dump::DumpPredicate,
     statement::Predicate,
     verify::Verified,
 };
@@ -29,6 +30,7 @@ pub fn render(verified: &Verified) -> String {
     match &verified.statement.predicate {
         Predicate::Backup(backup) => render_backup(&mut page, backup),
         Predicate::Drill(drill) => render_drill(&mut page, drill),
+        Predicate::Dump(dump) => render_dump(&mut page, dump),
         Predicate::Opaque { predicate, .. } => {
             page.line("meaning", "not known to this version; the signature is right");
             page.line("content", predicate);
@@ -144,6 +146,28 @@ fn render_drill(page: &mut Page, drill: &DrillPredicate) {
     render_rest(page, &drill.notes, &drill.not_covered);
 }
 
+fn render_dump(page: &mut Page, dump: &DumpPredicate) {
+    page.line("run", format_args!("{} of {}/{}, tier {}", dump.run, dump.tenant, dump.instance, dump.tier));
+    page.line(
+        "started by",
+        format_args!("{}@{}: {}", dump.started_by.user, dump.started_by.host, dump.started_by.command),
+    );
+    page.line("software", &dump.software);
+    page.line("time", format_args!("{} to {}", dump.started, dump.finished));
+    page.line("repository", format_args!("{} ({})", dump.storage, dump.repository));
+    page.line("point", format_args!("{} version {}", dump.point.id, or_none(dump.point.version.as_ref())));
+    let system = or_none(dump.system_id.as_ref());
+    page.line("source", format_args!("PostgreSQL {}, system {system}", dump.postgres_version));
+    page.line("program", &dump.program);
+    for database in &dump.databases {
+        page.line("database", format_args!("{}: {}", database.name, ByteSize(database.bytes)));
+    }
+    let sizes = &dump.sizes;
+    let [read, stored] = [sizes.read_bytes, sizes.stored_bytes].map(ByteSize);
+    page.line("sizes", format_args!("{} files, {read} read, {stored} stored", sizes.files));
+    render_rest(page, &dump.notes, &dump.not_covered);
+}
+
 fn render_rest(page: &mut Page, notes: &[String], not_covered: &[NotCovered]) {
     for gap in not_covered {
         let count = gap.count.map(|count| format!(" ({count})")).unwrap_or_default();
@@ -168,9 +192,22 @@ fn comparison(comparison: &Comparison) -> String {
         Comparison::QuietSource { tables, rows } => {
             format!("{tables} tables, {rows} rows, with a source known to be quiet; not exact under load")
         }
-        Comparison::ExactWitness { tables, rows, lsn } => format!("{tables} tables, {rows} rows, exact at {lsn}"),
+        Comparison::ExactWitness(exact) => exact_comparison(exact),
         Comparison::None { why } => format!("none: {why}"),
     }
+}
+
+fn exact_comparison(exact: &ExactComparison) -> String {
+    let mut text = format!("{} tables, {} rows, exact at {}", exact.tables, exact.rows, exact.lsn);
+    if !exact.from.is_empty() {
+        text += &format!(", taken at the {}", exact.from);
+    }
+    for (count, what) in [(exact.sampled, "compared by a sample of blocks"), (exact.not_compared, "not compared")] {
+        if count > 0 {
+            text += &format!("; {count} {what}");
+        }
+    }
+    text
 }
 
 fn teardown(teardown: &Teardown) -> String {

@@ -259,8 +259,15 @@ fn comparison(comparison: &Comparison) -> String {
         Comparison::QuietSource { tables, rows } => {
             format!("{tables} tables, {rows} rows equal to a source known to be quiet")
         }
-        Comparison::ExactWitness { tables, rows, lsn } => {
-            format!("{tables} tables, {rows} rows equal to the source at {lsn}")
+        Comparison::ExactWitness(exact) => {
+            let mut text =
+                format!("{} tables, {} rows compared with the source at {}", exact.tables, exact.rows, exact.lsn);
+            for (count, what) in [(exact.sampled, "by a sample of blocks only"), (exact.not_compared, "not compared")] {
+                if count > 0 {
+                    text += &format!(", {count} {what}");
+                }
+            }
+            text
         }
         Comparison::None { why } => format!("not compared with the source: {why}"),
     }
