@@ -159,9 +159,11 @@ impl Dumper for ImageProgram {
     async fn start(&self, database: &str) -> lifeboat_engine::Result<DumpStream> {
         let authorities = program::authorities(&self.options)?;
         let certificates = match &authorities {
-            Some(path) => tokio::fs::read_to_string(path)
-                .await
-                .map_err(|source| DumpError::File { action: "read", path: path.clone(), source })?,
+            Some(path) => tokio::fs::read_to_string(path).await.map_err(|source| DumpError::File {
+                action: "read",
+                path: path.clone(),
+                source,
+            })?,
             None => String::new(),
         };
         let line = program::pass_line(&self.options);
@@ -172,8 +174,7 @@ impl Dumper for ImageProgram {
         let arguments = program::arguments(&self.options, database);
         let mut command = vec!["sh", "-c", SCRIPT, "sh", "pg_dump"];
         command.extend(arguments.iter().map(String::as_str));
-        let exec =
-            Exec { container: &self.container, user: Some(USER), command: &command, environment: &environment };
+        let exec = Exec { container: &self.container, user: Some(USER), command: &command, environment: &environment };
         let spawned = self.docker.spawn_fed(exec, input.as_bytes()).await.map_err(|error| self.elsewhere(error))?;
         let running = Output {
             docker: self.docker.clone(),
@@ -223,7 +224,7 @@ async fn next(mut output: Output) -> lifeboat_engine::Result<Option<(Bytes, Outp
 }
 
 /// Keeps the last 4 KiB.
-fn keep_end(words: &mut String) {
+pub(super) fn keep_end(words: &mut String) {
     if words.len() > 8 << 10 {
         let mut from = words.len() - (4 << 10);
         while !words.is_char_boundary(from) {

@@ -14,7 +14,7 @@ use bollard::{
 };
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 use crate::error::{Error, Result};
 
@@ -143,7 +143,7 @@ impl Docker {
         gone(self.engine.remove_network(id).await).map_err(Error::docker(format!("remove network {id}")))
     }
 
-    pub(super) async fn start(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
+    pub(crate) async fn start(&self, name: &str, body: ContainerCreateBody) -> Result<String> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let created = self.engine.create_container(Some(options), body).await;
         let id = created.map_err(Error::docker(format!("create container {name}")))?.id;
@@ -169,7 +169,7 @@ impl Docker {
     }
 
     /// Kills a container and removes it with its anonymous volumes.
-    pub(super) async fn remove_container(&self, id: &str) -> Result<()> {
+    pub(crate) async fn remove_container(&self, id: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         gone(self.engine.remove_container(id, Some(options)).await)
             .map_err(Error::docker(format!("remove container {id}")))
@@ -190,7 +190,7 @@ impl Docker {
     }
 
     /// Runs a program to its end.
-    pub(super) async fn run(&self, exec: Exec<'_>, limit: Duration) -> Result<Ran> {
+    pub(crate) async fn run(&self, exec: Exec<'_>, limit: Duration) -> Result<Ran> {
         let what = format!("{} in the sandbox", exec.command.first().copied().unwrap_or_default());
         let work = async {
             let mut program = self.spawn(exec).await?;
@@ -231,6 +231,47 @@ impl Docker {
             }
             StartExecResults::Detached => Err(Error::Task(format!("{program} was started detached"))),
         }
+    }
+
+    /// Starts a program and gives it these bytes on its standard input, which then stays open.
+    pub(crate) async fn spawn_fed(&self, exec: Exec<'_>, bytes: &[u8]) -> Result<Spawned> {
+        let program = exec.command.first().copied().unwrap_or_default().to_owned();
+        let options = CreateExecOptions {
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(exec.command.to_vec()),
+            env: Some(exec.environment.to_vec()),
+            user: exec.user,
+            ..CreateExecOptions::default()
+        };
+        let failed = || Error::docker(format!("run {program}"));
+        let id = self.engine.create_exec(exec.container, options).await.map_err(failed())?.id;
+        let start = StartExecOptions { output_capacity: Some(64 << 10), ..StartExecOptions::default() };
+        match self.engine.start_exec(&id, Some(start)).await.map_err(failed())? {
+            StartExecResults::Attached { output, mut input } => {
+                let feeding = async {
+                    input.write_all(bytes).await?;
+                    input.flush().await
+                };
+                feeding.await.map_err(|source| failed()(source.into()))?;
+                let output = output.map_err(move |error| Error::docker(format!("read the output of {program}"))(error));
+                Ok(Spawned { id, output: Box::pin(output) })
+            }
+            StartExecResults::Detached => Err(Error::Task(format!("{program} was started detached"))),
+        }
+    }
+
+    /// The exit code of a program whose output has ended; the engine may learn of it a moment later. None where it runs on all
+    /// the same.
+    pub(crate) async fn ended(&self, exec: &str) -> Result<Option<i64>> {
+        for _ in 0..50 {
+            if let Some(code) = self.exit_code(exec).await? {
+                return Ok(Some(code));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(None)
     }
 
     /// The exit code of a started program, none while it runs.

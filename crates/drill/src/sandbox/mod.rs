@@ -54,7 +54,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn labels(&self) -> HashMap<String, String> {
+    pub(crate) fn labels(&self) -> HashMap<String, String> {
         let owner = teardown::Owner::myself();
         HashMap::from([
             (LABEL.to_owned(), self.run.to_string()),
@@ -214,6 +214,11 @@ impl Container {
     /// Starts a server.
     pub(crate) async fn spawn(&self, user: &str, command: &[&str], environment: &[&str]) -> Result<Spawned> {
         self.docker.spawn(Exec { container: &self.id, user: Some(user), command, environment }).await
+    }
+
+    /// The exit code of a program whose output has ended.
+    pub(crate) async fn ended(&self, program: &str) -> Result<Option<i64>> {
+        self.docker.ended(program).await
     }
 
     /// The exit code of a server, none while it runs.

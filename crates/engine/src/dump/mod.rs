@@ -113,6 +113,15 @@ pub struct DumpReport {
     pub finished: Timestamp,
 }
 
+/// Refuses a point with dumps, where one that holds the instance is needed.
+pub fn refuse(point: &Point) -> Result<(), DumpError> {
+    let what = "holds logical dumps and not the instance: `lifeboat restore --point` gives its files, and it can be neither replayed nor drilled";
+    match point.header.is_dump() {
+        true => Err(DumpError::WrongKind { point: point.header.point.to_string(), what }),
+        false => Ok(()),
+    }
+}
+
 /// Dumps databases of an instance into one point. `server` is what [`look`] has seen, `dumper` a program of its major version.
 pub async fn run(
     context: &Context,

@@ -1,5 +1,7 @@
 //! `lifeboat dump`: logical dumps of single databases, as a recovery point of their own kind.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use jiff::Timestamp;
 use lifeboat_drill::{
@@ -11,11 +13,15 @@ use lifeboat_engine::{
     dump::{self, DumpReport, Dumper, Server, program::LocalProgram},
     keys::writer_keys,
 };
-use lifeboat_model::{config::InstanceConfig, id::Instance};
+use lifeboat_model::{
+    config::{DumpProgram, InstanceConfig},
+    id::Instance,
+};
 use lifeboat_postgres::ConnectOptions;
+use lifeboat_repo::{point::Point, repository::InstanceRepo, seal::Identity};
 use serde::Serialize;
 
-use super::Session;
+use super::{Session, restore::Damaged};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -26,7 +32,7 @@ use crate::{
 
 /// Dump single databases into a recovery point
 ///
-/// pg_dump of the server's own major version (from this host, else from the image of drill.postgres_image), streamed into the
+/// pg_dump of the server's own major version (from this host, else from the image of drill.postgres_image: dump.program), streamed into the
 /// repository: encrypted, signed, no file in between. For servers without replication, for another major version, for handing
 /// out one database. It holds no roles, no filestore and no configuration, and takes no backup's place.
 #[derive(Debug, Args)]
@@ -147,15 +153,25 @@ impl Program {
         (name, instance): (&Instance, &InstanceConfig),
         (server, connect): (&Server, &ConnectOptions),
     ) -> Result<Program> {
-        let missing = match LocalProgram::find(server.major(), connect).await {
-            Ok(program) => return Ok(Program::Local(program)),
-            Err(missing) => missing,
+        let missing = match &instance.dump.program {
+            DumpProgram::Path(path) => return Ok(Program::Local(LocalProgram::at(path, connect).await?)),
+            DumpProgram::Image => None,
+            DumpProgram::Auto => match LocalProgram::find(server.major(), connect).await {
+                Ok(program) => return Ok(Program::Local(program)),
+                Err(missing) => Some(missing),
+            },
         };
         let image = &instance.drill.postgres_image;
         let docker = Docker::connect(wire::environment("DOCKER_HOST").as_deref()).await;
         let docker = docker.map_err(|error| {
-            let why = Failure::from(error).messages().join(": ");
-            Failure::from(missing).hint(format!("image {image} cannot be used either: {why}"))
+            let why = Failure::from(error);
+            match missing {
+                Some(missing) => {
+                    let why = why.messages().join(": ");
+                    Failure::from(missing).hint(format!("image {image} cannot be used either: {why}"))
+                }
+                None => why,
+            }
         })?;
         let owner = Owner {
             run: super::random_run()?,
@@ -181,9 +197,72 @@ impl Program {
             && let Err(error) = program.close().await
         {
             let why = Failure::from(error).messages().join(": ");
-            session.voice.warn(&format!("the container of pg_dump could not be removed, the next drill does it: {why}"));
+            session
+                .voice
+                .warn(&format!("the container of pg_dump could not be removed, the next drill does it: {why}"));
         }
     }
+}
+
+#[derive(Serialize)]
+struct Restored {
+    instance: String,
+    point: String,
+    to: PathBuf,
+    complete: bool,
+    postgres_version: String,
+    program: String,
+    files: Vec<PathBuf>,
+    bytes: u64,
+    damage: Vec<Damaged>,
+}
+
+impl Answer for Restored {
+    const SCHEMA: &'static str = "lifeboat.restore-dump/1";
+
+    fn text(&self, page: &mut Page) {
+        let word = if self.complete { Tone::Good.paint("restored:") } else { Tone::Bad.paint("INCOMPLETE:") };
+        let size = bytes(self.bytes);
+        page.line(format_args!("{word} dumps of {} from {}, {size}, in {}", self.instance, self.point, self.to.display()));
+        page.field("made by", format_args!("{} from PostgreSQL {}", self.program, self.postgres_version));
+        for file in &self.files {
+            page.field("dump", file.display());
+        }
+        for damage in &self.damage {
+            page.line(format_args!("- {}: {}; hits {}", damage.object, damage.reason, damage.files.join(", ")));
+        }
+        if let Some(file) = self.files.first().filter(|_| self.complete) {
+            page.gap();
+            page.line(format_args!("Next: pg_restore --no-owner --dbname NEW {}", file.display()));
+        }
+    }
+}
+
+/// A point with dumps back into a folder.
+pub async fn restore(
+    session: &Session,
+    (repo, point): (&InstanceRepo, &Point),
+    identities: &[Identity],
+    to: &Path,
+) -> Result<Exit> {
+    wire::opens(point, identities)?;
+    let meter = Meter::start(&session.voice, format!("restore {}", repo.instance()));
+    let report = dump::restore((repo, point), identities, to, meter.clone(), &session.cancel).await;
+    drop(meter);
+    let report = report.safe("the repository is as it was").context(format!("restore of {} failed", repo.instance()))?;
+    let complete = report.damage.is_empty();
+    session.output.show(&Restored {
+        instance: repo.instance().to_string(),
+        point: point.header.point.to_string(),
+        to: to.to_owned(),
+        complete,
+        postgres_version: report.details.version_text(),
+        program: report.details.program.clone(),
+        files: report.details.databases.iter().map(|database| report.folder.join(&database.file)).collect(),
+        bytes: report.bytes,
+        damage: report.damage.into_iter().map(Damaged::from).collect(),
+    })?;
+    Ok(if complete { Exit::Ok } else { Exit::CheckFailed })
 }
 
 impl Dump {
@@ -220,7 +299,9 @@ impl Dump {
         drop(meter);
         program.close(session).await;
         let report = report
-            .safe("no recovery point was made, those that were there are as they were; what was stored so far is reused")
+            .safe(
+                "no recovery point was made, those that were there are as they were; what was stored so far is reused",
+            )
             .context(failed)?;
         let done = Done::new(report, &place);
         session.output.show(&done)?;
