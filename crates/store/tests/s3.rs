@@ -198,6 +198,10 @@ async fn listings_go_on_over_pages() {
     }
     let found: Vec<Key> = store.list("pages/").map_ok(|info| info.key).try_collect().await.unwrap();
     assert_eq!(found, keys);
+    for skipped in [50, 1001] {
+        let from = store.list_from("pages/", keys[skipped - 1].as_str()).map_ok(|info| info.key);
+        assert_eq!(from.try_collect::<Vec<_>>().await.unwrap(), keys[skipped..], "after {skipped}");
+    }
     for some in keys.chunks(50) {
         futures::future::join_all(some.iter().map(|key| store.delete(key, None))).await;
     }

@@ -184,3 +184,40 @@ fn no_marker(prefix: &str) -> Error {
         reason: "the server says that there is more, but not where it begins".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_testkit::testbed;
+
+    use super::*;
+    use crate::{
+        s3::{Limits, S3Options, connect},
+        suite,
+    };
+
+    /// The testbed's own bucket has versions; one without them is listed by other requests.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bucket_without_versions_passes_the_contract() {
+        if !testbed::enabled() {
+            return;
+        }
+        let options = S3Options {
+            endpoint: Some(testbed::setting("LIFEBOAT_TESTBED_S3_ENDPOINT", "http://127.0.0.1:57480").parse().unwrap()),
+            bucket: format!("lifeboat-plain-{}", suite::random_name()),
+            prefix: "plain".into(),
+            region: testbed::setting("LIFEBOAT_TESTBED_S3_REGION", "us-east-1"),
+            access_key: testbed::secret("s3-access-key"),
+            secret_key: testbed::secret("s3-secret-key"),
+            ca_file: None,
+            path_style: true,
+            multipart_threshold: S3Options::MULTIPART_THRESHOLD,
+            limits: Limits::default(),
+        };
+        let bucket = connect::bucket(&options).unwrap();
+        bucket.client.create_bucket().bucket(&bucket.name).send().await.unwrap();
+        let store = S3Store::connect(options).await.unwrap();
+        assert!(!store.bucket.versions);
+        suite::run(&store).await;
+        bucket.client.delete_bucket().bucket(&bucket.name).send().await.unwrap();
+    }
+}
