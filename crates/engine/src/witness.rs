@@ -105,10 +105,7 @@ fn judge(taken: &Taken, mark: Option<Mark>, options: &ConnectOptions) -> Compari
         return not_exact(why.clone());
     }
     if let Some((database, _)) = taken.databases.iter().find(|(_, digest)| digest.tables.is_empty()) {
-        return not_exact(format!(
-            "no table of {database} could be read: GRANT pg_read_all_data TO \"{}\"",
-            options.user
-        ));
+        return not_exact(format!("no table of {database} could be read: GRANT pg_read_all_data TO {}", options.user));
     }
     match mark {
         None => not_exact(

@@ -38,14 +38,15 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
         Ok(Answer::not_executed(why))
     };
     let Some(witness) = witness else { return not_compared(NO_DIGESTS.to_owned()) };
-    match &witness.comparison {
-        Taken::NotExact { why } => return not_compared(inexact(why)),
-        Taken::Exact { lsn, .. } => {
-            return not_compared(format!("the witness is of {lsn}, and the restore did not pause there"));
-        }
-        Taken::QuietSource { .. } => {}
+    if let Taken::NotExact { why } = &witness.comparison {
+        return not_compared(inexact(why));
     }
     if let Some(why) = nothing_to_compare(witness) {
+        return not_compared(why);
+    }
+    if let Taken::Exact { lsn, .. } = &witness.comparison
+        && let Some(why) = ended_elsewhere(server, witness, *lsn).await?
+    {
         return not_compared(why);
     }
     let mut seen = Seen::default();
@@ -56,8 +57,16 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
             return Ok(Answer::broken(&error));
         }
     }
-    *kind = Comparison::QuietSource { tables: seen.tables, rows: seen.rows };
-    Ok(seen.answer("quiet source"))
+    match &witness.comparison {
+        Taken::Exact { lsn, from, .. } => {
+            *kind = Comparison::ExactWitness(seen.compared(*lsn, *from));
+            Ok(seen.answer(&format!("exact witness at {lsn}, promoted there")))
+        }
+        _ => {
+            *kind = Comparison::QuietSource { tables: seen.tables, rows: seen.rows };
+            Ok(seen.answer("quiet source"))
+        }
+    }
 }
 
 /// Compares an exact witness with a server whose replay is paused at the witness's position.
@@ -95,14 +104,7 @@ pub(crate) async fn compare_paused(
             return Ok(Answer::broken(&error));
         }
     }
-    let (tables, rows, sampled) = (seen.tables, seen.rows, seen.sampled);
-    let not_compared = (seen.unread.len() + seen.inconclusive.len()) as u64;
-    let from = match from {
-        WitnessKind::Primary => "primary",
-        WitnessKind::Standby => "standby",
-    };
-    let from = from.to_owned();
-    *kind = Comparison::ExactWitness(ExactComparison { tables, rows, lsn: *lsn, sampled, not_compared, from });
+    *kind = Comparison::ExactWitness(seen.compared(*lsn, *from));
     Ok(seen.answer(&format!("exact witness at {lsn}")))
 }
 
@@ -138,6 +140,26 @@ fn misplaced(paused: bool, place: Lsn, wanted: Lsn) -> Option<String> {
     (!there).then(|| format!("replay is paused at {place}, not at the witness's position {wanted}"))
 }
 
+/// The same of a server that was promoted, as in a negative control: damage needs one that can be written to. Whether the
+/// witness is exact cannot be decided there any more, since transaction ids are given again.
+async fn ended_elsewhere(server: &Server, witness: &Witness, wanted: Lsn) -> Result<Option<String>> {
+    const HISTORY: &str =
+        "SELECT pg_read_file('pg_wal/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.history')";
+    let Some(database) = witness.databases.keys().next() else { return Ok(Some(NO_DIGESTS.to_owned())) };
+    let client = server.connect(database).await?;
+    let row = client.query_one(HISTORY, &[]).await.map_err(Error::sql("ask where replay ended"))?;
+    let ended = ended_at(row.get(0)).unwrap_or_default();
+    Ok(misplaced(true, ended, wanted).map(|_| {
+        format!("the witness is of {wanted}, and the restore neither paused nor ended there (it ended at {ended})")
+    }))
+}
+
+/// Where the old timeline ended: the last line of the history names it.
+fn ended_at(history: &str) -> Option<Lsn> {
+    let line = history.lines().rfind(|line| line.starts_with(|c: char| c.is_ascii_digit()))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Decides once more, with what the restored server knows, whether the witness is exact.
 async fn unseen(client: &Client, source: &DatabaseDigest) -> Result<Option<String>> {
     let Some(snapshot) = &source.snapshot else {
@@ -160,6 +182,16 @@ struct Seen {
 }
 
 impl Seen {
+    fn compared(&self, lsn: Lsn, from: WitnessKind) -> ExactComparison {
+        let from = match from {
+            WitnessKind::Primary => "primary",
+            WitnessKind::Standby => "standby",
+        };
+        let not_compared = (self.unread.len() + self.inconclusive.len()) as u64;
+        let Seen { tables, rows, sampled, .. } = *self;
+        ExactComparison { tables, rows, lsn, sampled, not_compared, from: from.to_owned() }
+    }
+
     async fn look(&mut self, client: &Client, database: &str, source: &DatabaseDigest, values: Values) -> Result<()> {
         let restored = digest::run_like(client, Some(source), &digest::Options::default()).await?;
         self.count(database, source);
@@ -312,5 +344,7 @@ mod tests {
         assert!(misplaced(true, Lsn(wanted.0 - 8192), wanted).is_some(), "rows would be missing");
         assert!(misplaced(true, Lsn(wanted.0 + 8), wanted).is_some());
         assert!(misplaced(false, wanted, wanted).is_some());
+        let history = "1\t0/5000060\tno recovery target specified\n2\t0/7000000\tbefore LSN 0/7000000\n";
+        assert_eq!((ended_at(history), ended_at("")), (Some(Lsn(0x700_0000)), None));
     }
 }
