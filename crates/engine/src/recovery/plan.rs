@@ -89,6 +89,7 @@ pub(crate) struct Log {
 impl Plan {
     /// A point as it is: replay to the end of its own log.
     pub fn of_point(base: Point, identities: &[Identity]) -> Result<Plan> {
+        crate::dump::refuse(&base)?;
         let postgres: PostgresDetails = crate::details::decode(&base.open_details(identities)?.postgres)?;
         let (end, timeline) = (postgres.wal_end, postgres.timeline);
         let first = postgres.start.segment_start(postgres.segment_size);
@@ -230,6 +231,7 @@ impl Planner<'_, '_> {
             None => Ok(self.held.repo.list_points().await?),
             Some(selector) => {
                 let point = self.held.repo.find_point(selector, self.held.trusted).await?;
+                crate::dump::refuse(&point)?;
                 Ok(vec![point.reference()])
             }
         }

@@ -9,6 +9,9 @@
 //! - `staging`: `staging <beat>` while we are at work, the number growing every two seconds, `complete` when everything is
 //!   there, `broken` when it will not be. A stager that was killed is known by a beat that stands still.
 //!
+//! Files get their names there when they are whole: until then they lie in a folder beside PGDATA, so that nothing vanishes
+//! under somebody who changes owners in PGDATA meanwhile.
+//!
 //! Segments are not taken away by being fetched, since a server that is stopped in the middle asks for some of them again.
 //! At the end of recovery the server removes the folder itself (`recovery_end_command`).
 
@@ -37,6 +40,8 @@ use crate::{
 
 /// The folder in PGDATA.
 pub const FOLDER: &str = "lifeboat_wal";
+/// Beside PGDATA: files that are not whole yet.
+const WAITING: &str = ".lifeboat-staging";
 /// The program that PostgreSQL calls.
 const FETCH: &str = include_str!("fetch.sh");
 /// How often the stager shows that it lives; `fetch.sh` waits for thirty of them.
@@ -97,7 +102,14 @@ pub struct Staged {
 /// Staging under way. Dropped, it ends, and the server is told that nothing more will come.
 pub struct WalStaging {
     task: Option<AbortOnDropHandle<Result<Staged>>>,
+    places: Places,
+}
+
+/// Where files go.
+#[derive(Debug, Clone)]
+struct Places {
     folder: PathBuf,
+    waiting: PathBuf,
 }
 
 impl WalStaging {
@@ -110,7 +122,7 @@ impl WalStaging {
         };
         if done.is_err() {
             task.abort();
-            say(&self.folder, "broken");
+            self.places.say("broken");
         }
         done
     }
@@ -118,7 +130,7 @@ impl WalStaging {
 
 impl std::fmt::Debug for WalStaging {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WalStaging").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("WalStaging").field("folder", &self.places.folder).finish_non_exhaustive()
     }
 }
 
@@ -126,7 +138,7 @@ impl Drop for WalStaging {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
-            say(&self.folder, "broken");
+            self.places.say("broken");
         }
     }
 }
@@ -140,6 +152,11 @@ pub fn prepare(pgdata: &Path, order: &Order) -> io::Result<()> {
         Err(_) => {}
     }
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    let waiting = waiting(pgdata);
+    if is_real_folder(&waiting) {
+        fs::remove_dir_all(&waiting)?;
+    }
+    fs::DirBuilder::new().mode(0o700).create(&waiting)?;
     let mut list = String::new();
     for (name, content) in &order.histories {
         write(&folder.join(name), content.as_bytes())?;
@@ -155,16 +172,21 @@ pub fn prepare(pgdata: &Path, order: &Order) -> io::Result<()> {
     write(&folder.join("staging"), b"staging 0\n")
 }
 
+fn waiting(pgdata: &Path) -> PathBuf {
+    pgdata.parent().unwrap_or(pgdata).join(WAITING)
+}
+
 /// Begins to stage what [`prepare`] has announced.
 pub fn begin(pgdata: &Path, order: Order, pieces: Arc<Pieces>) -> WalStaging {
-    let folder = pgdata.join(FOLDER);
-    let stager = Stager { folder: folder.clone(), segment_size: order.segment_size, pieces, bytes: AtomicU64::new(0) };
+    let places = Places { folder: pgdata.join(FOLDER), waiting: waiting(pgdata) };
+    let segment_size = order.segment_size;
+    let stager = Stager { places: places.clone(), segment_size, pieces, bytes: AtomicU64::new(0) };
     let task = AbortOnDropHandle::new(tokio::spawn(stager.run(order.segments)));
-    WalStaging { task: Some(task), folder }
+    WalStaging { task: Some(task), places }
 }
 
 struct Stager {
-    folder: PathBuf,
+    places: Places,
     segment_size: u64,
     pieces: Arc<Pieces>,
     bytes: AtomicU64,
@@ -182,11 +204,12 @@ impl Stager {
             Ok(staged) if staged.damage.is_empty() => "complete",
             _ => "broken",
         };
-        let folder = stager.folder.clone();
+        let places = stager.places.clone();
         let ending = tokio::task::spawn_blocking(move || {
-            let adopted = adopt_all(&folder);
-            say(&folder, ended);
-            adopted.map_err(Error::io("cannot set owners in", &folder))
+            let adopted = adopt_all(&places.folder);
+            places.say(ended);
+            adopted.map_err(Error::io("cannot set owners in", &places.folder))?;
+            fs::remove_dir_all(&places.waiting).map_err(Error::io("cannot remove", &places.waiting))
         });
         let ending = ending.await.map_err(|error| Error::Task(error.to_string())).flatten();
         let mut staged = done?;
@@ -203,7 +226,7 @@ impl Stager {
         let mut ticks = tokio::time::interval(BEAT);
         for beat in 1_u64.. {
             ticks.tick().await;
-            say(&self.folder, &format!("staging {beat}"));
+            self.places.say(&format!("staging {beat}"));
         }
         unreachable!("the count does not end")
     }
@@ -235,12 +258,13 @@ impl Stager {
     }
 
     async fn segment(self: Arc<Self>, segment: Segment) -> Result<Outcome> {
-        let waiting = self.folder.join(format!("{}.tmp", segment.name));
-        let file = match create(&waiting, self.segment_size) {
-            Ok(file) => Arc::new(file),
-            Err(_) if !self.folder.exists() => return Ok(Outcome::Unneeded),
-            Err(error) => return Err(Error::io("cannot create", &waiting)(error)),
-        };
+        let Places { folder, waiting } = &self.places;
+        if !folder.exists() {
+            return Ok(Outcome::Unneeded);
+        }
+        let waiting = waiting.join(&segment.name);
+        let file = create(&waiting, self.segment_size).map_err(Error::io("cannot create", &waiting))?;
+        let file = Arc::new(file);
         for span in &segment.parts {
             let mut position = span.first;
             while position < span.last {
@@ -258,10 +282,10 @@ impl Stager {
             }
         }
         drop(file);
-        let named = self.folder.join(&segment.name);
-        match adopt(&self.folder, &waiting).and_then(|()| fs::rename(&waiting, &named)) {
+        let named = folder.join(&segment.name);
+        match adopt(folder, &waiting).and_then(|()| fs::rename(&waiting, &named)) {
             Ok(()) => Ok(Outcome::Placed),
-            Err(_) if !self.folder.exists() => Ok(Outcome::Unneeded),
+            Err(_) if !folder.exists() => Ok(Outcome::Unneeded),
             Err(error) => Err(Error::io("cannot put in place", &named)(error)),
         }
     }
@@ -278,14 +302,16 @@ fn spawn(work: impl Future<Output = Result<Outcome>> + Send + 'static) -> AbortO
     AbortOnDropHandle::new(handle)
 }
 
-/// Says how it stands. Where the folder is gone nobody asks any more.
-fn say(folder: &Path, state: &str) {
-    let waiting = folder.join("staging.tmp");
-    let said = write(&waiting, format!("{state}\n").as_bytes())
-        .and_then(|()| adopt(folder, &waiting))
-        .and_then(|()| fs::rename(&waiting, folder.join("staging")));
-    if let Err(error) = said {
-        tracing::debug!(%error, state, "saying how staging stands");
+impl Places {
+    /// Says how it stands. Where the folder is gone nobody asks any more.
+    fn say(&self, state: &str) {
+        let waiting = self.waiting.join("staging");
+        let said = write(&waiting, format!("{state}\n").as_bytes())
+            .and_then(|()| adopt(&self.folder, &waiting))
+            .and_then(|()| fs::rename(&waiting, self.folder.join("staging")));
+        if let Err(error) = said {
+            tracing::debug!(%error, state, "saying how staging stands");
+        }
     }
 }
 
