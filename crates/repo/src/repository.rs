@@ -85,20 +85,22 @@ impl Repository {
         InstanceRepo { store: self.store.clone(), repository: self.id, layout }
     }
 
-    /// The instances of a tenant that have anything stored, in the order of their names.
+    /// The instances of a tenant that have recovery points, in the order of their names. Asks for two names of each,
+    /// however much is stored.
     pub async fn instances(&self, tenant: &Tenant) -> Result<Vec<Instance>> {
         let prefix = format!("{tenant}/");
-        let mut names = self.store.list(&prefix);
-        let mut found: Vec<Instance> = Vec::new();
-        while let Some(object) = names.try_next().await? {
-            let mut parts = object.key.as_str()[prefix.len()..].split('/');
-            let (name, kind) = (parts.next(), parts.next());
-            if let (Some(Ok(name)), Some("points")) = (name.map(str::parse::<Instance>), kind)
-                && found.last() != Some(&name)
-            {
-                found.push(name);
+        let (mut found, mut after) = (Vec::new(), String::new());
+        while let Some(object) = self.store.list_from(&prefix, &after).try_next().await? {
+            let name = object.key.as_str()[prefix.len()..].split('/').next().unwrap_or_default();
+            if let Ok(instance) = name.parse::<Instance>() {
+                let points = self.instance(tenant, &instance).layout.prefix("points");
+                if self.store.list(&points).try_next().await?.is_some() {
+                    found.push(instance);
+                }
             }
+            after = format!("{prefix}{name}/~"); // sorts after every key of the folder
         }
+        found.sort(); // keys sort otherwise: `a-b/` comes before `a/`
         Ok(found)
     }
 

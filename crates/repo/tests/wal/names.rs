@@ -16,6 +16,7 @@ use lifeboat_model::lsn::Lsn;
 use lifeboat_repo::{
     check::{self, WalCheckMode},
     progress::Silent,
+    repository::Repository,
     wal::{WalListing, WalRun},
 };
 use lifeboat_store::{Key, ObjectInfo, Result, Store, Stored, VersionId};
@@ -114,6 +115,16 @@ async fn superseded_slices_are_not_even_listed() {
     assert_eq!((stream.segments, stream.slices), (SEGMENTS - 1, SLICES + TAIL));
     assert_eq!(stream.runs, [(Lsn(0), listing.runs()[0].last)]);
     assert!(store.take() <= all + 10, "a check lists no more");
+
+    // Nor does anybody else look through them.
+    for instance in ["bakery", "ward", "ward-2"] {
+        let key = format!("hospital/{instance}/points/20261121T200732Z-0101010101010101");
+        store.put(&Key::new(key).unwrap(), Bytes::new()).await.unwrap();
+    }
+    let repository = Repository::open(Arc::new(store.clone())).await.unwrap();
+    let instances = repository.instances(&"hospital".parse().unwrap()).await.unwrap();
+    assert_eq!(instances.iter().map(|instance| instance.as_str()).collect::<Vec<_>>(), ["bakery", "ward", "ward-2"]);
+    assert!(store.take() <= 10, "two names of each");
 }
 
 const UNIT: u64 = S / 8;
