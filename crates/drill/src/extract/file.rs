@@ -40,6 +40,11 @@ impl NewFile {
         Ok(NewFile { file: Some(file), partial, path: path.to_owned() })
     }
 
+    /// Where it will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file, to write into.
     pub(super) fn file(&self) -> Result<File> {
         let file = self.file.as_ref().map(File::try_clone).unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));

@@ -175,9 +175,16 @@ async fn row(
 ) -> Result<Row> {
     let repo = repository.instance(&config.tenant, name);
     let points = repo.list_points().await?.len() as u64;
+    let mut dumps = 0;
     let newest = match repo.find_point(&PointSelector::Latest, &config.keys.trusted_keys).await {
         Ok(point) => Some(point),
-        Err(lifeboat_repo::Error::NoPoint { .. }) => None,
+        Err(lifeboat_repo::Error::NoPoint { .. }) => {
+            for reference in repo.list_points().await? {
+                let point = repo.read_point(&reference, &config.keys.trusted_keys).await;
+                dumps += u64::from(point.is_ok_and(|point| point.header.is_dump()));
+            }
+            None
+        }
         Err(error) => return Err(error).context(format!("cannot read the recovery points of {name}")),
     };
     let statements = Statements::of(evidence, name);
@@ -188,7 +195,8 @@ async fn row(
         instance: name.as_str(),
         rpo_target: tier.rpo.0.as_secs_f64(),
         rto_target: tier.rto.0.as_secs_f64(),
-        stored_points: points,
+        // A logical dump protects one database, not the instance.
+        stored_points: points.saturating_sub(dumps),
         point: newest.as_ref().map(|point| PointFacts { age: age(point), passed_over: point.skipped.len() as u64 }),
         drill: drill.as_ref().map(|drill| drill_facts(drill, instance, now)),
         drills_passed_over,

@@ -3,7 +3,10 @@
 use clap::Args;
 use jiff::Timestamp;
 use lifeboat_model::{id::Instance, signature::PublicKey};
-use lifeboat_repo::{point::PointRef, repository::InstanceRepo};
+use lifeboat_repo::{
+    point::{Point, PointRef},
+    repository::InstanceRepo,
+};
 use serde::Serialize;
 
 use crate::{
@@ -43,6 +46,8 @@ struct Row {
     instance: String,
     point: String,
     finished: Timestamp,
+    /// `backup` or `dump`; none of one that is not valid.
+    kind: Option<&'static str>,
     /// Digest and signature fit and a trusted key signed it.
     valid: bool,
     why_not: Option<String>,
@@ -60,8 +65,8 @@ impl Answer for Listed {
             page.line(format_args!("No recovery points in {}.", self.repository));
             return;
         }
-        let header = ["instance", "point", "finished", "age", "restored", "stored", ""];
-        let mut rows = Rows::new(&header).numbers(&[4, 5]);
+        let header = ["instance", "point", "kind", "finished", "age", "restored", "stored", ""];
+        let mut rows = Rows::new(&header).numbers(&[5, 6]);
         for row in &self.points {
             let size = |size: Option<u64>| size.map_or("–".to_owned(), bytes);
             let (restored, stored) = (size(row.restored_bytes), size(row.stored_bytes));
@@ -70,8 +75,9 @@ impl Answer for Listed {
                 None => (Tone::Good, "valid".to_owned()),
                 Some(why) => (Tone::Bad, format!("NOT VALID: {why}")),
             };
-            let plain = [&row.instance, &row.point, &finished, &age, &restored, &stored];
-            let plain = plain.into_iter().map(|text| (Tone::Plain, text.as_str()));
+            let kind = row.kind.unwrap_or("–");
+            let plain = [row.instance.as_str(), &row.point, kind, &finished, &age, &restored, &stored];
+            let plain = plain.into_iter().map(|text| (Tone::Plain, text));
             rows.row(plain.chain([(state.0, state.1.as_str())]));
         }
         page.table(rows);
@@ -117,6 +123,7 @@ async fn row(repo: &InstanceRepo, reference: &PointRef, trusted: &[PublicKey]) -
         instance: repo.instance().to_string(),
         point: reference.id.to_string(),
         finished: reference.time,
+        kind: None,
         valid: false,
         why_not: None,
         restored_bytes: None,
@@ -125,6 +132,7 @@ async fn row(repo: &InstanceRepo, reference: &PointRef, trusted: &[PublicKey]) -
     match repo.read_point(reference, trusted).await {
         Ok(point) => {
             row.valid = true;
+            row.kind = Some(kind(&point));
             row.restored_bytes = Some(point.header.trees.iter().map(|tree| tree.bytes).sum());
             row.stored_bytes = Some(point.header.objects.iter().map(|object| object.len).sum());
         }
@@ -132,4 +140,9 @@ async fn row(repo: &InstanceRepo, reference: &PointRef, trusted: &[PublicKey]) -
         Err(error) => row.why_not = Some(error.to_string()),
     }
     Ok(row)
+}
+
+/// What a point holds, in a word.
+pub fn kind(point: &Point) -> &'static str {
+    if point.header.is_dump() { "dump" } else { "backup" }
 }

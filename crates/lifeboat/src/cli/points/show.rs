@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use lifeboat_engine::{
     details::{PostgresDetails, SourceNotes, Witness, decode},
+    dump::DumpDetails,
     keys::read_identity,
 };
 use lifeboat_model::{config::KeysConfig, id::Instance};
@@ -38,6 +39,8 @@ pub struct Show {
 struct Shown {
     instance: String,
     point: String,
+    /// `backup` or `dump`.
+    kind: &'static str,
     key: String,
     version_id: Option<String>,
     sha256: String,
@@ -85,6 +88,8 @@ struct Sealed {
     postgres_version: Option<u32>,
     data_checksums: Option<bool>,
     databases: Vec<String>,
+    /// What made the dumps, in a point that holds dumps.
+    program: Option<String>,
     witness_exact: Option<bool>,
     changed_files: u64,
     skipped_files: u64,
@@ -117,6 +122,9 @@ impl Sealed {
     }
 
     fn new(details: &PointDetails) -> Result<Self> {
+        if let Some(dump) = details.facts.get(DumpDetails::FACT) {
+            return Ok(Sealed::of_dump(decode(dump)?, details));
+        }
         let postgres: PostgresDetails = decode(&details.postgres)?;
         let witness: Option<Witness> = if details.witness.is_null() { None } else { Some(decode(&details.witness)?) };
         let notes: SourceNotes = match details.facts.get(SourceNotes::FACT) {
@@ -129,6 +137,7 @@ impl Sealed {
             postgres_version: Some(postgres.version),
             data_checksums: Some(postgres.data_checksums),
             databases: postgres.databases,
+            program: None,
             witness_exact: witness.map(|witness| witness.comparison.is_exact()),
             changed_files: notes.changed_count,
             skipped_files: notes.skipped_count,
@@ -137,12 +146,27 @@ impl Sealed {
         })
     }
 
+    fn of_dump(dump: DumpDetails, details: &PointDetails) -> Self {
+        Sealed {
+            opened: true,
+            postgres_version: Some(dump.version),
+            databases: dump.databases.into_iter().map(|database| database.name).collect(),
+            program: Some(dump.program),
+            remarks: details.notes.clone(),
+            ..Sealed::default()
+        }
+    }
+
     fn text(&self, page: &mut Page) {
         if let Some(why) = &self.why_not {
             return page.field("sealed notes", format_args!("not opened: {why}"));
         }
         let major = self.postgres_version.map(|version| format!("{}.{}", version / 10_000, version % 10_000));
         page.field("PostgreSQL", major.unwrap_or_default());
+        if let Some(program) = &self.program {
+            page.field("dumped by", program);
+            return page.field("databases", self.databases.join(", "));
+        }
         page.field("page checksums", if self.data_checksums == Some(true) { "on" } else { "off" });
         page.field("databases", self.databases.join(", "));
         page.field("exact comparison", if self.witness_exact == Some(true) { "possible" } else { "not possible" });
@@ -165,6 +189,7 @@ impl Shown {
         Shown {
             instance: header.instance.to_string(),
             point: header.point.to_string(),
+            kind: super::list::kind(point),
             key: point.key.to_string(),
             version_id: point.version.as_ref().map(|version| version.0.clone()),
             sha256: point.sha256.to_string(),
@@ -209,6 +234,7 @@ impl Answer for Shown {
             page.line(format_args!("{} a newer point was passed over: {why}", Tone::Bad.paint("NOT VALID:")));
         }
         page.field("point", &self.point);
+        page.field("kind", self.kind);
         page.field("instance", &self.instance);
         page.field("finished", format_args!("{}, {}", moment(self.finished), ago(self.now, self.finished)));
         page.field("made by", &self.software);

@@ -52,6 +52,8 @@ struct Row {
     system_id: String,
     /// From these points, oldest first.
     points: Vec<String>,
+    /// More of the log is held, but not what comes next: the window grows no more, and a backup must begin another.
+    cut: bool,
 }
 
 #[derive(Serialize)]
@@ -81,6 +83,7 @@ impl From<&Window> for Row {
             timeline: window.timeline,
             system_id: window.system_id.to_string(),
             points: window.points.iter().map(ToString::to_string).collect(),
+            cut: window.is_cut,
         }
     }
 }
@@ -157,7 +160,7 @@ impl Answer for Shown {
                     &window.timeline.to_string(),
                     &lsns,
                     &window.points.len().to_string(),
-                    "",
+                    if window.cut { "CUT" } else { "" },
                 ]);
             }
         }
@@ -169,6 +172,10 @@ impl Answer for Shown {
             for why in &of.passed_over {
                 page.line(format_args!("{} {why}", Tone::Bad.paint("passed over:")));
             }
+        }
+        if self.instances.iter().flat_map(|of| of.windows.last()).any(|window| window.cut) {
+            let text = "log that came later is held, and nothing leads to it. Make a backup now.";
+            page.line(format_args!("{} {text}", Tone::Bad.paint("CUT:")));
         }
         let gaps = self.instances.iter().map(|of| of.gaps.len() as u64).sum();
         if gaps > 0 {
