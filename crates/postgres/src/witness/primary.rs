@@ -33,6 +33,7 @@ const PAGE: u64 = 8192;
 const LONG_HEADER: u64 = 40;
 
 const INSERT: &str = "SELECT pg_current_wal_insert_lsn()::text";
+const FLUSHED: &str = "SELECT pg_current_wal_flush_lsn()::text";
 
 pub(super) async fn attempt(primary: &ConnectOptions, databases: &[String], budget: &Budget) -> Result<Attempt> {
     let control = sql::connect(primary, databases.first().map_or("postgres", String::as_str)).await?;
@@ -42,7 +43,9 @@ pub(super) async fn attempt(primary: &ConnectOptions, databases: &[String], budg
     // Before the WAL that is looked at, since the position may be at its very beginning.
     let mut onlookers = Onlookers::begin(primary, databases, pace(budget, None)).await?;
     let begin = holder::lsn(&control, INSERT).await?;
-    let watched = Watched::start(replication, identity, begin, segment_size).await?;
+    // The server refuses to begin beyond what it has flushed.
+    let flushed = holder::lsn(&control, FLUSHED).await?;
+    let watched = Watched::start(replication, identity.timeline, begin, flushed, segment_size).await?;
     let mut rounds = Vec::new();
     for _ in 0..rounds_of(databases.len()) {
         rounds.push(holder::prepare(primary, databases).await?);
@@ -111,12 +114,14 @@ impl Watched {
     /// No slot is needed: the WAL of the last second is there, but for two checkpoints within it, and then the server says so.
     async fn start(
         replication: Replication,
-        identity: SystemIdentity,
+        timeline: u32,
         begin: Lsn,
+        flushed: Lsn,
         segment_size: u64,
     ) -> Result<Watched> {
-        let first = Lsn(begin.0 - begin.0 % PAGE);
-        let mut stream = replication.start_wal(first, identity.timeline, None).await?;
+        let first = begin.min(flushed);
+        let first = Lsn(first.0 - first.0 % PAGE);
+        let mut stream = replication.start_wal(first, timeline, None).await?;
         let mut decoder = WalDecoder::new(first, segment_size);
         let (end, mut ends) = watch::channel(None::<Lsn>);
         let task = tokio::spawn(async move {
