@@ -5,7 +5,7 @@
 //! slices only where no segment is, so that a year of WAL is as many names as it has segments. Nothing is overwritten
 //! for it: the slices stay, and serve where a segment's object is damaged.
 //!
-//! [`WalWriter`] stores, [`DurableTail`] tells up to where; [`WalArchive`] finds and [`WalReader`] reads back. Every
+//! [`WalWriter`] stores, [`WalArchive`] finds and [`WalReader`] reads back. Every
 //! object is signed, and its header must fit its name, repository and instance: neither a renamed object nor one of
 //! another stream is ever replayed.
 
@@ -28,14 +28,12 @@ mod archive;
 pub(crate) mod content;
 mod listing;
 mod reader;
-mod tail;
 mod writer;
 
 pub(crate) use archive::Named;
 pub use archive::WalArchive;
 pub use listing::{WalListing, WalRun};
 pub use reader::{WalBytes, WalReader};
-pub use tail::DurableTail;
 pub use writer::WalWriter;
 
 /// The most bytes of WAL in one object. PostgreSQL's segments have 1 MiB to 1 GiB; of larger ones than this, each
