@@ -4,6 +4,8 @@
 //! holds of it already is not stored again. The server still has it: a slot keeps the whole segment that its position
 //! lies in.
 
+use std::time::Duration;
+
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::{ConnectOptions, Error as PostgresError, Replication, WalStream, slot, sql, timeline};
 use lifeboat_repo::{
@@ -11,10 +13,17 @@ use lifeboat_repo::{
     wal::{WalListing, WalObjectKind, segment_object_size},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{Gap, State, Streamer};
 use crate::error::{Error, Result};
+
+/// How long a server may take to let go of a slot after it has refused a stream.
+const LETS_GO: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(100);
 
 /// What is kept of a timeline when a stream begins to follow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +75,11 @@ pub(super) async fn begin(streamer: &Streamer, state: &watch::Sender<State>) -> 
         Err(PostgresError::WalRemoved { .. }) if held.run.is_some() => {
             // The server has forgotten what should have come next.
             tell_gap(state, Gap { timeline: held.timeline, from: known, to: fresh });
-            let replication = Replication::connect(&streamer.connect).await?;
-            let stream = replication.start_wal(fresh, server.timeline, Some(&streamer.slot)).await?;
-            (stream, server.timeline, fresh, fresh, false)
+            (start_anew(streamer, fresh, server.timeline).await?, server.timeline, fresh, fresh, false)
+        }
+        Err(error) if is_in_use(&error) => {
+            let (slot, server) = (streamer.slot.clone(), streamer.connect.server());
+            return Err(Error::SlotInUse { slot, server });
         }
         Err(error) => return Err(error.into()),
     };
@@ -78,6 +89,23 @@ pub(super) async fn begin(streamer: &Streamer, state: &watch::Sender<State>) -> 
         keep_timeline(streamer, &begun, version).await?;
     }
     Ok(begun)
+}
+
+/// The server lets go of a slot a moment after it has refused a stream through it.
+async fn start_anew(streamer: &Streamer, start: Lsn, timeline: u32) -> Result<WalStream> {
+    let deadline = Instant::now() + LETS_GO;
+    loop {
+        let replication = Replication::connect(&streamer.connect).await?;
+        match replication.start_wal(start, timeline, Some(&streamer.slot)).await {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => sleep(POLL).await,
+            started => return Ok(started?),
+        }
+    }
+}
+
+/// SQLSTATE `object_in_use`.
+fn is_in_use(error: &PostgresError) -> bool {
+    error.server_error().is_some_and(|cause| cause.code == "55006")
 }
 
 fn tell_gap(state: &watch::Sender<State>, gap: Gap) {

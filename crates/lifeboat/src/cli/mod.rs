@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use lifeboat_engine::context::{Clock, Initiator};
+use lifeboat_model::id::RunId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{exit::Exit, failure::Result, log::Voice, output::Output};
@@ -14,13 +15,19 @@ mod backup;
 mod config;
 mod doctor;
 mod drill;
+mod dump;
 mod evidence;
+mod export;
+mod extract;
 mod init;
 mod key;
+mod moment;
 mod points;
 mod restore;
 mod status;
 mod verify;
+mod wal;
+mod witness;
 
 /// Backs up live Odoo systems and proves that they come back.
 ///
@@ -40,6 +47,7 @@ Examples:
   lifeboat init                          write lifeboat.toml and make keys
   lifeboat doctor                        check every precondition
   lifeboat backup clinic                 make a recovery point
+  lifeboat wal stream clinic             hold every commit within seconds
   lifeboat drill clinic                  prove that it comes back
   lifeboat restore clinic --point latest --to /srv/restore
   lifeboat status                        protected, at risk or unprotected
@@ -90,7 +98,11 @@ pub enum Verb {
     Points(points::PointsCommand),
     Restore(restore::Restore),
     Drill(drill::Drill),
+    Dump(dump::Dump),
+    Export(export::Export),
     Verify(verify::Verify),
+    Wal(wal::WalCommand),
+    Witness(witness::WitnessCommand),
     Status(status::Status),
     Evidence(evidence::EvidenceCommand),
 }
@@ -107,7 +119,11 @@ impl Verb {
             Verb::Points(verb) => verb.run(session).await,
             Verb::Restore(verb) => verb.run(session).await,
             Verb::Drill(verb) => verb.run(session).await,
+            Verb::Dump(verb) => verb.run(session).await,
+            Verb::Export(verb) => verb.run(session).await,
             Verb::Verify(verb) => verb.run(session).await,
+            Verb::Wal(verb) => verb.run(session).await,
+            Verb::Witness(verb) => verb.run(session).await,
             Verb::Status(verb) => verb.run(session).await,
             Verb::Evidence(verb) => verb.run(session).await,
         }
@@ -148,4 +164,11 @@ impl Session {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Initiator { who: format!("{user}@{host}"), command: command.to_owned() }
     }
+}
+
+/// The id of a run.
+fn random_run() -> Result<RunId> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|_| lifeboat_engine::Error::NoRandomness)?;
+    Ok(RunId(id))
 }

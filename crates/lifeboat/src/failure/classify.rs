@@ -1,6 +1,6 @@
 //! Which exit code, hint and next command fit an error, by its type.
 
-use lifeboat_engine::keys::KeyError;
+use lifeboat_engine::{dump::DumpError, keys::KeyError};
 use lifeboat_model::config::UnknownInstance;
 
 use crate::exit::Exit;
@@ -35,6 +35,9 @@ pub fn advice(error: &anyhow::Error) -> Advice {
         if let Some(error) = cause.downcast_ref::<lifeboat_engine::Error>() {
             return engine(error);
         }
+        if let Some(error) = cause.downcast_ref::<DumpError>() {
+            return dump(error);
+        }
         if let Some(error) = cause.downcast_ref::<KeyError>() {
             return key(error);
         }
@@ -68,10 +71,32 @@ fn engine(error: &lifeboat_engine::Error) -> Advice {
         Error::Store(error) => store(error),
         Error::Repo(error) => repo(error),
         Error::Postgres(error) => postgres(error),
+        Error::Dump(error) => dump(error),
         Error::Io { source, .. } => io(source),
         Error::Damaged(_) => Advice::new(Exit::CheckFailed).next("lifeboat verify"),
+        Error::TargetOutOfReach { .. } => Advice::new(Exit::NotFound)
+            .hint("choose a moment that is held, or begin from a point as it is: --point")
+            .next("lifeboat points windows"),
+        Error::NoRestorePoint { .. } => Advice::new(Exit::NotFound).next("lifeboat points windows"),
         Error::Cancelled => Advice::new(Exit::Interrupted),
+        Error::SlotInUse { .. } => Advice::new(Exit::Busy).hint("the other stream's work is untouched"),
+        Error::NoWitness(_) => {
+            Advice::new(Exit::Incomplete).hint("try again when the source is less busy, or from a standby")
+        }
+        Error::SlotIsLogical { .. } => Advice::new(Exit::Config).next("lifeboat config check"),
         error if error.is_transient() => Advice::new(Exit::Unavailable).hint("run it again"),
+        _ => Advice::new(Exit::Failed),
+    }
+}
+
+fn dump(error: &DumpError) -> Advice {
+    match error {
+        DumpError::UnknownDatabase { .. } => Advice::new(Exit::NotFound),
+        DumpError::NoFileName { .. } | DumpError::WrongKind { .. } => Advice::new(Exit::Usage),
+        DumpError::NoProgram { .. } | DumpError::WrongMajor { .. } | DumpError::NoAuthorities { .. } => {
+            Advice::new(Exit::Config)
+        }
+        DumpError::Start { source, .. } | DumpError::File { source, .. } => io(source),
         _ => Advice::new(Exit::Failed),
     }
 }

@@ -1,0 +1,143 @@
+//! Kills, restarts, cuts: the log stays whole, and every moment comes back.
+
+use std::{net::SocketAddr, time::Duration};
+
+use jiff::Timestamp;
+use lifeboat_testkit::{
+    postgres::{Options, Postgres},
+    testbed,
+};
+use rustix::process::Signal;
+
+use crate::{
+    gate::{Gate, Held},
+    restored::restore,
+    site::{Running, Site, cluster, loopback, text, until},
+    transfers::{Clients, Logs, prepare},
+};
+
+const KILLS: u32 = 30;
+const RESTARTS: u32 = 5;
+const CUTS: u32 = 5;
+const MOMENTS: u32 = 8;
+const CLIENTS: i32 = 4;
+
+#[test]
+fn every_moment_comes_back_after_kills_restarts_and_cuts() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut source = cluster(15, &Options::default());
+    prepare(&source);
+    let gate = Gate::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), loopback(source.port()), Held::Replies, None);
+    let site = Site::new(gate.address().port());
+    let clients = Clients::start(&source.superuser_dsn("demo"), 0, CLIENTS);
+    site.works();
+    disturb(&site, &gate, &mut source);
+    let logs = clients.stop();
+
+    // What is left at the server is stored, and the log is whole.
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    site.succeed(&["wal", "check", "clinic", "--read"]);
+    let answer = json(&site, &["wal", "check", "clinic"]);
+    assert_eq!(answer["instances"][0]["streams"][0]["runs"].as_array().unwrap().len(), 1, "{answer:#}");
+    drop(source);
+    assert_moments(&site, &logs);
+}
+
+/// Streams while the streamer is killed, the server restarted and the network cut.
+fn disturb(site: &Site, gate: &Gate, source: &mut Postgres) {
+    let mut stream = site.start(&["wal", "stream", "clinic"]);
+    let rounds = KILLS / RESTARTS;
+    for round in 0..RESTARTS.max(CUTS) {
+        for _ in 0..rounds {
+            pause(600);
+            stream.signal(Signal::KILL);
+            drop(stream);
+            stream = site.start(&["wal", "stream", "clinic"]);
+        }
+        pause(300);
+        gate.cut();
+        pause(500);
+        // Every other time without a shutdown checkpoint.
+        if round % 2 == 0 {
+            source.restart().unwrap()
+        } else {
+            crash(source)
+        }
+        pause(500);
+    }
+    assert!(!stream.has_ended(), "the stream lives through restarts and cuts");
+    end(stream);
+}
+
+fn crash(source: &mut Postgres) {
+    source.stop_immediate().unwrap();
+    source.resume().unwrap();
+}
+
+fn end(stream: Running) {
+    stream.signal(Signal::TERM);
+    let output = stream.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+fn assert_moments(site: &Site, logs: &Logs) {
+    let (first, last) = logs.span();
+    assert!(logs.count() > 1000, "{} transfers are too few to show anything", logs.count());
+    // The base backup ended some time after the first transfer.
+    let windows = json(site, &["points", "windows", "clinic"]);
+    let from: Timestamp = windows["instances"][0]["windows"][0]["from"]["time"].as_str().unwrap().parse().unwrap();
+    let from = from.max(first) + Duration::from_millis(200);
+    let span = Duration::try_from(last.duration_since(from)).unwrap();
+    for _ in 0..MOMENTS {
+        let moment = from + span.mul_f64(f64::from(random() % 1000) / 1010.0);
+        let restored = restore(site, 15, &["--at", &moment.to_string()]);
+        logs.assert_moment(&restored, moment);
+    }
+    let restored = restore(site, 15, &[]);
+    logs.assert_held_until(&restored, last);
+}
+
+#[test]
+fn what_is_lost_with_the_server_is_no_older_than_what_was_told() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut source = cluster(15, &Options::default());
+    prepare(&source);
+    let site = Site::new(source.port());
+    site.works();
+    let stream = site.start(&["wal", "stream", "clinic"]);
+    let clients = Clients::start(&source.superuser_dsn("demo"), 0, CLIENTS);
+    let status = || {
+        let output = site.run(&["wal", "status", "clinic", "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["instances"][0].clone()
+    };
+    until("the stream holds WAL", || status()["newest_commit"].is_string());
+    pause(2000);
+    let told = status();
+    let held: Timestamp = told["newest_commit"].as_str().unwrap().parse().unwrap();
+    assert!(told["exposed_seconds"].as_f64().unwrap() < 30.0, "{told:#}");
+    source.stop_immediate().unwrap();
+    let logs = clients.stop();
+    end(stream);
+    drop(source); // its disk is gone
+    let restored = restore(&site, 15, &[]);
+    logs.assert_held_until(&restored, held);
+}
+
+pub fn json(site: &Site, arguments: &[&str]) -> serde_json::Value {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&site.succeed(&arguments)).unwrap()
+}
+
+pub fn pause(millis: u64) {
+    std::thread::sleep(Duration::from_millis(millis + u64::from(random() % 100)));
+}
+
+pub fn random() -> u32 {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).unwrap();
+    u32::from_le_bytes(bytes)
+}

@@ -1,0 +1,72 @@
+//! A standby becomes the primary: the stream follows it onto the new timeline, and moments of both come back.
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use lifeboat_testkit::{postgres::Options, testbed};
+use rustix::process::Signal;
+
+use crate::{
+    chaos::{json, pause},
+    gate::{Gate, Held},
+    restored::restore,
+    site::{Site, cluster, loopback, text, until},
+    transfers::{Clients, prepare},
+};
+
+#[test]
+fn the_stream_follows_a_promoted_standby() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut old = cluster(15, &Options::default());
+    prepare(&old);
+    let standby = old.standby("standby").unwrap();
+    // The address that people use: first of the old primary, then of the new one.
+    let front = Gate::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), loopback(old.port()), Held::Replies, None);
+    let address = front.address();
+    let site = Site::new(address.port());
+    site.works();
+    let stream = site.start(&["wal", "stream", "clinic"]);
+    let before = Clients::start(&old.superuser_dsn("demo"), 0, 2);
+    pause(3000);
+    let middle = Timestamp::now();
+    pause(1000);
+    let before = before.stop();
+    old.wait_for_replay(&standby).unwrap();
+    old.stop().unwrap();
+    drop(front);
+    standby.promote().unwrap();
+    let front = Gate::start_at(address, loopback(standby.port()), Held::Replies, None);
+    let after = Clients::start(&standby.superuser_dsn("demo"), 10, 2);
+    let timelines = || {
+        let answer = json(&site, &["wal", "check", "clinic"]);
+        answer["instances"][0]["streams"].as_array().unwrap().len()
+    };
+    until("the new timeline is held", || timelines() == 2);
+    pause(3000);
+    let logs = after.stop();
+    stream.signal(Signal::TERM);
+    let output = stream.end();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    site.succeed(&["wal", "check", "clinic", "--heads"]);
+    drop((front, standby, old));
+
+    let restored = restore(&site, 15, &["--at", &middle.to_string()]);
+    before.assert_moment(&restored, middle);
+    drop(restored);
+    let (first, last) = logs.span();
+    // A moment of the new timeline, and the newest that is held.
+    let later = first + (last.duration_since(first) / 2);
+    let restored = restore(&site, 15, &["--at", &later.to_string()]);
+    logs.assert_moment(&restored, later);
+    before.assert_moment(&restored, later);
+    drop(restored);
+    let restored = restore(&site, 15, &[]);
+    logs.assert_held_until(&restored, last);
+    // The end of the old timeline, as if the standby had not been promoted.
+    let restored = restore(&site, 15, &["--timeline", "1"]);
+    before.assert_held_until(&restored, middle);
+    assert_eq!(restored.psql("demo", "SELECT count(*) FROM transfer WHERE client >= 10").unwrap(), "0");
+}
