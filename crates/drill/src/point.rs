@@ -212,6 +212,9 @@ impl Source for RepositoryPoint {
         let mut restored =
             restored.map_err(|error| Error::source("cannot restore what is to be rehearsed")(Box::new(error)))?;
         *self.staging.lock().unwrap_or_else(PoisonError::into_inner) = restored.staging.take();
+        let newer = recovery::witness(&self.repo, &self.trusted, &self.identities, plan).await;
+        let newer = newer.map_err(|error| Error::source("cannot read the witnesses")(Box::new(error)))?;
+        restored.witness = later(plan, restored.witness.take(), newer);
         Ok(fetched(plan, restored))
     }
 
@@ -260,7 +263,7 @@ fn fetched(plan: &Plan, report: RestoreReport) -> Fetched {
         stop: plan.stop,
         newest_held: plan.newest_commit,
         mark: report.postgres.mark.filter(|_| is_point_end),
-        witness: report.witness.filter(|witness| is_passed(plan, witness)),
+        witness: report.witness,
         known_missing: report.notes.vanished_files().collect(),
         notes: [report.remarks, report.notes.remarks].concat(),
     }
@@ -272,14 +275,20 @@ pub(crate) fn describe(damage: &Damage) -> String {
     format!("{}: {}; hits {} files: {files}", damage.object, damage.reason, damage.file_count)
 }
 
-/// Whether recovery passes the position of the witness: only there its digests can be compared.
-fn is_passed(plan: &Plan, witness: &Witness) -> bool {
-    match &witness.comparison {
-        Comparison::Exact { lsn, timeline, .. } => {
-            *timeline <= plan.timeline && (plan.postgres.backup_end..=plan.certain).contains(lsn)
-        }
+/// The witness that proves most: the one at the later position. The base's own counts only where recovery passes it.
+fn later(plan: &Plan, own: Option<Witness>, newer: Option<Witness>) -> Option<Witness> {
+    let position = |witness: &Witness| match witness.comparison {
+        Comparison::Exact { lsn, .. } => Some(lsn),
+        _ => None,
+    };
+    let own = own.filter(|own| match &own.comparison {
+        Comparison::Exact { lsn, timeline, .. } => plan.passes(*timeline, *lsn),
         Comparison::QuietSource { .. } => plan.target == Target::PointEnd,
         _ => true,
+    });
+    match (own, newer) {
+        (Some(own), Some(newer)) if position(&own) >= position(&newer) => Some(own),
+        (own, newer) => newer.or(own),
     }
 }
 

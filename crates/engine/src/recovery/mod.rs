@@ -14,6 +14,6 @@ pub mod staging;
 mod target;
 mod windows;
 
-pub use plan::{Plan, Wish, plan};
+pub use plan::{Plan, Wish, plan, witness};
 pub use target::{Action, Settings, Stop, Target};
 pub use windows::{Moment, Window, Windows, windows};

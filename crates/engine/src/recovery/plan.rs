@@ -22,8 +22,9 @@ use super::{
     windows::{self, Moment},
 };
 use crate::{
-    details::PostgresDetails,
+    details::{PostgresDetails, Witness},
     error::{Error, Result},
+    restore::is_damage,
     stream::RestorePointDetails,
 };
 
@@ -76,6 +77,8 @@ pub struct Plan {
 /// The log of a plan.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
+    /// What is replayed.
+    pub spans: Vec<Span>,
     /// Of the base's own log: what goes into `pg_wal`.
     pub own: Option<Span>,
     /// The archive's objects that hold any of it.
@@ -106,7 +109,7 @@ impl Plan {
             moment: None,
             later: Vec::new(),
             remarks: Vec::new(),
-            log: Log { own, ..Log::default() },
+            log: Log { spans: own.into_iter().collect(), own, ..Log::default() },
         })
     }
 
@@ -118,6 +121,40 @@ impl Plan {
         let timeline = Some(self.timeline).filter(|timeline| *timeline != self.postgres.timeline);
         Settings { stop: self.stop, timeline, staged: true }
     }
+
+    /// Whether recovery certainly passes this position.
+    pub fn passes(&self, timeline: u32, lsn: Lsn) -> bool {
+        let is_on = |span: &Span| span.timeline == timeline && span.first <= lsn && lsn <= span.last;
+        (self.postgres.backup_end..=self.certain).contains(&lsn) && self.log.spans.iter().any(is_on)
+    }
+}
+
+/// The newest witness by itself that the recovery of a plan passes, and that can be compared: with it, more of what was
+/// committed is proven than with the base's own.
+pub async fn witness(
+    repo: &InstanceRepo,
+    trusted: &[PublicKey],
+    identities: &[Identity],
+    plan: &Plan,
+) -> Result<Option<Witness>> {
+    let system_id = plan.base.header.wal.as_ref().map(|wal| wal.system_id);
+    let mut found = repo.list_documents(DocumentKind::Witness).await?;
+    found.retain(|found| {
+        Some(found.position.system_id) == system_id && plan.passes(found.position.timeline, found.position.lsn)
+    });
+    found.sort_by_key(|found| found.position.lsn);
+    for reference in found.iter().rev() {
+        match repo.read_document::<Witness>(reference, trusted, identities).await {
+            Ok(document) if document.details.comparison.is_exact() => return Ok(Some(document.details)),
+            Ok(_) => {}
+            // One that does not verify is no witness.
+            Err(error) if is_damage(&error) || matches!(error, lifeboat_repo::Error::Untrusted { .. }) => {
+                tracing::warn!(%error, "a witness was passed over");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
 }
 
 /// Plans a recovery. A target that cannot be reached is [`Error::TargetOutOfReach`].
@@ -368,7 +405,7 @@ impl Planner<'_, '_> {
             moment,
             later,
             remarks,
-            log: Log { own: Some(own), objects, order, staged: true },
+            log: Log { spans, own: Some(own), objects, order, staged: true },
         })
     }
 
@@ -507,3 +544,6 @@ async fn out_of_reach(held: &mut Held<'_>, wish: &Wish, goal: &Goal, why: String
         after: after.map(Box::new),
     })
 }
+
+#[cfg(test)]
+mod tests;

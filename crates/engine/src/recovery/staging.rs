@@ -346,3 +346,6 @@ fn adopt_all(folder: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

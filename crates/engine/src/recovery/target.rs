@@ -64,6 +64,10 @@ pub struct Settings {
     pub staged: bool,
 }
 
+/// Relative to PGDATA, so that it works wherever the folder is moved or mounted. Where the program is gone, some shells would
+/// end with a code that PostgreSQL takes for the end of the log.
+pub(super) const RESTORE_COMMAND: &str = "test -f lifeboat_wal/fetch || exit 255; sh lifeboat_wal/fetch \"%f\" \"%p\"";
+
 /// Every way to name a target. PostgreSQL refuses a second one, also where an empty setting *follows* the one that is meant:
 /// so all are emptied first.
 const TARGETS: [&str; 5] =
@@ -95,8 +99,7 @@ impl Settings {
     /// All settings for `postgresql.auto.conf`.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let (restore, end) = match self.staged {
-            // Relative to PGDATA, so that it works wherever the folder is moved or mounted.
-            true => ("sh lifeboat_wal/fetch \"%f\" \"%p\"", "rm -r lifeboat_wal"),
+            true => (RESTORE_COMMAND, "rm -r lifeboat_wal"),
             false => ("false", ""),
         };
         let timeline = self.timeline.map_or("current".to_owned(), |timeline| timeline.to_string());

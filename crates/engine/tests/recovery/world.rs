@@ -24,10 +24,11 @@ use lifeboat_model::{
 };
 use lifeboat_postgres::ConnectOptions;
 use lifeboat_repo::{
-    point::{Point, PointSelector},
+    point::Point,
     progress::Silent,
     repository::{InstanceRepo, Repository},
     seal::Identity,
+    wal::{WalObjectKind, WalWriter},
 };
 use lifeboat_store::local::LocalStore;
 use lifeboat_testkit::postgres::{Options, Postgres, SUPERUSER, SUPERUSER_PASSWORD};
@@ -210,9 +211,25 @@ state_dir = "state"
         recovery::windows(&self.repo(), &self.context.config.keys.trusted_keys, &[host]).await.unwrap()
     }
 
-    pub async fn point(&self, id: &str) -> Point {
-        let trusted = &self.context.config.keys.trusted_keys;
-        self.repo().find_point(&id.parse::<PointSelector>().unwrap(), trusted).await.unwrap()
+    /// Stores what a segment of the archive holds once more, in slices.
+    pub async fn store_in_slices(&self, segment: &Path) {
+        let config = &self.context.config;
+        let archive = self.repo().wal_archive();
+        let (system_id, timeline) = archive.streams().await.unwrap()[0];
+        let listing = archive.list(system_id, timeline, Lsn(0)).await.unwrap();
+        let object = listing.objects().iter().find(|object| segment.ends_with(object.key.as_str())).unwrap();
+        let head = archive.head(object, &config.keys.trusted_keys).await.unwrap();
+        let reader = archive.reader(config.keys.trusted_keys.clone(), vec![self.recovery.clone()]);
+        let bytes = reader.read(object).await.unwrap();
+        let keys = lifeboat_engine::keys::writer_keys(&config.keys).unwrap();
+        let writer = WalWriter::new(self.repo(), keys.recipients, keys.signing, 3);
+        let quarter = bytes.len() / 4;
+        for number in 0..4 {
+            let first = Lsn(object.first.0 + (number * quarter) as u64);
+            let part = bytes.slice(number * quarter..(number + 1) * quarter);
+            let kind = WalObjectKind::Slice;
+            writer.put(kind, system_id, timeline, head.segment_size, first, part, head.commits).await.unwrap();
+        }
     }
 
     /// Files of the repository whose path has all these words.
