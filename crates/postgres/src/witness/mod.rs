@@ -137,7 +137,8 @@ pub async fn take(
         return Err(Error::Invalid { what: "the list of databases", reason: "it is empty".into() });
     }
     let kind = if standby.is_some() { Kind::Standby } else { Kind::Primary };
-    let tries = budget.tries.max(1);
+    // What is in the way at a standby takes longer to go than another try.
+    let tries = if standby.is_some() { 1 } else { budget.tries.max(1) };
     let mut why = String::new();
     for tried in 1..=tries {
         let attempt = match standby {
@@ -155,7 +156,11 @@ pub async fn take(
             }
         }
     }
-    Ok(inexact(kind, tries, format!("none of {tries} snapshots had an exact position; of the last: {why}")))
+    let why = match kind {
+        Kind::Standby => why,
+        Kind::Primary => format!("none of {tries} snapshots had an exact position; of the last: {why}"),
+    };
+    Ok(inexact(kind, tries, why))
 }
 
 async fn digest(source: &ConnectOptions, kind: Kind, fixed: Fixed, tries: u32, budget: &Budget) -> Result<Taken> {
@@ -201,10 +206,12 @@ fn inexact(kind: Kind, tries: u32, why: String) -> Taken {
 /// Only in one direction: that all transactions which the snapshot saw are there is for the WAL to say. After promotion,
 /// ids are given again and the answer means nothing.
 pub async fn unseen_commits(client: &Client, snapshot: &str) -> Result<u64> {
-    const COUNT: &str = "WITH s AS (SELECT $1::text::pg_snapshot s1, pg_current_snapshot() r)
-        SELECT count(*) FROM s,
-            generate_series(pg_snapshot_xmin(s1)::text::bigint, pg_snapshot_xmax(r)::text::bigint - 1) x
-        WHERE NOT pg_visible_in_snapshot(x::text::xid8, s1) AND pg_xact_status(x::text::xid8) = 'committed'";
+    // Of ids that the restored server has not come to yet, it would refuse to tell the state.
+    const COUNT: &str = "WITH s AS (SELECT $1::text::pg_snapshot s1, pg_snapshot_xmax(pg_current_snapshot()) next),
+            hidden AS (SELECT pg_snapshot_xip(s1) AS x, next FROM s
+                UNION ALL SELECT x::text::xid8, next FROM s,
+                    generate_series(pg_snapshot_xmax(s1)::text::bigint, next::text::bigint - 1) x)
+        SELECT count(*) FROM hidden WHERE CASE WHEN x < next THEN pg_xact_status(x) = 'committed' ELSE false END";
     let row = client.query_one(COUNT, &[&snapshot]).await;
     let row = row.map_err(|error| sql::error_of("the restored server", COUNT, error))?;
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())

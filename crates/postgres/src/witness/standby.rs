@@ -1,7 +1,10 @@
 //! A try at a standby: replay pauses, so that everything before its position is visible and nothing behind it; snapshots
 //! are taken; replay goes on. It pauses for a few milliseconds.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lifeboat_model::lsn::Lsn;
 use tokio::runtime::Handle;
@@ -42,7 +45,7 @@ pub(super) async fn attempt(
         let why = format!("{} is no standby of {}: their system ids differ", standby.server(), primary.server());
         return Ok(Attempt::Inexact(why));
     }
-    let control = sql::connect(standby, first).await?;
+    let control = Arc::new(sql::connect(standby, first).await?);
     if holder::text(&control, "SELECT pg_is_in_recovery()").await? != "t" {
         return Ok(Attempt::Inexact(format!("{} is not a standby (any more)", standby.server())));
     }
@@ -88,15 +91,22 @@ async fn wait_for(control: &Client, wanted: Lsn) -> Result<bool> {
 
 type Held = std::result::Result<(Lsn, Vec<Holder>), String>;
 
-async fn while_paused(standby: &ConnectOptions, database: &str, control: &Client, ready: Vec<Ready>) -> Result<Held> {
+async fn while_paused(
+    standby: &ConnectOptions,
+    database: &str,
+    control: &Arc<Client>,
+    ready: Vec<Ready>,
+) -> Result<Held> {
+    const PAUSE: &str = "SELECT pg_wal_replay_pause()";
     if holder::text(control, "SELECT pg_is_wal_replay_paused()").await? == "t" {
         // Somebody else's pause is not ours to end.
         return snapshots(control, ready).await;
     }
-    let mut pause = Pause { standby: standby.clone(), database: database.to_owned(), on: true };
-    let held = match control.simple_query("SELECT pg_wal_replay_pause()").await {
+    let session = Arc::clone(control);
+    let mut pause = Pause { session, standby: standby.clone(), database: database.to_owned(), on: true };
+    let held = match control.simple_query(PAUSE).await {
         Ok(_) => snapshots(control, ready).await,
-        Err(error) => Err(sql::statement_error(standby, "SELECT pg_wal_replay_pause()", error)),
+        Err(error) => Err(sql::statement_error(standby, PAUSE, error)),
     };
     if control.simple_query(RESUME).await.is_ok() {
         pause.on = false;
@@ -122,6 +132,8 @@ async fn snapshots(control: &Client, ready: Vec<Ready>) -> Result<Held> {
 
 /// A standby must not stay paused because we were cancelled or cut off.
 struct Pause {
+    /// The session that asked for it: there, what ends it cannot overtake it.
+    session: Arc<Client>,
     standby: ConnectOptions,
     database: String,
     on: bool,
@@ -130,12 +142,12 @@ struct Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         let Some(runtime) = self.on.then(Handle::try_current).and_then(std::result::Result::ok) else { return };
-        let (standby, database) = (self.standby.clone(), self.database.clone());
+        let (session, standby, database) = (Arc::clone(&self.session), self.standby.clone(), self.database.clone());
         runtime.spawn(async move {
-            let resumed = async {
-                let client = sql::connect(&standby, &database).await?;
-                holder::text(&client, RESUME).await
-            };
+            if session.simple_query(RESUME).await.is_ok() {
+                return;
+            }
+            let resumed = async { holder::text(&sql::connect(&standby, &database).await?, RESUME).await };
             if let Err(error) = resumed.await {
                 let server = standby.server();
                 tracing::error!(%server, %error, "replay may still be paused: run SELECT pg_wal_replay_resume() there");

@@ -209,3 +209,29 @@ async fn a_commit_that_stalls_is_found_on_the_restored_server() -> Result<()> {
     assert_eq!(differences(&restored, &taken).await?, None, "inexact, and no bad backup");
     Ok(())
 }
+
+/// Whenever a witness is given up, replay goes on; and a pause that somebody else has made is left as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_left_as_it_was_found() -> Result<()> {
+    let Some(major) = cluster::any_version() else { return Ok(()) };
+    let server = busy_server(major)?;
+    let standby = cluster::standby(&server)?;
+    let (primary, at_standby) = (cluster::options(&server), cluster::options(&standby));
+    let state = || standby.psql("postgres", "SELECT pg_get_wal_replay_pause_state()");
+    for given_up_after in (0..200).step_by(10) {
+        let limit = std::time::Duration::from_millis(given_up_after);
+        let _ = tokio::time::timeout(limit, take(&primary, Some(&at_standby), &["bench"])).await;
+        cluster::until("replay goes on", || Ok(state()? == "not paused"))?;
+    }
+    standby.psql("postgres", "SELECT pg_wal_replay_pause()")?;
+    cluster::until("replay pauses", || Ok(state()? == "paused"))?;
+    let flushed = server.psql("postgres", "SELECT pg_current_wal_flush_lsn()")?;
+    if standby.psql("postgres", &format!("SELECT pg_last_wal_replay_lsn() >= '{flushed}'"))? == "t" {
+        let taken = take(&primary, Some(&at_standby), &["bench"]).await?;
+        assert_eq!(taken.exactness, Exactness::Exact);
+        assert_eq!(state()?, "paused");
+    }
+    let taken = take(&primary, Some(&primary), &["bench"]).await?;
+    assert!(matches!(&taken.exactness, Exactness::Inexact { why } if why.contains("is not a standby")), "{taken:?}");
+    Ok(())
+}
