@@ -100,8 +100,7 @@ async fn witnesses_of_a_loaded_server_are_equal_after_a_restore(major: u32, want
     load.stop()?;
     other.stop()?;
     let exact = of_one.iter().filter(|(exactness, _)| *exactness == Exactness::Exact).count();
-    println!("PostgreSQL {major}: {exact} of {} exact; {of_one:?}", of_one.len());
-    assert!(exact * 10 >= of_one.len() * 9, "{of_one:?}");
+    assert!(exact * 10 >= of_one.len() * 9, "PostgreSQL {major}: {of_one:?}");
     for taken in &taken[wanted.of_one + wanted.of_two..] {
         assert_eq!((&taken.exactness, taken.kind), (&Exactness::Exact, Kind::Standby), "exact by construction");
     }
@@ -125,8 +124,7 @@ async fn witnesses_of_a_loaded_server_are_equal_after_a_restore(major: u32, want
             None => inexact += 1,
         }
     }
-    println!("PostgreSQL {major}: {equal} equal after a restore, {inexact} inexact there");
-    assert!(inexact <= 1, "a look-back of a second should suffice");
+    assert!(inexact <= 1, "a look-back of a second should suffice: {equal} equal, {inexact} inexact");
     let last = taken.last().unwrap();
     changes_are_found(&restored, last).await
 }

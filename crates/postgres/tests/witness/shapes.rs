@@ -43,7 +43,8 @@ async fn a_table_that_changes_while_it_is_read_is_inconclusive() -> Result<()> {
     let taking = tokio::spawn(async move { take(&taking, &Budget::default()).await });
     let holders = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' \
                    AND query LIKE '%pg_export_snapshot%'";
-    tokio::task::block_in_place(|| {
+    // The other task has a thread of its own.
+    let change = || {
         cluster::until("a snapshot is held", || Ok(server.psql("postgres", holders)? == "1"))?;
         for statement in [
             "TRUNCATE cut",
@@ -56,7 +57,8 @@ async fn a_table_that_changes_while_it_is_read_is_inconclusive() -> Result<()> {
             server.psql("postgres", statement)?;
         }
         anyhow::Ok(())
-    })?;
+    };
+    change()?;
     let digest = taking.await??;
     superuser.batch_execute("ROLLBACK").await?;
     let inconclusive: Vec<&str> = digest.inconclusive.keys().map(String::as_str).collect();
