@@ -56,6 +56,8 @@ pub struct DrillRequest {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Damages the copy on purpose: a negative control.
     pub sabotage: Option<Arc<dyn Sabotage>>,
+    /// Whether rows of small tables that differ from the source are shown with their values.
+    pub show_rows: bool,
 }
 
 /// Runs a drill to its end. Always gives a report; an error only where nothing could be begun.

@@ -116,7 +116,8 @@ impl Climb {
         let mut comparison = self.comparison.clone();
         let answered = if replay.paused && !replay.ended {
             self.begin_phase("compare data");
-            let compared = checks::data::compare_paused(&server, witness, Values::Masked, &mut comparison);
+            let values = if request.show_rows { Values::Shown } else { Values::Masked };
+            let compared = checks::data::compare_paused(&server, witness, values, &mut comparison);
             ladder::DIGESTS.ask(compared).await
         } else {
             let why = format!("PostgreSQL did not come to the witness's position {lsn}: {}", replay.last_words());

@@ -42,7 +42,7 @@ pub fn enabled() -> bool {
     enabled
 }
 
-fn state() -> PathBuf {
+pub fn state() -> PathBuf {
     std::env::var_os("LIFEBOAT_TESTBED_STATE").map_or_else(|| "/var/lib/lifeboat-testbed".into(), PathBuf::from)
 }
 
@@ -92,37 +92,64 @@ async fn copy_from_testbed() -> Result<Golden> {
     Ok(Golden { folder: root, taken, digest })
 }
 
-/// A server of our own on a copy of the seeded cluster, so that no other use of the testbed is seen or disturbed.
-async fn base_backup(root: &Path, pgdata: &Path) -> Result<DatabaseDigest> {
-    ensure!(state().join("golden/complete").exists(), "the testbed is not seeded: testbed/testbed seed");
-    let (cluster, access) = (root.join("cluster"), root.join("pg_hba.conf"));
-    std::fs::write(&access, "local all all trust\nlocal replication all trust\nhost all all all trust\n")?;
-    shell(&format!("cp -a --reflink=auto '{}' '{}'", state().join("golden/pg/data").display(), cluster.display()))?;
-    let name = format!("lifeboat-drill-test-origin-{}", std::process::id());
-    shell(&format!(
-        "docker run -d --rm --name {name} -p 127.0.0.1:0:5432 -v '{}':/var/lib/postgresql/data \
-         -v '{}':/pg_hba.conf:ro {POSTGRES_IMAGE} postgres -c ssl=off -c hba_file=/pg_hba.conf",
-        cluster.display(),
-        access.display()
-    ))?;
-    let copied = copy_out(&name, pgdata).await;
-    shell(&format!("docker rm -f {name}"))?;
-    std::fs::remove_dir_all(cluster)?;
-    std::fs::remove_file(access)?;
-    copied
+/// A server of our own on a copy of the seeded cluster, so that no other use of the testbed is seen or disturbed. It is
+/// removed when this is dropped.
+pub struct Server {
+    pub name: String,
+    pub port: u16,
+    cluster: PathBuf,
 }
 
-async fn copy_out(container: &str, pgdata: &Path) -> Result<DatabaseDigest> {
-    shell(&format!("for i in $(seq 100); do docker exec {container} pg_isready -q && break; sleep 0.2; done"))?;
-    let port = shell(&format!("docker port {container} 5432 | head -1 | sed 's/.*://'"))?;
-    let address = format!("host=127.0.0.1 port={} user=postgres dbname={DATABASE}", port.trim());
-    let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
+impl Server {
+    pub fn start(root: &Path, purpose: &str) -> Result<Server> {
+        ensure!(state().join("golden/complete").exists(), "the testbed is not seeded: testbed/testbed seed");
+        let (cluster, access) = (root.join("cluster"), root.join("cluster.hba"));
+        let lines = ["local all all trust", "local replication all trust", "host all all all trust"];
+        std::fs::write(&access, [&lines[..], &["host replication all all trust", ""]].concat().join("\n"))?;
+        shell(&format!("cp -a --reflink=auto '{}' '{}'", state().join("golden/pg/data").display(), cluster.display()))?;
+        let name = format!("lifeboat-drill-test-{purpose}-{}", std::process::id());
+        shell(&format!(
+            "docker run -d --rm --name {name} -p 127.0.0.1:0:5432 -v '{}':/var/lib/postgresql/data \
+             -v '{}':/pg_hba.conf:ro {POSTGRES_IMAGE} postgres -c ssl=off -c hba_file=/pg_hba.conf",
+            cluster.display(),
+            access.display()
+        ))?;
+        let mut server = Server { name, port: 0, cluster };
+        let name = &server.name;
+        shell(&format!("for i in $(seq 100); do docker exec {name} pg_isready -q && break; sleep 0.2; done"))?;
+        let port = shell(&format!("docker port {name} 5432 | head -1 | sed 's/.*://'"))?;
+        server.port = port.trim().parse()?;
+        Ok(server)
+    }
+
+    pub async fn connect(&self) -> Result<tokio_postgres::Client> {
+        let address = format!("host=127.0.0.1 port={} user=postgres dbname={DATABASE}", self.port);
+        let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = shell(&format!("docker rm -f {}", self.name));
+        let _ = std::fs::remove_dir_all(&self.cluster);
+    }
+}
+
+async fn base_backup(root: &Path, pgdata: &Path) -> Result<DatabaseDigest> {
+    let server = Server::start(root, "origin")?;
+    copy_out(&server, pgdata).await
+}
+
+async fn copy_out(server: &Server, pgdata: &Path) -> Result<DatabaseDigest> {
+    let client = server.connect().await?;
     // Nobody else writes to it, so that digests before and after the copy are the same.
     let digest = digest::run(&client, &digest::Options::default()).await?;
     client.batch_execute("SELECT pg_logical_emit_message(true, 'lifeboat', 'test')").await?;
     shell(&format!(
-        "docker exec -u postgres {container} pg_basebackup -D - -Ft -X fetch -c fast | tar -x -C '{}'",
+        "docker exec -u postgres {} pg_basebackup -D - -Ft -X fetch -c fast | tar -x -C '{}'",
+        server.name,
         pgdata.display()
     ))?;
     Ok(digest)
@@ -217,6 +244,7 @@ pub fn request(work_root: &Path) -> DrillRequest {
         docker: None,
         clock: Arc::new(Timestamp::now),
         sabotage: None,
+        show_rows: false,
     }
 }
 

@@ -49,6 +49,9 @@ pub struct Drill {
     /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
+    /// Show the values of rows that differ from the source; they may be personal data
+    #[arg(long)]
+    show_rows: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -143,6 +146,7 @@ impl Drill {
             docker: wire::environment("DOCKER_HOST"),
             clock: context.clock.clone(),
             sabotage: None,
+            show_rows: self.show_rows,
         };
         let teller = Teller { voice: session.voice.clone(), last_reason: Mutex::default() };
         let report = lifeboat_drill::run(request, Arc::new(teller), &session.cancel).await;
