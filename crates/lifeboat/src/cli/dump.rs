@@ -223,7 +223,12 @@ impl Answer for Restored {
     fn text(&self, page: &mut Page) {
         let word = if self.complete { Tone::Good.paint("restored:") } else { Tone::Bad.paint("INCOMPLETE:") };
         let size = bytes(self.bytes);
-        page.line(format_args!("{word} dumps of {} from {}, {size}, in {}", self.instance, self.point, self.to.display()));
+        page.line(format_args!(
+            "{word} dumps of {} from {}, {size}, in {}",
+            self.instance,
+            self.point,
+            self.to.display()
+        ));
         page.field("made by", format_args!("{} from PostgreSQL {}", self.program, self.postgres_version));
         for file in &self.files {
             page.field("dump", file.display());
@@ -249,7 +254,8 @@ pub async fn restore(
     let meter = Meter::start(&session.voice, format!("restore {}", repo.instance()));
     let report = dump::restore((repo, point), identities, to, meter.clone(), &session.cancel).await;
     drop(meter);
-    let report = report.safe("the repository is as it was").context(format!("restore of {} failed", repo.instance()))?;
+    let report =
+        report.safe("the repository is as it was").context(format!("restore of {} failed", repo.instance()))?;
     let complete = report.damage.is_empty();
     session.output.show(&Restored {
         instance: repo.instance().to_string(),

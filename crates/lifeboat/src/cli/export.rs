@@ -107,10 +107,15 @@ impl Answer for Done {
         }
         for (kind, attachments) in &self.elsewhere {
             let attachments = count(*attachments, "attachment", "attachments");
-            page.field("note", format_args!("{attachments} of kind {kind}: neither in the database nor in the filestore"));
+            page.field(
+                "note",
+                format_args!("{attachments} of kind {kind}: neither in the database nor in the filestore"),
+            );
         }
         page.gap();
-        page.line("The zip is plaintext, and nothing in it is neutralised: a copy that is started sends mail and runs jobs.");
+        page.line(
+            "The zip is plaintext, and nothing in it is neutralised: a copy that is started sends mail and runs jobs.",
+        );
     }
 }
 
