@@ -7,9 +7,16 @@ use lifeboat_engine::{
     recovery::{self, Plan, Target, Wish},
 };
 use lifeboat_model::{config::Config, lsn::Lsn};
-use lifeboat_repo::{point::PointSelector, repository::InstanceRepo, seal::Identity};
+use lifeboat_repo::{
+    point::{Point, PointSelector},
+    repository::InstanceRepo,
+    seal::Identity,
+};
 
-use crate::failure::{Failure, Result};
+use crate::{
+    failure::{Failure, Result},
+    wire,
+};
 
 /// The moment.
 #[derive(Debug, Clone, Args)]
@@ -47,6 +54,14 @@ impl MomentArgs {
             None => Target::Latest,
         };
         Ok(Wish { point: self.point.clone(), target, timeline: self.timeline })
+    }
+
+    /// The point that is named alone, where it holds logical dumps.
+    pub async fn dump(&self, repo: &InstanceRepo, config: &Config) -> Result<Option<Point>> {
+        let is_alone = self.at.is_none() && self.lsn.is_none() && self.restore_point.is_none();
+        let Some(selector @ PointSelector::Id(_)) = self.point.as_ref().filter(|_| is_alone) else { return Ok(None) };
+        let point = wire::find_point(repo, selector, config).await?;
+        Ok(Some(point).filter(|point| point.header.is_dump()))
     }
 
     /// Plans it. Where there is no point, and no such instance is configured either, the name is what is wrong.

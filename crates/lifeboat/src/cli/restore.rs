@@ -12,10 +12,15 @@ use lifeboat_model::id::Instance;
 use lifeboat_repo::tree::TreeKind;
 use serde::Serialize;
 
-use super::{Session, moment::MomentArgs, points::Part};
+use super::{
+    Session, dump,
+    extract::{self, Wanted},
+    moment::MomentArgs,
+    points::Part,
+};
 use crate::{
     exit::Exit,
-    failure::{Advise as _, Result},
+    failure::{Advise as _, Failure, Result},
     output::{Answer, Page, Rows, Tone, ago, bytes, count, moment, seconds},
     progress::Meter,
     wire,
@@ -33,9 +38,12 @@ pub struct Restore {
     instance: Instance,
     #[command(flatten)]
     moment: MomentArgs,
-    /// An empty or new folder
+    /// An empty or new folder; with --database a new file
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
+    /// Only this database, as a file for pg_restore: restored and dumped in a sandbox
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["delta", "only"])]
+    database: Option<String>,
     /// DIR may hold an earlier restore: keep what matches, REMOVE what does not belong
     #[arg(long)]
     delta: bool,
@@ -53,6 +61,7 @@ Examples:
   lifeboat restore clinic --at 2026-11-21T14:03:10+01:00 --to /srv/restore
   lifeboat restore clinic --point 3fa9 --to /srv/restore --delta
   lifeboat restore clinic --point latest --to /srv/files --only filestore
+  lifeboat restore clinic --database north --to /srv/north.dump
 Which moments are held: lifeboat points windows clinic";
 
 /// How many damaged objects and files are named to people.
@@ -89,11 +98,11 @@ struct PartDone {
 }
 
 #[derive(Serialize)]
-struct Damaged {
-    object: String,
-    reason: String,
-    file_count: u64,
-    files: Vec<String>,
+pub struct Damaged {
+    pub object: String,
+    pub reason: String,
+    pub file_count: u64,
+    pub files: Vec<String>,
 }
 
 impl Done {
@@ -209,11 +218,22 @@ impl Done {
 impl Restore {
     /// Runs it.
     pub async fn run(mut self, session: &Session) -> Result<Exit> {
+        if let Some(database) = &self.database {
+            let wanted = Wanted { instance: &self.instance, database, moment: &self.moment, identity: &self.identity };
+            return extract::restore_database(session, &wanted, &self.to).await;
+        }
         self.to = std::path::absolute(&self.to)?; // links to tablespaces name their target by it
         let loaded = wire::load_config(session)?;
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
+        if let Some(point) = self.moment.dump(&repo, config).await? {
+            if self.delta || !self.only.is_empty() {
+                return Err(Failure::new(Exit::Usage, "a point with dumps is restored whole, into a new folder")
+                    .hint("leave out --delta and --only"));
+            }
+            return dump::restore(session, (&repo, &point), &identities, &self.to).await;
+        }
         let plan = self.moment.plan(&repo, config, &identities).await?;
         wire::opens(&plan.base, &identities)?;
         self.tell(session, &plan);
