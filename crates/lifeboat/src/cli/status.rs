@@ -1,7 +1,13 @@
 //! `lifeboat status`: one word for each instance, why, and what to do about it.
 
+use std::time::Duration;
+
 use clap::Args;
 use jiff::Timestamp;
+use lifeboat_engine::{
+    context::{Context, connect_options},
+    stream,
+};
 use lifeboat_evidence::{EvidenceKey, Predicate, drill::DrillPredicate, verify};
 use lifeboat_model::{
     check::Outcome,
@@ -14,15 +20,19 @@ use lifeboat_repo::{
 };
 use lifeboat_store::Key;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::Session;
 use crate::{
     exit::Exit,
     failure::{Advise as _, Result},
-    output::{Answer, Page, Rows, Tone, ago, count, moment, seconds},
+    output::{Answer, Page, Rows, Tone, ago, bytes, count, moment, seconds},
     protection::{DrillFacts, Facts, Judgement, PointFacts, Word, judge},
     wire,
 };
+
+/// Who looks at a status is in a hurry.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Say of each instance whether it is protected, at risk or unprotected
 ///
@@ -63,6 +73,8 @@ struct Row {
     point: Option<NewestPoint>,
     /// The newest drill whose signature verifies.
     drill: Option<LastDrill>,
+    /// What a loss of the database server would cost now, where its write-ahead log is streamed.
+    wal: Option<Wal>,
     points: u64,
     backup_statements: u64,
     drill_statements: u64,
@@ -74,6 +86,16 @@ struct NewestPoint {
     finished: Timestamp,
     /// Since its backup began: what came after may be missing.
     age_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Wal {
+    /// The age of the newest commit held while more waits at the server; 0 when none does.
+    exposed_seconds: Option<f64>,
+    exposed_bytes: Option<u64>,
+    newest_commit: Option<Timestamp>,
+    /// Why the server could not be asked.
+    not_asked: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -114,9 +136,27 @@ impl Answer for Shown {
         for row in self.instances.iter().filter(|row| !row.reasons.is_empty()) {
             row.reasons(page);
         }
+        for (row, wal) in self.instances.iter().filter_map(|row| Some((row, row.wal.as_ref()?))) {
+            page.line(format_args!("{}: {}", row.instance, wal.text(self.now)));
+        }
         page.gap();
         let immutable = if self.immutable { "immutable" } else { "not immutable" };
         page.line(format_args!("Repository: {}, {immutable}.", self.repository));
+    }
+}
+
+impl Wal {
+    fn text(&self, now: Timestamp) -> String {
+        match (&self.not_asked, self.exposed_seconds, self.exposed_bytes) {
+            (Some(why), ..) => format!("what of the database is not held is not known: {why}"),
+            (None, Some(age), Some(waiting)) => {
+                let held = self
+                    .newest_commit
+                    .map_or_else(String::new, |time| format!("; newest commit held {}", ago(now, time)));
+                format!("the database is exposed for {}, {} not held{held}", seconds(age), bytes(waiting))
+            }
+            _ => "no commit of the database is held in the streamed log yet".to_owned(),
+        }
     }
 }
 
@@ -142,17 +182,20 @@ impl Status {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = wire::load_config(session)?;
-        let config = &loaded.config;
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let context = wire::context(session, loaded, repository, "lifeboat status");
+        let (config, repository) = (&context.config, &context.repository);
         let wanted: Vec<(&Instance, &InstanceConfig)> = match &self.instance {
             Some(name) => vec![config.instance(name.as_str())?],
             None => config.instances.iter().collect(),
         };
-        let (repository, _) = wire::open_for_reading(&loaded).await?;
         let evidence = repository.list_evidence(&config.tenant, "").await?;
         let now = session.now();
         let mut instances = Vec::new();
         for (name, instance) in wanted {
-            instances.push(row(&repository, config, (name, instance), &evidence, now).await?);
+            let mut row = row(repository, config, (name, instance), &evidence, now).await?;
+            row.wal = exposure(&context, name, instance).await?;
+            instances.push(row);
         }
         let worst = instances.iter().map(|row| row.state).max().unwrap_or(Word::Unprotected);
         let store = repository.store();
@@ -164,6 +207,28 @@ impl Status {
         })?;
         Ok(worst.exit())
     }
+}
+
+/// Asks the server, for as long as somebody in a hurry waits; none where no log is streamed.
+async fn exposure(context: &Context, name: &Instance, instance: &InstanceConfig) -> Result<Option<Wal>> {
+    if context.instance_repo(name).wal_archive().streams().await?.is_empty() {
+        return Ok(None);
+    }
+    let connect = connect_options(&instance.postgres, &wire::environment)?;
+    let not_asked =
+        |why: String| Wal { exposed_seconds: None, exposed_bytes: None, newest_commit: None, not_asked: Some(why) };
+    let looked = stream::status::look(context, name.as_str(), &connect, Duration::ZERO);
+    Ok(Some(match timeout(PATIENCE, looked).await {
+        Ok(Ok(found)) => Wal {
+            exposed_seconds: found.age.map(|age| age.as_secs_f64()),
+            exposed_bytes: found.bytes,
+            newest_commit: found.newest_commit,
+            not_asked: None,
+        },
+        Ok(Err(lifeboat_engine::Error::Postgres(error))) => not_asked(error.to_string()),
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => not_asked(format!("the server did not answer within {}", seconds(PATIENCE.as_secs_f64()))),
+    }))
 }
 
 async fn row(
@@ -214,6 +279,7 @@ async fn row(
             finished: point.header.finished,
             age_seconds: age(point),
         }),
+        wal: None,
         drill: drill.map(|drill| LastDrill {
             run: drill.run.to_string(),
             started: drill.started,
