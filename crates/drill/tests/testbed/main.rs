@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "a failed drill is understood from its table")]
 
+mod moment;
 mod negative;
 mod origin;
 mod teardown;
