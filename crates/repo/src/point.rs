@@ -362,8 +362,12 @@ mod tests {
         assert!(matches!(error, Error::Untrusted { .. }), "{error}");
 
         let point = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap();
+        assert!(!point.header.is_dump());
+        let dump = PointHeader { features: vec![DUMP.into()], ..point.header.clone() };
+        let bytes = encode(&dump, &point.sealed, &signing).unwrap();
+        assert!(decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap().header.is_dump());
         let newer = PointHeader { format: 2, ..point.header.clone() };
-        let richer = PointHeader { features: vec!["sparse".into()], ..point.header.clone() };
+        let richer = PointHeader { features: vec![DUMP.into(), "sparse".into()], ..point.header.clone() };
         for header in [newer, richer] {
             let bytes = encode(&header, &point.sealed, &signing).unwrap();
             let error = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap_err();

@@ -202,3 +202,18 @@ async fn head(repo: &InstanceRepo, object: &ObjectRef) -> Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_and_an_instance_do_not_share_a_point() {
+        let tree = |kind| TreeRef { kind, objects: vec![], entries: 0, bytes: 0 };
+        let (dump, config) = (tree(TreeKind::Dump), tree(TreeKind::Config));
+        assert_eq!(features(std::slice::from_ref(&config), true).unwrap(), [""; 0]);
+        assert_eq!(features(std::slice::from_ref(&dump), false).unwrap(), [DUMP]);
+        assert!(features(std::slice::from_ref(&dump), true).is_err(), "with a log");
+        assert!(features(&[config, dump], false).is_err(), "with another tree");
+    }
+}
