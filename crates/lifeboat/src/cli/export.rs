@@ -37,11 +37,11 @@ pub struct Export {
     /// A new file
     #[arg(long, value_name = "FILE")]
     odoo_zip: PathBuf,
-    #[command(flatten)]
-    moment: MomentArgs,
     /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
+    #[command(flatten)]
+    moment: MomentArgs,
 }
 
 const EXAMPLES: &str = "\

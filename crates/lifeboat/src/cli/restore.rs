@@ -228,11 +228,15 @@ impl Restore {
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
         if let Some(point) = self.moment.dump(&repo, config).await? {
-            if self.delta || !self.only.is_empty() {
+            if self.delta || self.only.iter().any(|part| *part != Part::Dump) {
                 return Err(Failure::new(Exit::Usage, "a point with dumps is restored whole, into a new folder")
                     .hint("leave out --delta and --only"));
             }
             return dump::restore(session, (&repo, &point), &identities, &self.to).await;
+        }
+        if self.only.contains(&Part::Dump) {
+            return Err(Failure::new(Exit::Usage, "only a point with dumps has that part: name one with --point")
+                .next(format!("lifeboat points list {}", self.instance)));
         }
         let plan = self.moment.plan(&repo, config, &identities).await?;
         wire::opens(&plan.base, &identities)?;
