@@ -41,6 +41,9 @@ fn passes(site: &Site) {
     let (code, answer) = drill(site);
     assert_eq!(failed_rungs(&answer), Vec::<u64>::new(), "{answer:#}");
     assert_eq!((code, answer["outcome"].as_str()), (0, Some("passed")), "{answer:#}");
+    assert_eq!(answer["comparison"]["kind"], "exact-witness", "{answer:#}");
+    let digests = answer["checks"].as_array().unwrap().iter().find(|check| check["id"] == "data.digests").unwrap();
+    assert_eq!(digests["verdict"]["outcome"], "passed", "{digests:#}");
     assert!(answer["rpo_seconds"].is_number() && answer["rto_seconds"].is_number(), "{answer:#}");
     nothing_left(&answer);
 }
