@@ -81,6 +81,25 @@ pub enum Error {
         /// The server's words.
         cause: Box<ServerError>,
     },
+    /// The server shut down in good order while it streamed WAL.
+    #[error("PostgreSQL at {server} was shut down; all its WAL up to {end} was received; try again when it runs")]
+    ServerStopped {
+        /// `host:port`.
+        server: String,
+        /// The end of its WAL.
+        end: Lsn,
+    },
+    /// The receiver of a WAL stream stands still, and the server would have to wait for it.
+    #[error(
+        "WAL from PostgreSQL at {server} was not taken or not stored for {} s: the connection was given up, so that the server need not wait; the slot keeps the WAL",
+        .after.as_secs()
+    )]
+    ReceiverStalled {
+        /// `host:port`.
+        server: String,
+        /// How long.
+        after: Duration,
+    },
     /// The password is wrong, or the role has none, or does not exist.
     #[error("PostgreSQL at {server} refused the password of role \"{user}\": {cause}; check the role and its password")]
     WrongPassword {
@@ -290,7 +309,9 @@ pub enum Error {
         reason: String,
     },
     /// The server is a standby: it writes no WAL of its own.
-    #[error("PostgreSQL at {server} is a standby and cannot write a heartbeat: {cause}; send heartbeats to its primary")]
+    #[error(
+        "PostgreSQL at {server} is a standby and cannot write a heartbeat: {cause}; send heartbeats to its primary"
+    )]
     HeartbeatOnStandby {
         /// `host:port`, where known.
         server: String,
@@ -342,6 +363,8 @@ impl Error {
             | Error::Timeout { .. }
             | Error::ConnectionLost { .. }
             | Error::ServerUnavailable { .. }
+            | Error::ServerStopped { .. }
+            | Error::ReceiverStalled { .. }
             | Error::NoFreeWalSender { .. } => true,
             // Classes 08 (connection), 40 (rollback), 53 (resources), 57 (operator).
             Error::Statement { cause, .. } => {

@@ -13,6 +13,10 @@ use crate::{
     transport::ConnectOptions,
 };
 
+mod streaming;
+
+pub use streaming::streaming;
+
 /// A base backup, and the WAL stream beside it.
 const NEEDED_SENDERS: i64 = 2;
 const MAX_SKEW_MS: i64 = 2000;
@@ -163,14 +167,18 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn row(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
-        let asked = tokio::time::timeout(self.options.connect_timeout, self.client.query_one(statement, parameters));
         let server = self.options.server();
-        match asked.await {
-            Ok(row) => row.map_err(|error| sql::error_of(&server, statement, error)),
-            Err(_) => {
-                Err(Error::Timeout { server, during: "asking for a setting", after: self.options.connect_timeout })
-            }
-        }
+        let asked = async {
+            let row = self.client.query_one(statement, parameters).await;
+            row.map_err(|error| sql::error_of(&server, statement, error))
+        };
+        self.within(asked).await
+    }
+
+    async fn within<T>(&self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let after = self.options.connect_timeout;
+        let (server, during) = (self.options.server(), "asking for a setting");
+        tokio::time::timeout(after, asked).await.unwrap_or(Err(Error::Timeout { server, during, after }))
     }
 
     /// One value of a statement.

@@ -182,7 +182,11 @@ impl Replication {
         Ok(BaseBackup::new(self, options))
     }
 
-    /// Streams WAL of one timeline from a position on, through a physical slot where one is named.
+    /// Streams WAL of one timeline from a position on, through a physical slot where one is named. WAL that the server has
+    /// no longer is [`Error::WalRemoved`]: from here, or from [`WalStream::next`] if it goes while it is streamed.
+    ///
+    /// Up to 17 a slot that was invalidated can be streamed through while its WAL lasts, and protects nothing: look at
+    /// [`crate::slot::Slot::is_lost`] before.
     pub async fn start_wal(mut self, start: Lsn, timeline: u32, slot: Option<&str>) -> Result<WalStream> {
         let slot = match slot {
             Some(name) => {
@@ -193,9 +197,10 @@ impl Replication {
         };
         let sender_timeout = self.show("wal_sender_timeout").await?;
         let sender_timeout = parse_duration(&sender_timeout).filter(|limit| !limit.is_zero());
+        let is_behind = start < self.identify_system().await?.flush;
         let command = format!("START_REPLICATION {slot}PHYSICAL {start} TIMELINE {timeline}");
         self.connection.query(&command).await?;
-        WalStream::begin(self, command, start, sender_timeout).await
+        WalStream::begin(self, command, start, is_behind, sender_timeout).await
     }
 
     /// Ends the session.

@@ -3,6 +3,11 @@
 //! A task of its own owns the connection, so that the server hears from us even while the receiver is busy storing what
 //! came before: otherwise it would close the connection after `wal_sender_timeout`. The task reads on only while there is
 //! room in a short queue; what is not read waits at the server.
+//!
+//! A connection that nobody reads must not be kept for long, though. A server that wants to give up the slot, because it
+//! keeps too much WAL, first ends its WAL sender; and a sender that cannot write its last words never ends, while the
+//! server's checkpoints wait for it (seen on 15 to 18): the disk would fill in spite of `max_slot_wal_keep_size`. Nor may
+//! a shutdown wait for ever for storage that is away. So in both cases the stream gives up its connection in time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,11 +32,13 @@ use crate::{
 const DURING: &str = "streaming WAL";
 /// Chunks that wait for the receiver: at most 16 × 128 KiB.
 const QUEUE: usize = 16;
-/// How often the server hears of us at least; oftener where its own limit (`wal_sender_timeout`) is below 40 s.
-const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the server hears of us at least; oftener where its own limit (`wal_sender_timeout`) is below 20 s.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
-/// A server sends a keepalive after half of `wal_sender_timeout`, and answers ours at once.
-const SILENCE: Duration = Duration::from_secs(90);
+/// A server that sends no WAL is asked for a sign of life with each status, and gives it at once.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a receiver may take nothing, or acknowledge nothing while the server waits for it to shut down.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest wait for the first answer and for the farewell.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 /// PostgreSQL counts microseconds from 2000-01-01.
@@ -75,6 +82,7 @@ struct Wish {
 pub struct WalStream {
     chunks: mpsc::Receiver<WalChunk>,
     wish: watch::Sender<Wish>,
+    requests: watch::Receiver<u64>,
     task: Option<JoinHandle<Result<WalEnd>>>,
     end: Option<WalEnd>,
     server: String,
@@ -86,23 +94,29 @@ impl WalStream {
         mut replication: Replication,
         command: String,
         start: Lsn,
+        is_behind: bool,
         sender_timeout: Option<Duration>,
     ) -> Result<WalStream> {
         let server = replication.server().to_owned();
         let first = first_answer(&mut replication, &command, start).await?;
         let (sender, chunks) = mpsc::channel(QUEUE);
         let (wish, wishes) = watch::channel(Wish { flushed: Lsn(0), stop: false });
+        let (asked, requests) = watch::channel(0);
         let task = match first {
             First::Streaming => {
                 let interval = sender_timeout.map_or(STATUS_INTERVAL, |limit| limit / 4);
                 let interval = interval.clamp(MIN_STATUS_INTERVAL, STATUS_INTERVAL);
-                let task = Task { replication, sender, wishes, interval, received: start, expected: start, told: None };
-                tokio::spawn(task.run())
+                let (received, expected) = (start, start);
+                let (told, waits_since) = (None, None);
+                let mut task =
+                    Task { replication, sender, wishes, asked, interval, received, expected, told, waits_since };
+                let first = if is_behind { task.first().await? } else { None };
+                tokio::spawn(task.run(first))
             }
             // The timeline ended before the position: there is nothing to stream.
             First::Ended(next_timeline) => tokio::spawn(async move { Ok(WalEnd { replication, next_timeline }) }),
         };
-        Ok(WalStream { chunks, wish, task: Some(task), end: None, server })
+        Ok(WalStream { chunks, wish, requests, task: Some(task), end: None, server })
     }
 
     /// The next chunk; `None` when the timeline is over (then [`WalStream::stop`] tells the next one). Dropping the
@@ -122,6 +136,13 @@ impl WalStream {
             wish.flushed = wish.flushed.max(flushed);
             is_news
         });
+    }
+
+    /// Changes when the server asks how far we are, though it has heard of us lately: then it is most likely shutting
+    /// down, and stays up until all that it has sent is acknowledged or the stream is dropped. So what waits should be
+    /// made safe at once.
+    pub fn requests(&self) -> watch::Receiver<u64> {
+        self.requests.clone()
     }
 
     /// Sends the last acknowledgement and ends the stream. Chunks that have not been taken are dropped.
@@ -179,10 +200,16 @@ async fn first_answer(replication: &mut Replication, command: &str, start: Lsn) 
 fn refused(server: &str, command: &str, start: Lsn, cause: ServerError) -> Error {
     let server = server.to_owned();
     // 58P01: requested WAL segment has already been removed.
-    if cause.code == "58P01" {
+    if cause.code == "58P01" || is_invalidation(&cause) {
         return Error::WalRemoved { server, start, cause: Box::new(cause) };
     }
     Error::of_statement(&server, command, cause)
+}
+
+/// From 18 on a slot that was given up refuses to be used; before, the server looks for the WAL all the same.
+fn is_invalidation(cause: &ServerError) -> bool {
+    const NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    cause.code == NOT_IN_PREREQUISITE_STATE && cause.routine.as_deref() == Some("ReplicationSlotAcquire")
 }
 
 /// After the copy: a row with the next timeline if this one is over, then `ReadyForQuery`.
@@ -211,6 +238,8 @@ struct Task {
     replication: Replication,
     sender: mpsc::Sender<WalChunk>,
     wishes: watch::Receiver<Wish>,
+    /// Counts how often the server has asked for our position.
+    asked: watch::Sender<u64>,
     /// Between two status updates.
     interval: Duration,
     /// Up to here WAL was handed on.
@@ -219,6 +248,8 @@ struct Task {
     expected: Lsn,
     /// The last flush position that the server was told.
     told: Option<Lsn>,
+    /// Since when the server waits for an acknowledgement of all that it has sent.
+    waits_since: Option<Instant>,
 }
 
 enum Turn {
@@ -229,8 +260,29 @@ enum Turn {
 }
 
 impl Task {
-    async fn run(mut self) -> Result<WalEnd> {
+    /// The first message of a server that has something to send: WAL, or that it is not there any more, which the server
+    /// sees only after it has agreed to stream.
+    async fn first(&mut self) -> Result<Option<Backend>> {
+        match self.replication.connection().read_within(TURN_TIMEOUT, DURING).await {
+            Ok(Backend::Error(cause)) => {
+                Err(refused(self.replication.server(), "START_REPLICATION", self.expected, cause))
+            }
+            Ok(message) => Ok(Some(message)),
+            // Slow is not dead: the stream has its own patience.
+            Err(Error::Timeout { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn run(mut self, first: Option<Backend>) -> Result<WalEnd> {
+        if let Some(first) = first {
+            // There is room: nothing was sent before.
+            if self.take(Ok(first)).await? {
+                return self.end(false).await;
+            }
+        }
         let mut heard = Instant::now();
+        let mut handed_on = Instant::now();
         let mut next_status = Instant::now() + self.interval;
         // Ends with the last read when the server closes the stream.
         loop {
@@ -266,22 +318,34 @@ impl Task {
                         // Not the server is silent: we do not listen.
                         heard = Instant::now();
                     }
+                    self.check_patience(if has_room { None } else { Some(handed_on) })?;
                     if has_room && heard.elapsed() > SILENCE {
                         let server = self.replication.server().to_owned();
                         return Err(Error::Timeout { server, during: DURING, after: SILENCE });
                     }
                     // Ask for an answer only if there is doubt whether the server is alive.
-                    self.send_status(has_room && heard.elapsed() > SILENCE / 2).await?;
+                    self.send_status(has_room && heard.elapsed() >= self.interval).await?;
                     next_status = Instant::now() + self.interval;
                 }
                 Turn::Message(message) => {
                     heard = Instant::now();
+                    handed_on = heard;
                     if self.take(*message).await? {
                         return self.end(false).await;
                     }
                 }
             }
         }
+    }
+
+    /// Gives up where the server would wait for us for too long.
+    fn check_patience(&self, full_since: Option<Instant>) -> Result<()> {
+        let is_over = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= PATIENCE);
+        let waits_since = self.waits_since.filter(|_| self.wishes.borrow().flushed < self.received);
+        if is_over(full_since) || is_over(waits_since) {
+            return Err(Error::ReceiverStalled { server: self.replication.server().to_owned(), after: PATIENCE });
+        }
+        Ok(())
     }
 
     /// Deals with one message; `true` when the server has ended the stream.
@@ -296,7 +360,7 @@ impl Task {
             Backend::Error(cause) => Err(refused(self.replication.server(), "START_REPLICATION", self.expected, cause)),
             // The server shuts down: it has sent everything.
             Backend::Other(Message::CommandComplete(_)) => {
-                Err(self.replication.connection().lost(DURING, "the server is shutting down".into()))
+                Err(Error::ServerStopped { server: self.replication.server().to_owned(), end: self.expected })
             }
             _ => Err(self.replication.connection().unexpected(DURING, "a message out of order")),
         }
@@ -327,7 +391,15 @@ impl Task {
             }
             b'k' if bytes.len() >= 17 => {
                 bytes.advance(16);
-                if bytes.get_u8() != 0 { self.send_status(false).await } else { Ok(()) }
+                if bytes.get_u8() == 0 {
+                    return Ok(());
+                }
+                self.asked.send_modify(|count| *count += 1);
+                // To a server that never heard of a flushed position, having received is enough.
+                if self.told.is_some_and(|told| told > Lsn(0)) {
+                    self.waits_since.get_or_insert_with(Instant::now);
+                }
+                self.send_status(false).await
             }
             b'w' | b'k' => Err(too_short(self)),
             kind => {
@@ -344,6 +416,9 @@ impl Task {
         status.put_u8(b'r');
         status.put_u64(self.received.0.max(flushed.0));
         status.put_u64(flushed.0);
+        if flushed >= self.received {
+            self.waits_since = None;
+        }
         status.put_u64(0);
         status.put_i64(now_in_postgres_microseconds());
         status.put_u8(u8::from(ask_for_reply));

@@ -2,7 +2,9 @@
 
 mod backups;
 mod clusters;
+mod endless;
 mod questions;
 mod refusals;
 mod restored;
+mod slots;
 mod streams;

@@ -135,7 +135,7 @@ async fn a_server_that_stops_ends_the_stream_with_an_error() -> Result<()> {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, Error::ServerUnavailable { .. } | Error::ConnectionLost { .. }), "{error}");
+    assert!(matches!(error, Error::ServerStopped { .. }), "{error}");
     assert!(error.is_transient());
     assert!(stream.next().await.is_err(), "an error is final");
     server.stop()
