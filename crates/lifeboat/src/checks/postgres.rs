@@ -13,7 +13,13 @@ pub async fn look(name: &Instance, instance: &InstanceConfig, clock: &Clock) -> 
         Ok(connect) => connect,
         Err(error) => return vec![Finding::failed("postgres.password", error.to_string(), "").of(name.as_str())],
     };
-    let items = preflight::check(&connect, &instance.postgres.databases, &|| clock()).await;
+    let postgres = &instance.postgres;
+    let mut items = preflight::check(&connect, &postgres.databases, &|| clock()).await;
+    if items.iter().any(|item| item.id == "postgres.reachable" && item.ok.is_passed()) {
+        let (slot, heartbeat) = (postgres.wal.slot_name(name), postgres.wal.heartbeat.is_some());
+        let database = postgres.databases.first().map_or("postgres", String::as_str);
+        items.extend(preflight::streaming(&connect, database, &slot, heartbeat).await);
+    }
     items.into_iter().map(|item| finding(item).of(name.as_str())).collect()
 }
 
