@@ -17,8 +17,8 @@ pub async fn look(name: &Instance, instance: &InstanceConfig, clock: &Clock) -> 
     let mut items = preflight::check(&connect, &postgres.databases, &|| clock()).await;
     if items.iter().any(|item| item.id == "postgres.reachable" && item.ok.is_passed()) {
         let (slot, heartbeat) = (postgres.wal.slot_name(name), postgres.wal.heartbeat.is_some());
-        let database = postgres.databases.first().map_or("postgres", String::as_str);
-        items.extend(preflight::streaming(&connect, database, &slot, heartbeat).await);
+        // The database that the streamer asks.
+        items.extend(preflight::streaming(&connect, "postgres", &slot, heartbeat).await);
     }
     items.into_iter().map(|item| finding(item).of(name.as_str())).collect()
 }
