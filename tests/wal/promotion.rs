@@ -70,3 +70,24 @@ fn the_stream_follows_a_promoted_standby() {
     before.assert_held_until(&restored, middle);
     assert_eq!(restored.psql("demo", "SELECT count(*) FROM transfer WHERE client >= 10").unwrap(), "0");
 }
+
+#[test]
+fn a_first_stream_of_a_later_timeline_misses_nothing() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut old = cluster(15, &Options::default());
+    let standby = old.standby("standby").unwrap();
+    old.stop().unwrap();
+    standby.promote().unwrap();
+    let site = Site::new(standby.port());
+    site.works();
+    let answer = json(&site, &["wal", "stream", "clinic", "--once"]);
+    assert_eq!((answer["timeline"].as_u64(), answer["gaps"].as_array().unwrap().len()), (Some(2), 0), "{answer:#}");
+    standby.psql("demo", "CREATE TABLE later AS SELECT 1").unwrap();
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    site.succeed(&["wal", "check", "clinic", "--heads"]);
+    drop((standby, old));
+    let restored = restore(&site, 15, &[]);
+    assert_eq!(restored.psql("demo", "SELECT count(*) FROM later").unwrap(), "1");
+}

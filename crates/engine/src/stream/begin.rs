@@ -175,18 +175,18 @@ async fn held(
     acknowledged: Option<Lsn>,
 ) -> Result<Held> {
     let archive = streamer.repo.wal_archive();
-    let streams = archive.streams().await?;
-    let stored = streams.into_iter().filter(|(system_id, _)| *system_id == server.system_id);
-    let newest = stored.map(|(_, timeline)| timeline).filter(|timeline| *timeline <= server.timeline).max();
+    let streams = archive.streams().await?.into_iter().filter(|(system_id, _)| *system_id == server.system_id);
+    let followed: Vec<u32> = streams.map(|(_, timeline)| timeline).filter(|one| *one <= server.timeline).collect();
     let begins = if server.timeline > 1 { history(replication, server.timeline).await? } else { Vec::new() };
-    // A new timeline's first segment begins with a copy of the old one's bytes.
+    // A new timeline's first segment begins with a copy of the old one's bytes. A stream that did not follow the old one
+    // does not continue it.
     let from_switch = |timeline: u32| {
         let parent = begins.iter().rfind(|switch| switch.timeline < timeline)?;
         let start = floor(parent.end, server.segment_size);
-        Some((start, start))
+        followed.contains(&parent.timeline).then_some((start, start))
     };
     let own = Held { timeline: server.timeline, run: from_switch(server.timeline), recorded: false };
-    match newest {
+    match followed.iter().copied().max() {
         None => Ok(own),
         Some(timeline) if timeline == server.timeline => {
             // Everything before what was acknowledged is stored: there is no need to list it. One unit more, so that a
@@ -211,7 +211,8 @@ async fn held(
                     let start = floor(switch.end, server.segment_size);
                     Ok(Held { timeline: next, run: Some((start, start)), recorded: false })
                 }
-                run => Ok(Held { timeline, run, recorded: run.is_some() }),
+                Some(run) => Ok(Held { timeline, run: Some(run), recorded: true }),
+                None => Ok(Held { run: None, ..own }),
             }
         }
     }
