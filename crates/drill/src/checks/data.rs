@@ -51,7 +51,13 @@ pub(crate) async fn compare(server: &Server, witness: Option<&Witness>, kind: &m
     }
     let mut seen = Seen::default();
     for (database, source) in &witness.databases {
-        let answer = async { seen.look(&server.connect(database).await?, database, source, Values::Masked).await };
+        let answer = async {
+            let mut clients = Vec::new();
+            for _ in 0..sessions() {
+                clients.push(server.connect(database).await?);
+            }
+            seen.look(&clients, database, source, Values::Masked).await
+        };
         // The source could be digested: that the restored database cannot is a difference.
         if let Err(error) = answer.await {
             return Ok(Answer::broken(&error));
@@ -88,24 +94,33 @@ pub(crate) async fn compare_paused(
     }
     let mut seen = Seen::default();
     for (database, source) in &witness.databases {
-        let client = match server.connect_paused(database).await {
-            Ok(client) => client,
-            Err(error) => return Ok(Answer::broken(&error)),
-        };
-        if let Some(why) = elsewhere(&client, *lsn).await? {
+        let mut clients = Vec::new();
+        for _ in 0..sessions() {
+            match server.connect_paused(database).await {
+                Ok(client) => clients.push(client),
+                Err(error) => return Ok(Answer::broken(&error)),
+            }
+        }
+        let Some(client) = clients.first() else { continue };
+        if let Some(why) = elsewhere(client, *lsn).await? {
             return not_compared(why);
         }
         if *from == WitnessKind::Primary
-            && let Some(why) = unseen(&client, source).await?
+            && let Some(why) = unseen(client, source).await?
         {
             return not_compared(why);
         }
-        if let Err(error) = seen.look(&client, database, source, values).await {
+        if let Err(error) = seen.look(&clients, database, source, values).await {
             return Ok(Answer::broken(&error));
         }
     }
     *kind = Comparison::ExactWitness(seen.compared(*lsn, *from));
     Ok(seen.answer(&format!("exact witness at {lsn}")))
+}
+
+/// Sessions that digest at the same time: the restored server has nothing else to do.
+fn sessions() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
 
 const NO_DIGESTS: &str = "the point holds no digests of its source";
@@ -192,10 +207,17 @@ impl Seen {
         ExactComparison { tables, rows, lsn, sampled, not_compared, from: from.to_owned() }
     }
 
-    async fn look(&mut self, client: &Client, database: &str, source: &DatabaseDigest, values: Values) -> Result<()> {
-        let restored = digest::run_like(client, Some(source), &digest::Options::default()).await?;
+    async fn look(
+        &mut self,
+        clients: &[Client],
+        database: &str,
+        source: &DatabaseDigest,
+        values: Values,
+    ) -> Result<()> {
+        let restored = digest::run_like(clients, Some(source), &digest::Options::default()).await?;
         self.count(database, source);
         for difference in digest::compare(source, &restored) {
+            let Some(client) = clients.first() else { continue };
             let rows = rows::of_difference(client, &difference, source, &restored, values).await?;
             self.wrong.push(told(database, &difference, &rows));
         }

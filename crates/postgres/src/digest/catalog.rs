@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::{FOREIGN, UNLOGGED, UNPOPULATED, read::Reader};
+use super::{FOREIGN, TEMPORARY, UNLOGGED, UNPOPULATED, read::Reader};
 use crate::error::{Error, Result};
 
 /// From here on a range of ctids is read without reading the rest of the table (TID Range Scan).
@@ -53,6 +53,7 @@ impl Relation {
     pub(crate) fn left_out(&self) -> Option<&'static str> {
         match (self.kind.as_str(), self.persistence.as_str()) {
             ("f", _) => Some(FOREIGN),
+            (_, "t") => Some(TEMPORARY),
             (_, "u") => Some(UNLOGGED),
             ("m", _) if !self.populated => Some(UNPOPULATED),
             _ => None,
@@ -67,7 +68,8 @@ pub(crate) struct SequenceName {
     pub(crate) quoted: String,
     pub(crate) increment: i64,
     pub(crate) cycles: bool,
-    pub(crate) unlogged: bool,
+    /// Why it is not looked at.
+    pub(crate) left_out: Option<&'static str>,
     pub(crate) readable: bool,
 }
 
@@ -95,7 +97,7 @@ const LIST: &str = "SELECT c.oid::text, n.nspname, c.relname, quote_ident(n.nspn
     LEFT JOIN LATERAL (SELECT string_agg('q.' || quote_ident(attname), ', ' ORDER BY attnum) AS expressions,
             string_agg(attnum || ':' || atttypid || ':' || attname, ',' ORDER BY attnum) AS shape
         FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a ON true
-    WHERE c.relkind IN ('r', 'm', 'f', 'S') AND c.relpersistence <> 't'
+    WHERE c.relkind IN ('r', 'm', 'f', 'S')
       AND (n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') OR c.oid = 'pg_largeobject'::regclass)
     ORDER BY 2, 3";
 
@@ -126,7 +128,11 @@ impl Listed {
                 quoted: text(3)?.to_owned(),
                 increment: text(12)?.parse().ok()?,
                 cycles: is_true(13)?,
-                unlogged: text(5)? == "u",
+                left_out: match text(5)? {
+                    "t" => Some(TEMPORARY),
+                    "u" => Some(UNLOGGED),
+                    _ => None,
+                },
                 readable: is_true(14)?,
             });
             return Some(());

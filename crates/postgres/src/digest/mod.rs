@@ -8,35 +8,36 @@
 //!
 //! How it grows: at most 64 ranges (about 90 bytes each) or 200 rows (about 30 bytes each) a table, whatever its size.
 //!
-//! Left out, and listed: unlogged tables (a restore empties them), foreign tables (their rows are elsewhere), tables that
-//! could not be read in time or at all. Temporary tables belong to sessions and are not looked at. Big-endian servers
-//! would hash differently; they are not supported for comparison.
+//! Left out, and listed: unlogged tables (a restore empties them), temporary ones, foreign tables (their rows are elsewhere),
+//! tables that could not be read in time or at all. Big-endian servers would hash differently; they are not supported for
+//! comparison.
 //!
-//! In the order of the work: [`catalog`] lists, [`layout`] cuts into ranges, [`read`] reads, [`compare`] tells.
+//! In the order of the work: [`catalog`] lists, [`layout`] cuts into ranges, [`work`] and [`read`] read, [`compare`] tells.
 
 pub(crate) mod catalog;
 mod compare;
 pub(crate) mod layout;
 pub(crate) mod read;
 pub(crate) mod sequences;
+pub(crate) mod work;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 pub use compare::{Difference, compare};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use read::{Pace, Reader};
 
 /// Why a relation without rows of its own is left out.
 const FOREIGN: &str = "a foreign table: its rows are elsewhere";
+const TEMPORARY: &str = "temporary: it belongs to a session";
 const UNLOGGED: &str = "unlogged: a restore empties it";
 const UNPOPULATED: &str = "a materialized view without data";
+/// These have nothing that a restore could show.
+const WITHOUT_ROWS: [&str; 4] = [FOREIGN, TEMPORARY, UNLOGGED, UNPOPULATED];
 
 /// How the digests are taken.
 #[derive(Debug, Clone)]
@@ -129,7 +130,7 @@ impl DatabaseDigest {
     /// Relations that hold rows and could not be digested, and why: no right, no time, damage.
     pub fn unread(&self) -> impl Iterator<Item = (&str, &str)> {
         let left = self.left_out.iter().map(|(name, why)| (name.as_str(), why.as_str()));
-        left.filter(|(_, why)| ![FOREIGN, UNLOGGED, UNPOPULATED].contains(why))
+        left.filter(|(_, why)| !WITHOUT_ROWS.contains(why))
     }
 
     /// All rows of all tables.
@@ -144,7 +145,7 @@ impl DatabaseDigest {
 
     /// Takes out what another look has shown to be of another shape now.
     pub(crate) fn doubt(&mut self, name: String, why: &str) {
-        if self.left_out.get(&name).is_some_and(|why| [FOREIGN, UNLOGGED, UNPOPULATED].contains(&why.as_str())) {
+        if self.left_out.get(&name).is_some_and(|why| WITHOUT_ROWS.contains(&why.as_str())) {
             return;
         }
         self.tables.remove(&name);
@@ -159,31 +160,27 @@ impl DatabaseDigest {
 /// # Errors
 /// Only where the session itself fails; a table that cannot be read is in [`DatabaseDigest::left_out`].
 pub async fn run(client: &Client, options: &Options) -> Result<DatabaseDigest> {
-    run_like(client, None, options).await
+    run_like(std::slice::from_ref(client), None, options).await
 }
 
-/// As [`run`], in the ranges and samples that another digest of the same blocks has.
+/// As [`run`], by several sessions with the database, in the ranges and samples that another digest of the same blocks has.
 ///
 /// # Errors
-/// As [`run`].
-pub async fn run_like(client: &Client, like: Option<&DatabaseDigest>, options: &Options) -> Result<DatabaseDigest> {
+/// As [`run`], and without any session.
+pub async fn run_like(clients: &[Client], like: Option<&DatabaseDigest>, options: &Options) -> Result<DatabaseDigest> {
+    let Some(first) = clients.first() else {
+        return Err(Error::Invalid { what: "the list of sessions", reason: "it is empty".into() });
+    };
     let pace = Pace { statement_timeout: options.statement_timeout, duty_cycle: 100, deadline: None };
-    let reader = Reader { client, snapshot: None, pace: &pace };
-    let listed = catalog::list(&reader).await?;
-    let mut found = DatabaseDigest::default();
-    let mut queue = VecDeque::new();
-    for relation in listed.relations {
-        match relation.left_out() {
-            Some(why) => drop(found.left_out.insert(relation.name.clone(), why.to_owned())),
-            None => queue.push_back(relation),
-        }
-    }
-    for relation in queue {
+    let reader = |client| Reader { client, snapshot: None, pace: &pace };
+    let listed = catalog::list(&reader(first)).await?;
+    let layout = |relation: &catalog::Relation| {
         let like = like.and_then(|like| like.tables.get(&relation.name));
-        let layout = |relation: &catalog::Relation| layout::Layout::like(like, relation, listed.block_size);
-        read::into(&mut found, relation.name.clone(), reader.table(relation, layout).await?);
-    }
-    let sequences = sequences::read(&reader, &listed.sequences).await?;
+        layout::Layout::like(like, relation, listed.block_size)
+    };
+    let readers: Vec<Reader<'_>> = clients.iter().map(reader).collect();
+    let mut found = work::tables(&readers, &listed.relations, layout).await?;
+    let sequences = sequences::read(&reader(first), &listed.sequences).await?;
     found.left_out.extend(sequences.refused);
     found.sequences.extend(sequences.reach.into_iter().map(|(name, reach)| (name, Sequence::At(reach))));
     Ok(found)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Sequence, UNLOGGED, catalog::SequenceName, read::Reader};
+use super::{Sequence, catalog::SequenceName, read::Reader};
 use crate::error::Result;
 
 /// So many in one statement.
@@ -24,7 +24,9 @@ pub(crate) async fn read(reader: &Reader<'_>, names: &[SequenceName]) -> Result<
     let mut wanted = Vec::new();
     for sequence in names {
         match sequence {
-            SequenceName { unlogged: true, .. } => drop(reached.refused.insert(sequence.name.clone(), UNLOGGED.into())),
+            SequenceName { left_out: Some(why), .. } => {
+                drop(reached.refused.insert(sequence.name.clone(), (*why).to_owned()));
+            }
             SequenceName { readable: false, .. } => {
                 drop(reached.refused.insert(sequence.name.clone(), NO_RIGHT.into()));
             }
@@ -100,7 +102,7 @@ mod tests {
             quoted: "public.s".into(),
             increment: 1,
             cycles: false,
-            unlogged: false,
+            left_out: None,
             readable: true,
         };
         assert_eq!(bounds(&sequence, Some(1), Some(33), Some(33)), Ok(Sequence::Between { before: 1, after: 33 }));

@@ -1,22 +1,15 @@
 //! The digests of a database in a held snapshot, by several sessions at once.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Mutex,
-    time::Instant,
-};
-
-use futures::future::try_join_all;
-use tokio_postgres::Client;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{Budget, holder::Holder, holder::SequenceLooks};
 use crate::{
     digest::{
         DatabaseDigest,
-        catalog::{self, Listed, Relation},
+        catalog::{self, Relation},
         layout::Layout,
-        read::{Pace, Read, Reader, into},
-        sequences,
+        read::{Pace, Reader},
+        sequences, work,
     },
     error::{Error, Result},
     sql,
@@ -53,9 +46,10 @@ pub(super) async fn of_database(
     let listed = catalog::list(&reader).await?;
     let extensions = pairs(&reader, EXTENSIONS).await?;
     let version = pairs(&reader, &format!("{VERSION}, ''")).await?;
-    let work = Work::new(&listed, budget);
-    try_join_all(sessions.iter().map(|client| work.run(client, &holder.exported, &pace))).await?;
-    let mut digest = work.found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let layout = |relation: &Relation| Layout::new(relation, listed.block_size, budget.sample_above);
+    let in_snapshot = |client| Reader { client, snapshot: Some(&holder.exported), pace: &pace };
+    let readers: Vec<Reader<'_>> = sessions.iter().map(in_snapshot).collect();
+    let mut digest = work::tables(&readers, &listed.relations, layout).await?;
     digest.snapshot = Some(holder.snapshot.to_string());
     add_sequences(&mut digest, &holder.sequences);
     // Now, not in the snapshot: what has another shape by now may have had it when it was read.
@@ -75,46 +69,6 @@ async fn pairs(reader: &Reader<'_>, statement: &str) -> Result<BTreeMap<String, 
     })?;
     let pair = |row: &tokio_postgres::SimpleQueryRow| Some((row.get(0)?.to_owned(), row.get(1)?.to_owned()));
     Ok(rows.iter().filter_map(pair).collect())
-}
-
-/// Tables that wait, small ones first: if time runs out, most are done.
-struct Work {
-    waiting: Mutex<VecDeque<Relation>>,
-    found: Mutex<DatabaseDigest>,
-    block_size: u64,
-    sample_above: Option<u64>,
-}
-
-impl Work {
-    fn new(listed: &Listed, budget: &Budget) -> Work {
-        let mut found = DatabaseDigest::default();
-        let mut waiting = Vec::new();
-        for relation in &listed.relations {
-            match relation.left_out() {
-                Some(why) => into(&mut found, relation.name.clone(), Read::LeftOut(why.to_owned())),
-                None => waiting.push(relation.clone()),
-            }
-        }
-        waiting.sort_by_key(|relation| relation.blocks);
-        let (waiting, found) = (Mutex::new(waiting.into()), Mutex::new(found));
-        Work { waiting, found, block_size: listed.block_size, sample_above: budget.sample_above }
-    }
-
-    fn next(&self) -> Option<Relation> {
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
-    }
-
-    async fn run(&self, client: &Client, snapshot: &str, pace: &Pace) -> Result<()> {
-        let reader = Reader { client, snapshot: Some(snapshot), pace };
-        while let Some(relation) = self.next() {
-            let name = relation.name.clone();
-            let layout = |relation: &Relation| Layout::new(relation, self.block_size, self.sample_above);
-            let read = reader.table(relation, layout).await?;
-            let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            into(&mut found, name, read);
-        }
-        Ok(())
-    }
 }
 
 fn add_sequences(digest: &mut DatabaseDigest, looks: &SequenceLooks) {

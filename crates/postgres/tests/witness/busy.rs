@@ -64,7 +64,7 @@ async fn differences(restored: &Restored, taken: &Taken) -> Result<Option<Vec<Di
         if taken.kind == Kind::Primary && unseen_commits(&client, source.snapshot.as_deref().unwrap()).await? > 0 {
             return Ok(None);
         }
-        let found = digest::run_like(&client, Some(source), &digest::Options::default()).await?;
+        let found = digest::run_like(std::slice::from_ref(&client), Some(source), &digest::Options::default()).await?;
         all.extend(digest::compare(source, &found));
     }
     Ok(Some(all))
@@ -135,7 +135,7 @@ async fn changes_are_found(restored: &Restored, taken: &Taken) -> Result<()> {
     let bench = &taken.databases["bench"];
     let client = restored.connect("bench").await?;
     let compare = async || -> Result<Vec<Difference>> {
-        let found = digest::run_like(&client, Some(bench), &digest::Options::default()).await?;
+        let found = digest::run_like(std::slice::from_ref(&client), Some(bench), &digest::Options::default()).await?;
         Ok(digest::compare(bench, &found))
     };
     assert_eq!(compare().await?, [], "promotion changes nothing");
@@ -216,7 +216,7 @@ async fn a_standby_is_left_as_it_was_found() -> Result<()> {
     let standby = cluster::standby(&server)?;
     let (primary, at_standby) = (cluster::options(&server), cluster::options(&standby));
     let state = || standby.psql("postgres", "SELECT pg_get_wal_replay_pause_state()");
-    for given_up_after in (0..200).step_by(10) {
+    for given_up_after in (0..200).step_by(25) {
         let limit = std::time::Duration::from_millis(given_up_after);
         let _ = tokio::time::timeout(limit, take(&primary, Some(&at_standby), &["bench"])).await;
         cluster::until("replay goes on", || Ok(state()? == "not paused"))?;
