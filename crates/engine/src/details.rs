@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lifeboat_model::lsn::Lsn;
-pub use lifeboat_postgres::witness::Kind as WitnessKind;
 use lifeboat_postgres::digest::DatabaseDigest;
+pub use lifeboat_postgres::witness::Kind as WitnessKind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
