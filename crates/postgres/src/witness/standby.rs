@@ -30,6 +30,8 @@ const POLL: Duration = Duration::from_millis(2);
 const POLL_CATCH_UP: Duration = Duration::from_millis(100);
 
 const REPLAYED: &str = "SELECT coalesce(pg_last_wal_replay_lsn(), '0/0')::text";
+const MAY: &str = "SELECT has_function_privilege('pg_wal_replay_pause()', 'EXECUTE') \
+                   AND has_function_privilege('pg_wal_replay_resume()', 'EXECUTE')";
 const RESUME: &str = "SELECT pg_wal_replay_resume()";
 
 pub(super) async fn attempt(
@@ -48,6 +50,12 @@ pub(super) async fn attempt(
     let control = Arc::new(sql::connect(standby, first).await?);
     if holder::text(&control, "SELECT pg_is_in_recovery()").await? != "t" {
         return Ok(Attempt::Inexact(format!("{} is not a standby (any more)", standby.server())));
+    }
+    // Who could pause and not resume would leave it paused.
+    if holder::text(&control, MAY).await? != "t" {
+        let (user, right) = (&standby.user, "EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_wal_replay_resume()");
+        let why = format!("the role may not pause replay: in database {first} of the primary, GRANT {right} TO {user}");
+        return Ok(Attempt::Inexact(why));
     }
     let wanted = {
         let client = sql::connect(primary, first).await?;

@@ -229,6 +229,8 @@ async fn a_standby_is_left_as_it_was_found() -> Result<()> {
         assert_eq!(taken.exactness, Exactness::Exact);
         assert_eq!(state()?, "paused");
     }
+    let taken = take(&primary, Some(&at_standby), &["postgres"]).await?;
+    assert!(matches!(&taken.exactness, Exactness::Inexact { why } if why.contains("GRANT EXECUTE")), "{taken:?}");
     let taken = take(&primary, Some(&primary), &["bench"]).await?;
     assert!(matches!(&taken.exactness, Exactness::Inexact { why } if why.contains("is not a standby")), "{taken:?}");
     Ok(())
