@@ -137,6 +137,7 @@ impl RestoreReport {
             seconds: staged.seconds,
         });
         self.damage.extend(staged.damage);
+        sync_file_system(&self.to)?;
         self.finish()
     }
 
@@ -194,8 +195,10 @@ async fn restore(request: RestoreRequest<'_>, progress: Arc<dyn Progress>) -> Re
     let is_damaged = parts.iter().any(|part| !part.damage.is_empty());
     for part in parts {
         if let Some(placer) = part.startable {
-            if plan.log.staged && !is_damaged {
-                say_staging(&request.to)?;
+            if plan.log.staged {
+                if !is_damaged {
+                    say_staging(&request.to)?;
+                }
                 let pgdata = request.to.join("pgdata");
                 report.staging = Some(staging::begin(&pgdata, plan.log.order.clone(), Arc::clone(job.pieces)));
             }

@@ -13,7 +13,7 @@ use lifeboat_repo::{
     point::{Point, PointRef},
     repository::InstanceRepo,
     seal::Identity,
-    wal::{Commits, WalArchive, WalListing, WalObject},
+    wal::{Commits, WalArchive, WalObject, WalRun},
 };
 
 use super::staging::Span;
@@ -87,7 +87,7 @@ pub(super) struct Held<'a> {
     /// Streams of the archive.
     streams: Vec<(u64, u32)>,
     histories: BTreeMap<(u64, u32), History>,
-    listings: BTreeMap<(u64, u32), (Lsn, WalListing)>,
+    runs: BTreeMap<(u64, u32), (Lsn, Vec<WalRun>)>,
     heads: BTreeMap<String, Option<Commits>>,
     /// What could not be read, and was passed over.
     pub skipped: Vec<String>,
@@ -108,7 +108,7 @@ impl<'a> Held<'a> {
             archive,
             streams,
             histories: BTreeMap::new(),
-            listings: BTreeMap::new(),
+            runs: BTreeMap::new(),
             heads: BTreeMap::new(),
             skipped: Vec::new(),
         };
@@ -161,9 +161,15 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// Reads a point; none where it does not verify.
+    /// Reads a point; none where it does not verify, or is no base.
     pub async fn base(&mut self, reference: &PointRef) -> Result<Option<Base>> {
-        match self.repo.read_point(reference, self.trusted).await {
+        let read = self.repo.read_point(reference, self.trusted).await;
+        self.opened(read)
+    }
+
+    /// Makes a base of a point that was read.
+    pub fn opened(&mut self, read: lifeboat_repo::Result<Point>) -> Result<Option<Base>> {
+        match read {
             Ok(point) => Base::open(point, self.identities),
             Err(error) => self.pass_over(error).map(|()| None),
         }
@@ -193,19 +199,19 @@ impl<'a> Held<'a> {
         known.map(|((_, timeline), history)| (format!("{timeline:08X}.history"), history.content.clone())).collect()
     }
 
-    /// What is held of a timeline from a position on (or from an earlier one).
-    async fn listing(&mut self, system_id: u64, timeline: u32, from: Lsn) -> Result<&WalListing> {
+    /// What is held of a timeline without a gap, from a position on (or from an earlier one).
+    async fn runs(&mut self, system_id: u64, timeline: u32, from: Lsn) -> Result<&[WalRun]> {
         let place = (system_id, timeline);
-        if self.listings.get(&place).is_none_or(|(begin, _)| *begin > from) {
+        if self.runs.get(&place).is_none_or(|(begin, _)| *begin > from) {
             let listing = self.archive.list(system_id, timeline, from).await?;
-            self.listings.insert(place, (from, listing));
+            self.runs.insert(place, (from, listing.runs()));
         }
-        Ok(&self.listings[&place].1)
+        Ok(&self.runs[&place].1)
     }
 
     /// How far a recovery gets from this base along the path to `timeline`; none where the path does not lead through the
-    /// base's consistent end.
-    pub async fn follow(&mut self, base: &Base, timeline: u32) -> Result<Option<Reach>> {
+    /// base's consistent end. Objects are listed where they are asked for: they may be many.
+    pub async fn follow(&mut self, base: &Base, timeline: u32, with_objects: bool) -> Result<Option<Reach>> {
         let path = self.path(base.system_id, timeline);
         let Some(begin) = path.iter().position(|leg| leg.timeline == base.postgres.timeline) else { return Ok(None) };
         let own_end = path[begin].end.map_or(base.postgres.wal_end, |end| end.min(base.postgres.wal_end));
@@ -216,15 +222,17 @@ impl<'a> Held<'a> {
         let mut position = base.log_start();
         let mut held = own_end;
         for leg in &path[begin..] {
-            let listing = self.listing(base.system_id, leg.timeline, position).await?;
-            if let Some(run) = listing.from(held) {
+            let runs = self.runs(base.system_id, leg.timeline, position).await?;
+            if let Some(run) = runs.iter().find(|run| run.first <= held && held < run.last) {
                 held = run.last;
             }
             let last = leg.end.map_or(held, |end| end.min(held));
-            let runs = listing.runs();
             reach.is_cut = runs.iter().any(|run| run.first > last && leg.end.is_none_or(|end| run.first < end));
-            let objects = runs.into_iter().flat_map(|run| run.objects);
-            reach.objects.extend(objects.filter(|object| object.first < last && object.last > position));
+            if with_objects {
+                let objects = runs.iter().flat_map(|run| &run.objects);
+                let used = objects.filter(|object| object.first < last && object.last > position);
+                reach.objects.extend(used.cloned());
+            }
             if position < last {
                 reach.spans.push(Span { timeline: leg.timeline, first: position, last });
             }

@@ -293,7 +293,7 @@ impl Planner<'_, '_> {
                 continue;
             }
             let timeline = self.timeline(&base, goal);
-            let Some(reach) = self.held.follow(&base, timeline).await? else {
+            let Some(reach) = self.held.follow(&base, timeline, true).await? else {
                 why.get_or_insert(format!("no recovery point before it lies on the way to timeline {timeline}"));
                 continue;
             };

@@ -3,12 +3,16 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_model::{id::PointId, lsn::Lsn, signature::PublicKey};
 use lifeboat_repo::{repository::InstanceRepo, seal::Identity};
 
 use super::held::{Base, Held, Reach};
 use crate::error::Result;
+
+/// Points that are read at the same time.
+const READ_AHEAD: usize = 16;
 
 /// A place in the log and the time that belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,14 +64,19 @@ pub async fn windows(repo: &InstanceRepo, trusted: &[PublicKey], identities: &[I
 
 pub(super) async fn find(held: &mut Held<'_>) -> Result<Vec<Window>> {
     let mut found: BTreeMap<(u64, u32, Lsn), (Window, Reach)> = BTreeMap::new();
-    for reference in held.repo.list_points().await? {
-        let Some(base) = held.base(&reference).await? else { continue };
+    let (repo, trusted) = (held.repo, held.trusted);
+    let points = repo.list_points().await?;
+    // Each owns its reference: a closure over borrowed ones would keep the future from being `Send`.
+    let reading = points.into_iter().map(|reference| async move { repo.read_point(&reference, trusted).await });
+    let mut points = stream::iter(reading).buffered(READ_AHEAD);
+    while let Some(read) = points.next().await {
+        let Some(base) = held.opened(read)? else { continue };
         let mut timelines = held.timelines(base.system_id);
         if !timelines.contains(&base.postgres.timeline) {
             timelines.push(base.postgres.timeline);
         }
         for timeline in timelines {
-            let Some(reach) = held.follow(&base, timeline).await? else { continue };
+            let Some(reach) = held.follow(&base, timeline, false).await? else { continue };
             // A path whose later timelines hold nothing is the path of an earlier one.
             let place = (base.system_id, reach.timeline(), reach.end());
             let id = base.point.header.point;
@@ -78,7 +87,7 @@ pub(super) async fn find(held: &mut Held<'_>) -> Result<Vec<Window>> {
                     window.is_cut &= reach.is_cut;
                 }
                 None => {
-                    let window = window(held, &base, &reach).await?;
+                    let window = window(held, &base, timeline, &reach).await?;
                     found.insert(place, (window, reach));
                 }
             }
@@ -99,9 +108,12 @@ pub(super) async fn find(held: &mut Held<'_>) -> Result<Vec<Window>> {
     Ok(windows)
 }
 
-async fn window(held: &mut Held<'_>, base: &Base, reach: &Reach) -> Result<Window> {
+async fn window(held: &mut Held<'_>, base: &Base, timeline: u32, reach: &Reach) -> Result<Window> {
     let from = Moment { lsn: base.postgres.backup_end, time: base.postgres.finished };
-    let newest = held.newest_commit(reach, from.lsn).await?;
+    let newest = match held.follow(base, timeline, true).await? {
+        Some(listed) => held.newest_commit(&listed, from.lsn).await?,
+        None => None,
+    };
     let to = Moment { lsn: reach.end(), time: newest.map_or(from.time, |newest| newest.max(from.time)) };
     Ok(Window {
         system_id: base.system_id,

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use jiff::Timestamp;
 use lifeboat_engine::{
     Error,
-    recovery::{Stop, Target},
+    recovery::{Stop, Target, Wish},
     restore::{INCOMPLETE_MARKER, Parts},
 };
 use lifeboat_model::lsn::Lsn;
@@ -175,4 +175,101 @@ async fn the_filestore_of_a_moment_has_files_that_came_after_the_base() {
     assert_eq!(fs::read_to_string(folder.join("ab01")).unwrap(), "in the base");
     assert_eq!(fs::read_to_string(folder.join("ab02")).unwrap(), "after the base");
     assert!(!folder.join("ab03").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_folder_is_taken_to_another_moment() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut world = World::new().await;
+    let mut stream = world.stream();
+    world.backup().await;
+    let rows = world.write(20, 30_000);
+    stream.durable_to(world.position()).await;
+    stream.stop().await;
+    let database = Parts { database: true, filestore: false, config: false };
+    let (late, early) = (rows[15], rows[4]);
+    let plan = world.plan(&World::wish(Target::Time(late.time))).await.unwrap();
+    let mut restored = world.bring(&plan, database).await;
+    restored.start().unwrap();
+    restored.report.stage(&CancellationToken::new()).await.unwrap();
+    assert_eq!(restored.rows(), up_to(late.id));
+    // It has been used since.
+    restored.server.psql("demo", "DELETE FROM entry; CHECKPOINT").unwrap();
+    restored.server.stop().unwrap();
+    for row in [early, late] {
+        let plan = world.plan(&World::wish(Target::Lsn(row.lsn))).await.unwrap();
+        restored.report = world.bring_to(&plan, database, &restored.to.clone(), true).await;
+        restored.start().unwrap();
+        restored.report.stage(&CancellationToken::new()).await.unwrap();
+        assert!(restored.report.is_complete(), "{:?}", restored.report);
+        assert_eq!(restored.rows(), up_to(row.id));
+        restored.server.stop().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_major_stops_where_it_is_told_to() {
+    if !testbed::enabled() {
+        return;
+    }
+    let majors: Vec<u32> = lifeboat_testkit::postgres::versions().into_iter().filter(|major| *major > 15).collect();
+    assert!(majors.contains(&17), "PostgreSQL 17 is missing (testbed/testbed images); found {majors:?}");
+    for major in majors {
+        let mut world = World::of(major).await;
+        let mut stream = world.stream();
+        world.backup().await;
+        let rows = world.write(12, 20_000);
+        stream.durable_to(world.position()).await;
+        stream.stop().await;
+        let (middle, last) = (rows[5], rows[11]);
+        assert_eq!(world.rows_at(&World::wish(Target::Time(middle.time))).await, up_to(middle.id), "{major}");
+        assert_eq!(world.rows_at(&World::wish(Target::Lsn(middle.lsn))).await, up_to(middle.id), "{major}");
+        assert_eq!(world.rows_at(&World::wish(Target::Latest)).await, up_to(last.id), "{major}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_followed_and_the_old_branch_stays_reachable() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut world = World::new().await;
+    let mut stream = world.stream();
+    world.backup().await;
+    let before = world.write(12, 20_000);
+    let standby = world.source.standby("standby").unwrap();
+    world.source.wait_for_replay(&standby).unwrap();
+    // The standby hears no more of what its primary does.
+    standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''").unwrap();
+    standby.psql("postgres", "SELECT pg_reload_conf()").unwrap();
+    standby.wait_for("SELECT count(*) FROM pg_stat_wal_receiver", "0").unwrap();
+    let common = before.last().unwrap().id;
+    let abandoned = world.write(3, 10);
+    stream.durable_to(world.position()).await;
+    stream.stop().await;
+    standby.promote().unwrap();
+    world.source.stop().unwrap();
+    world.source = standby;
+    world.connect.port = world.source.port();
+    let (before_id, old_end) = (common, abandoned.last().unwrap().id);
+    let mut stream = world.stream();
+    let after = world.write(12, 20_000);
+    stream.durable_to(world.position()).await;
+    stream.stop().await;
+    let followed = |until: i64| -> Vec<i64> { (1..=before_id).chain(old_end + 1..=until).collect() };
+
+    let last = after.last().unwrap();
+    assert_eq!(world.rows_at(&World::wish(Target::Latest)).await, followed(last.id));
+    assert_eq!(world.rows_at(&World::wish(Target::Time(after[4].time))).await, followed(after[4].id));
+    assert_eq!(world.rows_at(&World::wish(Target::Lsn(after[9].lsn))).await, followed(after[9].id));
+    assert_eq!(world.rows_at(&World::wish(Target::Time(before[6].time))).await, up_to(before[6].id));
+    let old = |target| Wish { timeline: Some(1), ..World::wish(target) };
+    assert_eq!(world.rows_at(&old(Target::Time(abandoned[1].time))).await, up_to(abandoned[1].id));
+    assert_eq!(world.rows_at(&old(Target::Latest)).await, up_to(old_end));
+    let windows = world.windows().await.windows;
+    let timelines: Vec<u32> = windows.iter().map(|window| window.timeline).collect();
+    assert_eq!(timelines.len(), 2, "{windows:?}");
+    assert!(timelines.contains(&1) && timelines.contains(&2), "{windows:?}");
 }

@@ -36,6 +36,7 @@ use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+/// Installed on the host, so that it starts fastest.
 const MAJOR: u32 = 15;
 
 /// A row that was committed: its number, where the log stood right after, and the time in its commit record.
@@ -84,10 +85,14 @@ fn secret(path: &Path, text: &str) {
 
 impl World {
     pub async fn new() -> World {
+        World::of(MAJOR).await
+    }
+
+    pub async fn of(major: u32) -> World {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let conf = ["track_commit_timestamp = on", "max_wal_size = 64MB", "wal_keep_size = 0"];
         let options = Options { conf: conf.map(str::to_owned).into(), ..Options::default() };
-        let source = Postgres::start(MAJOR, &options).unwrap();
+        let source = Postgres::start(major, &options).unwrap();
         source.psql("postgres", "CREATE DATABASE demo").unwrap();
         source.psql("demo", "CREATE TABLE entry (id bigint PRIMARY KEY, noise text)").unwrap();
         let (recovery, host) = (Identity::generate(), Identity::generate());
@@ -244,8 +249,13 @@ state_dir = "state"
 
     /// Brings the files back; the log may still be on its way.
     pub async fn bring(&self, plan: &Plan, parts: Parts) -> Restored {
-        let server = Postgres::empty(MAJOR).unwrap();
+        let server = Postgres::empty(self.source.major()).unwrap();
         let to = server.root().join("restored");
+        let report = self.bring_to(plan, parts, &to, false).await;
+        Restored { server, to, report }
+    }
+
+    pub async fn bring_to(&self, plan: &Plan, parts: Parts, to: &Path, delta: bool) -> RestoreReport {
         let identities = [self.recovery.clone()];
         let trusted = self.context.config.keys.trusted_keys.clone();
         let request = RestoreRequest {
@@ -253,12 +263,11 @@ state_dir = "state"
             plan,
             trusted: &trusted,
             identities: &identities,
-            to: to.clone(),
-            delta: false,
+            to: to.to_owned(),
+            delta,
             parts,
         };
-        let report = restore::run(request, Arc::new(Silent), &CancellationToken::new()).await.unwrap();
-        Restored { server, to, report }
+        restore::run(request, Arc::new(Silent), &CancellationToken::new()).await.unwrap()
     }
 
     /// The rows that a server has that was restored to the target. It is started while the log is still being brought.
@@ -283,8 +292,11 @@ impl Restored {
     /// Starts the server where a link leads to what was restored, and waits until it is promoted.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let pgdata = self.to.join("pgdata");
-        self.server.own(&self.to)?;
-        std::os::unix::fs::symlink(&pgdata, self.server.data_dir())?;
+        // As people are told to: not the folder beside it, in which files come and go.
+        self.server.own(&pgdata)?;
+        if !self.server.data_dir().exists() {
+            std::os::unix::fs::symlink(&pgdata, self.server.data_dir())?;
+        }
         self.server.resume()?;
         self.server.wait_for("SELECT pg_is_in_recovery()", "f")?;
         Ok(())
