@@ -16,6 +16,7 @@ from .profile import profile
 from .rounds import Conditions, Results, Rounds, Settle, input_sizes, say
 from .settings import Settings, parse
 from .tools import Bench, Subject, Tool, all_tools
+from .wal import Wal
 
 LARGER = 4
 SETTLE_SECONDS = 75
@@ -35,9 +36,10 @@ def prepare(settings: Settings) -> Bench:
         filestore=Filestore(settings.data, settings.files, settings.file_kilobytes),
         beside=Beside(settings.work, log),
     )
-    say(f"input: pgbench scale {settings.scale} and {settings.text_megabytes} MB of text and jsonb; {settings.files:,} files")
-    bench.cluster.make()
-    bench.filestore.make()
+    if settings.backed_up:
+        say(f"input: pgbench scale {settings.scale} and {settings.text_megabytes} MB of text and jsonb; {settings.files:,} files")
+        bench.cluster.make()
+        bench.filestore.make()
     if Subject.CLUSTER.value in settings.subjects:
         bench.cluster.open()
     if Subject.FILESTORE.value in settings.subjects:
@@ -62,7 +64,7 @@ def usable(tools: list[Tool], settings: Settings, results: Results) -> list[Tool
 
 
 def measure(settings: Settings, bench: Bench, results: Results, conditions: Conditions) -> None:
-    subjects = [Subject(name) for name in settings.subjects] + ([Subject.WHOLE] if len(settings.subjects) > 1 else [])
+    subjects = [Subject(name) for name in settings.backed_up] + ([Subject.WHOLE] if len(settings.backed_up) > 1 else [])
     tools = {subject: usable(all_tools(bench, subject), settings, results) for subject in subjects}
     for number in range(settings.rounds):
         for subject in subjects:
@@ -70,6 +72,21 @@ def measure(settings: Settings, bench: Bench, results: Results, conditions: Cond
                 Rounds(bench, subject, tools[subject], results, conditions).one_round(number)
     for tool in (tool for some in tools.values() for tool in some):
         results.remarks += [remark for remark in getattr(tool, "remarks", []) if remark not in results.remarks]
+
+
+def continuous(settings: Settings, bench: Bench, results: Results, quiet: machine.Quiet) -> None:
+    """WAL has a server and an order of its own."""
+    for server in (bench.cluster.server, bench.beside.server):
+        if server.pid() is not None:
+            server.stop()
+    wal = Wal(bench, settings, results, quiet)
+    try:
+        if settings.profile:
+            print(f"\n{wal.profile()}", flush=True)
+        else:
+            wal.measure()
+    finally:
+        wal.close()
 
 
 def large(settings: Settings, bench_of_all: Bench, results: Results, conditions: Conditions) -> None:
@@ -171,10 +188,12 @@ def main() -> int:
         bench = prepare(settings)
         input_sizes(bench, results)
         if settings.profile:
-            for text in profile(bench, [Subject(name) for name in settings.subjects]):
+            for text in profile(bench, [Subject(name) for name in settings.backed_up]):
                 print(f"\n{text}", flush=True)
         else:
             measure(settings, bench, results, conditions)
+        if Subject.WAL.value in settings.subjects:
+            continuous(settings, bench, results, quiet)
         if settings.large:
             large(settings, bench, results, conditions)
     except ToolFailed as error:

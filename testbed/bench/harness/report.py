@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .rounds import Results, Run
 from .tools import Phase, Subject
+from .tools.wal import LOCAL, RECEIVER, WalPhase
 
 US = "lifeboat"
 MIB = 1 << 20
@@ -44,7 +45,7 @@ class Table:
         return [run for run in self.results.runs if run.subject is subject]
 
     def phases(self, subject: Subject) -> list[str]:
-        order = [phase.value for phase in Phase]
+        order = [phase.value for phase in (*Phase, *WalPhase)]
         return sorted(
             dict.fromkeys(run.phase for run in self.of(subject)), key=lambda phase: order.index(phase) if phase in order else 99
         )
@@ -90,6 +91,7 @@ TITLES = {
     Subject.CLUSTER: "PostgreSQL cluster",
     Subject.FILESTORE: "filestore",
     Subject.WHOLE: "cluster and filestore in one recovery point",
+    Subject.WAL: "continuous WAL",
 }
 
 
@@ -107,6 +109,8 @@ def tables(results: Results) -> str:
 
 def describe_input(results: Results, subject: Subject) -> str:
     sizes, changed = results.sizes, results.changed.get(subject.value, [0])
+    if subject is Subject.WAL:
+        return f"{sizes.get('wal', 0) / 1e6:,.0f} MB drained, {sizes.get('wal_replayed', 0) / 1e6:,.0f} MB replayed"
     cluster, files = (
         f"{sizes['cluster'] / 1e6:,.0f} MB without WAL",
         f"{sizes['filestore_files']:,} files, {sizes['filestore'] / 1e6:,.0f} MB",
@@ -119,20 +123,21 @@ def memory(results: Results) -> list[str]:
     """Peak resident memory of backup and restore by the size of the input."""
     lines = []
     for what, size, runs in (
-        ("cluster", results.sizes["cluster"], [run for run in results.runs if run.subject is Subject.CLUSTER]),
-        ("filestore", results.sizes["filestore"], [run for run in results.runs if run.subject is Subject.FILESTORE]),
+        ("cluster", results.sizes.get("cluster", 0), [run for run in results.runs if run.subject is Subject.CLUSTER]),
+        ("filestore", results.sizes.get("filestore", 0), [run for run in results.runs if run.subject is Subject.FILESTORE]),
         (
             "both",
-            results.sizes["cluster"] + results.sizes["filestore"],
+            results.sizes.get("cluster", 0) + results.sizes.get("filestore", 0),
             [run for run in results.runs if run.subject is Subject.WHOLE],
         ),
+        ("wal", results.sizes.get("wal_replayed", 0), [run for run in results.runs if run.subject is Subject.WAL]),
         ("large cluster", results.sizes.get("large_cluster", 0), results.large),
     ):
-        for phase in Phase:
-            peaks = [run.usage.peak_rss / MIB for run in runs if run.tool == US and run.phase == phase.value]
+        for phase in dict.fromkeys(run.phase for run in runs):
+            peaks = [run.usage.peak_rss / MIB for run in runs if run.tool == US and run.phase == phase]
             if peaks:
                 verdict = "" if max(peaks) * MIB <= RSS_LIMIT else "  ABOVE THE LIMIT"
-                lines.append(f"  {what:14}{size / 1e6:8,.0f} MB  {phase.value:26}{max(peaks):5.0f} MiB{verdict}")
+                lines.append(f"  {what:14}{size / 1e6:8,.0f} MB  {phase:26}{max(peaks):5.0f} MiB{verdict}")
     return lines or ["  not executed"]
 
 
@@ -157,7 +162,7 @@ def aims(results: Results) -> list[Aim]:
     table = Table(results)
     cluster, filestore = Subject.CLUSTER, Subject.FILESTORE
 
-    def wall(subject: Subject, phase: Phase, tool: str) -> float | None:
+    def wall(subject: Subject, phase: Phase | WalPhase, tool: str) -> float | None:
         found = table.value(subject, phase.value, tool, lambda run: run.usage.wall)
         return found.median if found else None
 
@@ -210,6 +215,18 @@ def aims(results: Results) -> list[Aim]:
             True,
         ),
         Aim("filestore, unchanged: seconds", wall(filestore, Phase.UNCHANGED, US), 1.0, False),
+        Aim(
+            "WAL, drain of a slot: speed against pg_receivewal",
+            over(wall(Subject.WAL, WalPhase.DRAIN, RECEIVER), wall(Subject.WAL, WalPhase.DRAIN, US)),
+            1.0,
+            True,
+        ),
+        Aim(
+            "WAL, replay while it is fetched: time over that from a local directory",
+            over(wall(Subject.WAL, WalPhase.REPLAY, US), wall(Subject.WAL, WalPhase.REPLAY, LOCAL)),
+            1.15,
+            False,
+        ),
         Aim("peak RSS of lifeboat anywhere, MiB", peak / MIB if peak else None, RSS_LIMIT / MIB, False),
     ]
 

@@ -212,6 +212,8 @@ def drop_caches() -> None:
 
 
 def input_sizes(bench: Bench, results: Results) -> None:
-    results.sizes["cluster"] = disk_bytes(bench.cluster.golden, leave_out=("pg_wal",))
-    results.sizes["filestore"] = disk_bytes(bench.filestore.root)
-    results.sizes["filestore_files"] = bench.filestore.count
+    if bench.cluster.golden.exists():
+        results.sizes["cluster"] = disk_bytes(bench.cluster.golden, leave_out=("pg_wal",))
+    if bench.filestore.root.exists():
+        results.sizes["filestore"] = disk_bytes(bench.filestore.root)
+        results.sizes["filestore_files"] = bench.filestore.count

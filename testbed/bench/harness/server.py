@@ -34,14 +34,22 @@ class Server:
     sockets: Path
     log: Path
 
+    @property
+    def says(self) -> Path:
+        """The server's own log."""
+        return self.sockets / f"{self.data.name}.log"
+
+    def flags(self, **settings: str) -> str:
+        """Its settings for the command line."""
+        options = {**COMMON, "port": str(self.port), "unix_socket_directories": str(self.sockets), **settings}
+        return " ".join(f"-c {name}='{value}'" for name, value in options.items())
+
     def start(self, **settings: str) -> None:
         """Starts and waits until it takes connections and is no longer in recovery."""
         give_to_server(self.sockets)
-        options = {**COMMON, "port": str(self.port), "unix_socket_directories": str(self.sockets), **settings}
-        flags = " ".join(f"-c {name}='{value}'" for name, value in options.items())
-        server_log = self.sockets / f"{self.data.name}.log"
+        server_log = self.says
         try:
-            self.pg_ctl("start", "-w", "-t", "300", "-l", str(server_log), "-o", flags)
+            self.pg_ctl("start", "-w", "-t", "300", "-l", str(server_log), "-o", self.flags(**settings))
         except ToolFailed as error:
             shown = last_lines(server_log)
             raise ToolFailed(f"{error}\n{server_log}:\n{shown}") from None

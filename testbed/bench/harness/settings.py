@@ -5,7 +5,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-ALL_SUBJECTS = ("cluster", "filestore")
+ALL_SUBJECTS = ("cluster", "filestore", "wal")
+BACKED_UP = ALL_SUBJECTS[:2]
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class Settings:
     files: int
     file_kilobytes: int
     """Mean size of a file."""
+    wal_megabytes: int
+    """WAL that is drained from a slot."""
+    replay_megabytes: int
+    """WAL that a restore replays."""
     cold: bool
     """Drop the page cache before each timed run, instead of reading the input once."""
     subjects: tuple[str, ...]
@@ -31,6 +36,11 @@ class Settings:
     quick: bool
     notes: tuple[str, ...]
     """What the starter could not provide and why."""
+
+    @property
+    def backed_up(self) -> tuple[str, ...]:
+        """The subjects that are backed up and restored by all tools in turns; the others have an order of their own."""
+        return tuple(name for name in self.subjects if name in BACKED_UP)
 
     @property
     def data(self) -> Path:
@@ -63,7 +73,7 @@ def parse(arguments: list[str]) -> Settings:
     parser.add_argument("--large", action="store_true", help="also the peak memory of lifeboat with about 10 GB")
     parser.add_argument("--profile", action="store_true", help="only lifeboat, under perf: where the time goes")
     parser.add_argument("--cold", action="store_true", help="drop the page cache before each timed run")
-    parser.add_argument("--only", choices=ALL_SUBJECTS, help="only the cluster or only the filestore")
+    parser.add_argument("--only", choices=ALL_SUBJECTS, help="only the cluster, the filestore or continuous WAL")
     chosen = parser.parse_args(arguments)
     size = 10 if chosen.quick else 1
     return Settings(
@@ -73,6 +83,8 @@ def parse(arguments: list[str]) -> Settings:
         text_megabytes=number("BENCH_TEXT_MB", 600 // size),
         files=number("BENCH_FILES", 50_000 // size),
         file_kilobytes=number("BENCH_FILE_KB", 50),
+        wal_megabytes=number("BENCH_WAL_MB", 256 if chosen.quick else 2048),
+        replay_megabytes=number("BENCH_REPLAY_MB", 512 if chosen.quick else 5120),
         cold=chosen.cold,
         subjects=(chosen.only,) if chosen.only else ALL_SUBJECTS,
         tools=words("BENCH_TOOLS"),

@@ -18,6 +18,8 @@ class Subject(Enum):
     CLUSTER = "cluster"
     FILESTORE = "filestore"
     WHOLE = "whole"
+    WAL = "wal"
+    """Continuous WAL: streamed beside pg_receivewal, replayed beside a local directory."""
 
 
 class Phase(Enum):

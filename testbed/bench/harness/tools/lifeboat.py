@@ -50,7 +50,7 @@ class Lifeboat(Tool):
         server = self.source()
         filestore = (
             [f"[instances.{INSTANCE}.filestore]", f'path = "{self.bench.filestore.root}"']
-            if self.subject is not Subject.CLUSTER
+            if self.subject in (Subject.FILESTORE, Subject.WHOLE)
             else []
         )
         lines = [
