@@ -14,8 +14,14 @@ pub async fn streaming(options: &ConnectOptions, database: &str, slot: &str, hea
     let client = match sql::connect(options, database).await {
         Ok(client) => client,
         Err(error) => {
-            let why = error.to_string();
-            return vec![not_executed("slot", Need::Required, why, SLOT_EXPECTED, "see postgres.reachable")];
+            let mend =
+                format!("the streamer uses it: GRANT CONNECT ON DATABASE \"{database}\" TO \"{}\"", options.user);
+            let unasked = |id, need, expected| not_executed(id, need, error.to_string(), expected, &mend);
+            let mut items = vec![unasked("slot", Need::Required, SLOT_EXPECTED)];
+            if heartbeat {
+                items.push(unasked(HEARTBEAT, Need::Advised, HEARTBEAT_EXPECTED));
+            }
+            return items;
         }
     };
     let session = Session { client: &client, options };
@@ -27,6 +33,8 @@ pub async fn streaming(options: &ConnectOptions, database: &str, slot: &str, hea
 }
 
 const SLOT_EXPECTED: &str = "a physical slot that has lost no WAL, or none yet";
+const HEARTBEAT: &str = "heartbeat-right";
+const HEARTBEAT_EXPECTED: &str = "a primary where the role may write messages";
 
 impl Session<'_> {
     async fn slot(&self, name: &str) -> PreflightItem {
@@ -42,8 +50,6 @@ impl Session<'_> {
     }
 
     async fn heartbeat_right(&self) -> PreflightItem {
-        const ID: &str = "heartbeat-right";
-        const EXPECTED: &str = "a primary where the role may write messages";
         // Later versions have one more argument.
         const ASK: &str = "SELECT pg_is_in_recovery(), has_function_privilege(oid, 'EXECUTE'), oid::regprocedure::text \
             FROM pg_proc WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype";
@@ -58,9 +64,9 @@ impl Session<'_> {
                         ("no", format!("GRANT EXECUTE ON FUNCTION {function} TO \"{}\", {off}", self.options.user))
                     }
                 };
-                judged(ID, Need::Advised, may && !is_standby, observed.to_owned(), EXPECTED, &mend)
+                judged(HEARTBEAT, Need::Advised, may && !is_standby, observed.to_owned(), HEARTBEAT_EXPECTED, &mend)
             }
-            Err(error) => not_executed(ID, Need::Advised, error.to_string(), EXPECTED, off),
+            Err(error) => not_executed(HEARTBEAT, Need::Advised, error.to_string(), HEARTBEAT_EXPECTED, off),
         }
     }
 }

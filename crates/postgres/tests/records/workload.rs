@@ -1,8 +1,8 @@
 //! Everything that commits can look like, and what lies between them.
 
-use std::{thread, time::Duration};
+use std::{fs, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use lifeboat_model::lsn::Lsn;
 use lifeboat_testkit::postgres::Postgres;
 
@@ -116,15 +116,15 @@ fn messages(server: &Postgres) -> Result<()> {
 
 /// Stops the server at once while it writes a long record, until one was left half.
 pub fn crash_within_a_record(server: &mut Postgres, from: Lsn) -> Result<()> {
-    for delay in [300, 200, 400, 100, 500, 600, 150, 250] {
-        let script = "SELECT pg_logical_emit_message(true, 'lost', repeat('y', 30000000));\n";
+    for _ in 0..8 {
+        let script = "SELECT pg_logical_emit_message(true, 'lost', repeat('y', 200000000));\n";
         let script = server.script("lost.sql", script)?;
-        let load = server.pgbench(&["-n", "-T", "60", "-f", &script, "postgres"])?;
-        server.wait_for(
-            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%lost%' AND pid <> pg_backend_pid()",
-            "1",
-        )?;
-        thread::sleep(Duration::from_millis(delay));
+        let before = last_segment(server)?;
+        let mut load = server.pgbench(&["-n", "-t", "1", "-f", &script, "postgres"])?;
+        // The third segment after the one where it began: most is still to come.
+        while load.is_running() && segments_after(server, &before)? < 3 {
+            thread::sleep(Duration::from_millis(1));
+        }
         server.stop_immediate()?;
         load.stop()?;
         server.resume()?;
@@ -134,6 +134,19 @@ pub fn crash_within_a_record(server: &mut Postgres, from: Lsn) -> Result<()> {
             return Ok(());
         }
     }
-    ensure!(false, "no stop left half a record");
-    Ok(())
+    bail!("no stop left half a record")
+}
+
+fn segments(server: &Postgres) -> Result<Vec<String>> {
+    let names = fs::read_dir(server.data_dir().join("pg_wal"))?.map(|entry| Ok(entry?.file_name()));
+    let names: Vec<_> = names.collect::<Result<_>>()?;
+    Ok(names.iter().filter_map(|name| name.to_str()).filter(|name| name.len() == 24).map(str::to_owned).collect())
+}
+
+fn last_segment(server: &Postgres) -> Result<String> {
+    segments(server)?.into_iter().max().context("no segments")
+}
+
+fn segments_after(server: &Postgres, before: &str) -> Result<usize> {
+    Ok(segments(server)?.iter().filter(|name| name.as_str() > before).count())
 }
