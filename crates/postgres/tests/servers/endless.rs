@@ -1,6 +1,6 @@
 //! A stream over days: servers that stop, fall and are replaced while it runs.
 
-use std::{fs, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lifeboat_model::lsn::{Lsn, segment_file_name};
@@ -8,7 +8,10 @@ use lifeboat_postgres::{
     ConnectOptions, Error, Replication, WalStream, slot, sql, timeline,
     wal::{WalDecoder, WalEvent},
 };
-use lifeboat_testkit::postgres::{Options, Postgres};
+use lifeboat_testkit::{
+    postgres::{Options, Postgres},
+    proxy::{Fault, Proxy},
+};
 use tokio::time::timeout;
 
 use crate::clusters;
@@ -136,6 +139,37 @@ async fn a_fast_shutdown_loses_nothing() -> Result<()> {
         assert!(received.commits > commits);
     }
     Ok(())
+}
+
+/// A network that is cut, and one that swallows everything without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_network_is_noticed() -> Result<()> {
+    let Some(major) = clusters::any_version() else { return Ok(()) };
+    let server = clusters::server(major, &Options::default())?;
+    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port()))).await;
+    let options = ConnectOptions { port: proxy.address().port(), ..clusters::options(&server) };
+    let (mut stream, mut received) = begin(&options).await?;
+    for fault in [Fault::CutRequest(0), Fault::SwallowReply] {
+        received.take(&mut stream, flush_position(&server)?).await?;
+        // The next status, which is what the client sends while it streams.
+        let struck = proxy.struck();
+        proxy.arm("r", fault);
+        stream.acknowledge(received.position());
+        while proxy.struck() == struck {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.psql("postgres", "SELECT pg_switch_wal()")?;
+        let error = received.take(&mut stream, Lsn(u64::MAX)).await?.context("the stream goes on")?;
+        assert!(error.is_transient(), "{error:?}");
+        if fault == Fault::SwallowReply {
+            assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+        }
+        drop(stream);
+        server.wait_for("SELECT count(*) FROM pg_stat_replication", "0")?;
+        stream = self::stream(&options, received.position(), 1).await?;
+    }
+    received.take(&mut stream, flush_position(&server)?).await?;
+    received.assert_equals_files(&server, 1)
 }
 
 /// A shutdown does not wait for ever for a receiver that cannot store what it has.
