@@ -142,15 +142,21 @@ pub async fn take(
     let mut why = String::new();
     for tried in 1..=tries {
         let attempt = match standby {
-            Some(standby) => standby::attempt(primary, standby, databases, budget).await?,
-            None => primary::attempt(primary, databases, budget).await?,
+            Some(standby) => standby::attempt(primary, standby, databases, budget).await,
+            None => primary::attempt(primary, databases, budget).await,
         };
         match attempt {
-            Attempt::Fixed(fixed) => {
+            // The next try has new sessions, and a new stretch of WAL.
+            Err(error) if tried < tries && (error.is_transient() || matches!(error, Error::WalRemoved { .. })) => {
+                tracing::debug!(tried, %error, "a try for a witness broke off");
+                why = error.to_string();
+            }
+            Err(error) => return Err(error),
+            Ok(Attempt::Fixed(fixed)) => {
                 tracing::info!(lsn = %fixed.lsn, tried, "a snapshot has an exact position");
                 return digest(standby.unwrap_or(primary), kind, fixed, tried, budget).await;
             }
-            Attempt::Inexact(reason) => {
+            Ok(Attempt::Inexact(reason)) => {
                 tracing::debug!(tried, reason, "a snapshot has no exact position");
                 why = reason;
             }

@@ -88,3 +88,47 @@ async fn row(client: &Client, table: &str, place: &str) -> Result<Option<String>
     let found = client.query_opt(&query, &[&format!("({place})")]).await;
     Ok(found.map_err(Error::sql("show a row that differs"))?.map(|row| row.get(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_postgres::digest::{self, Options};
+    use lifeboat_testkit::postgres::{Options as ServerOptions, Postgres, versions};
+
+    /// The newest version that this machine has.
+    fn server() -> Option<Postgres> {
+        if !lifeboat_testkit::testbed::enabled() {
+            return None;
+        }
+        let major = versions().pop_last().expect("the testbed has images");
+        Some(Postgres::start(major, &ServerOptions::default()).expect("it starts"))
+    }
+
+    #[tokio::test]
+    async fn rows_are_named_and_their_values_are_masked() {
+        let Some(server) = server() else { return };
+        for statement in [
+            "CREATE SCHEMA \"odd.\"\"schema\"",
+            "CREATE TABLE \"odd.\"\"schema\".\"a.b\" (id int, \"the name\" text)",
+            "INSERT INTO \"odd.\"\"schema\".\"a.b\" VALUES (1, 'Ada'), (2, 'Bob'), (3, 'Eve')",
+        ] {
+            server.psql("postgres", statement).expect("it runs");
+        }
+        let dsn = server.superuser_dsn("postgres");
+        let (client, connection) = tokio_postgres::connect(&dsn, tokio_postgres::NoTls).await.expect("it listens");
+        tokio::spawn(connection);
+        let digest = async || digest::run(&client, &Options::default()).await.expect("it can be read");
+        let source = digest().await;
+        let change = "UPDATE \"odd.\"\"schema\".\"a.b\" SET \"the name\" = 'Mallory' WHERE id = 2";
+        server.psql("postgres", change).expect("it runs");
+        let restored = digest().await;
+        let found = digest::compare(&source, &restored);
+        assert_eq!(found.len(), 1, "{found:?}");
+        let lines = async |values| {
+            of_difference(&client, &found[0], &source, &restored, values).await.expect("the rows can be shown")
+        };
+        let masked = ["(0,2) is not restored", "(0,4) is not in the source: id = •••, the name = •••"];
+        assert_eq!(lines(Values::Masked).await, masked);
+        assert_eq!(lines(Values::Shown).await, ["(0,2) is not restored", "(0,4) is not in the source: (2,Mallory)"]);
+    }
+}
