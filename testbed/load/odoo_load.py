@@ -102,8 +102,8 @@ class Load:
         self.bytes = 0
         self.late = 0
         self.errors = []
-        kinds = random.Random(arguments.seed).choices(list(MIX), weights=list(MIX.values()), k=self.total)
-        self.kinds = kinds
+        mix = {kind: MIX[kind] for kind in arguments.kinds.split(",")}
+        self.kinds = random.Random(arguments.seed).choices(list(mix), weights=list(mix.values()), k=self.total)
         self.start = None
 
     def take(self):
@@ -155,8 +155,12 @@ def parse():
     parser.add_argument("--seconds", type=float, default=60.0, help="how long (default 60)")
     parser.add_argument("--workers", type=int, default=4, help="sessions at the same time (default 4)")
     parser.add_argument("--seed", type=int, default=1, help="of the random choices (default 1)")
+    parser.add_argument("--kinds", default=",".join(MIX), help="what to write, separated by commas (default: all)")
     parser.add_argument("--max-errors", type=int, default=10, help="give up after so many (default 10)")
     arguments = parser.parse_args()
+    unknown = set(arguments.kinds.split(",")) - set(MIX)
+    if unknown:
+        parser.error(f"unknown kinds: {', '.join(sorted(unknown))}; there are {', '.join(MIX)}")
     if arguments.rate <= 0 or arguments.seconds <= 0 or arguments.workers < 1:
         parser.error("rate, seconds and workers must be positive")
     return arguments
