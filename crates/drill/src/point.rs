@@ -224,6 +224,10 @@ impl Source for RepositoryPoint {
         let staged = staging.finished(&self.cancel).await;
         staged.map_err(|error| Error::source("cannot bring the write-ahead log")(Box::new(error)))
     }
+
+    fn stop(&self) {
+        drop(self.staging.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// What the RPO is measured from. A point is rehearsed as if the source had died when its backup was done; a moment, as if it

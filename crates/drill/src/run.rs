@@ -93,6 +93,7 @@ pub async fn run(
         climb.ladder.stop(why);
     }
 
+    request.source.stop();
     climb.begin_phase("tear down");
     let asked = Instant::now();
     let removing = async {

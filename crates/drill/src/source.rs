@@ -70,9 +70,23 @@ pub struct Fetched {
     pub notes: Vec<String>,
 }
 
+/// What a source brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A cluster's files, its log, a filestore, configuration.
+    Cluster,
+    /// `dump.sql` of one database, and its filestore: no cluster, no log, nothing signed.
+    Sql,
+}
+
 /// Chooses and fetches.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// What it brings.
+    fn form(&self) -> Form {
+        Form::Cluster
+    }
+
     /// Chooses what to rehearse, and checks what can be checked before anything is fetched.
     async fn select(&self) -> Result<Selected>;
 
@@ -83,6 +97,9 @@ pub trait Source: Send + Sync {
     async fn staged(&self) -> Result<Staged> {
         Ok(Staged::default())
     }
+
+    /// Ends whatever is still being brought: the folder is about to be removed.
+    fn stop(&self) {}
 }
 
 /// Damages a copy on purpose: the negative control of a drill, which passes only if the drill fails. A drill with one is
