@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
@@ -128,16 +129,60 @@ fn odoo_loads_an_export_and_serves_it() {
     cluster.psql("postgres", &format!("CREATE ROLE odoo LOGIN CREATEDB PASSWORD '{PASSWORD}'")).unwrap();
     load(&cluster, folder.path());
     let odoo = serve(&cluster, folder.path());
-    runtime.block_on(async {
-        let copy = login(odoo.port, "copy").await;
-        assert_eq!(partners(&copy).await, expected);
-        let domain = json!([["store_fname", "!=", false], ["res_field", "=", false]]);
-        let stored = copy.search_read("ir.attachment", domain, &["id", "checksum", "file_size"], 5).await.unwrap();
-        assert_eq!(stored.len(), 5, "{stored:?}");
-        for attachment in &stored {
-            same_bytes(&source, &copy, attachment).await;
-        }
-    });
+    runtime.block_on(serves_the_same(&source, odoo.port, expected));
+
+    // The other way round: a zip that Odoo itself has made, checked by our drill.
+    let mut command = docker(&cluster, folder.path(), &["--rm"], &["db"]);
+    let output = command.args(["dump", "copy", "/exchange/own.zip"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    drop(odoo);
+    let (code, answer) = import(&site, &folder.path().join("own.zip"));
+    assert_eq!((code, answer["outcome"].as_str()), (0, Some("passed")), "{answer:#}");
+    assert_eq!(answer["database"], "copy");
+    for id in ["boot.registry", "use.login", "use.attachments", "attachments.filestore", "teardown.proof"] {
+        assert_eq!(verdict(&answer, id)["outcome"], "passed", "{id}: {answer:#}");
+    }
+    for id in ["point.signature", "files.manifest", "replay.end", "data.digests", "measure.rpo", "evidence.signed"] {
+        let verdict = verdict(&answer, id);
+        assert_eq!(verdict["outcome"], "not-executed", "{id}: {answer:#}");
+        assert!(verdict["why"].as_str().unwrap().contains("zip"), "{verdict}");
+    }
+
+    // A dump that PostgreSQL does not take is no backup.
+    let broken = folder.path().join("broken.zip");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&broken).unwrap());
+    zip.start_file("dump.sql", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(b"CREATE TABLE patient (id int);\nCREATE TABLE patient (id int);\n").unwrap();
+    zip.finish().unwrap();
+    let refused = site.run(&["import", "clinic", "--odoo-zip", broken.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2), "it has no manifest: {}", text(&refused));
+    let refused = site.run(&["import", "clinic", "--odoo-zip", broken.to_str().unwrap(), "--database", "x", "--json"]);
+    let answer: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!((refused.status.code(), verdict(&answer, "replay.end")["outcome"].as_str()), (Some(4), Some("failed")));
+    assert!(verdict(&answer, "replay.end")["why"].as_str().unwrap().contains("already exists"), "{answer:#}");
+    assert_eq!(verdict(&answer, "teardown.proof")["outcome"], "passed", "{answer:#}");
+}
+
+fn import(site: &Site, zip: &Path) -> (i32, Value) {
+    let output = site.run(&["import", "clinic", "--odoo-zip", zip.to_str().unwrap(), "--json"]);
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+    (output.status.code().unwrap(), answer)
+}
+
+fn verdict(answer: &Value, id: &str) -> Value {
+    let checks = answer["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["id"] == id).unwrap()["verdict"].clone()
+}
+
+async fn serves_the_same(source: &Session, port: u16, expected: i64) {
+    let copy = login(port, "copy").await;
+    assert_eq!(partners(&copy).await, expected);
+    let domain = json!([["store_fname", "!=", false], ["res_field", "=", false]]);
+    let stored = copy.search_read("ir.attachment", domain, &["id", "checksum", "file_size"], 5).await.unwrap();
+    assert_eq!(stored.len(), 5, "{stored:?}");
+    for attachment in &stored {
+        same_bytes(source, &copy, attachment).await;
+    }
 }
 
 async fn same_bytes(source: &Session, copy: &Session, attachment: &Value) {

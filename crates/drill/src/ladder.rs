@@ -236,6 +236,14 @@ pub fn required(also: &[String]) -> Vec<String> {
     ids
 }
 
+/// The same for a database in a zip, which is no recovery point: what only a point can be asked is not required.
+pub fn required_of_zip(also: &[String]) -> Vec<String> {
+    let of_a_point = [SIGNATURE, OBJECTS, MANIFEST, REPLAY, RPO];
+    let mut ids = required(also);
+    ids.retain(|id| of_a_point.iter().all(|spec| spec.id != id));
+    ids
+}
+
 /// The outcome of a drill. A required check that nobody knows keeps it incomplete.
 pub fn outcome(checks: &[Check], required: &[String]) -> Outcome {
     let is_required = |id: &str| required.iter().any(|wanted| wanted == id);

@@ -5,6 +5,7 @@
 //! was not reached. The parts stand below in the order of the ladder.
 
 mod content;
+mod import;
 mod prepare;
 mod replay;
 mod serve;
@@ -26,7 +27,7 @@ use crate::{
     report::{self, DrillReport},
     run::DrillRequest,
     sandbox::{Docker, Image, Isolation, User, teardown},
-    source::{Fetched, Selected},
+    source::{Fetched, Form, Selected},
 };
 
 /// What the climb leaves behind, also when it is stopped in the middle.
@@ -100,8 +101,14 @@ impl Climb {
             .extend(request.sabotage.iter().map(|sabotage| format!("damaged on purpose: {}", sabotage.describe())));
         let Some(found) = self.select(request, started).await? else { return Ok(()) };
         let Some(fetched) = self.fetch(request, started, &found, &places).await? else { return Ok(()) };
-        let Some(mut prepared) = self.prepare(request, fetched, &places).await? else { return Ok(()) };
-        let Some(mut replayed) = self.replay(request, &mut prepared, &places).await? else { return Ok(()) };
+        let (mut prepared, mut replayed) = if request.source.form() == Form::Sql {
+            let Some(imported) = self.import(request, fetched, &places).await? else { return Ok(()) };
+            imported
+        } else {
+            let Some(mut prepared) = self.prepare(request, fetched, &places).await? else { return Ok(()) };
+            let Some(replayed) = self.replay(request, &mut prepared, &places).await? else { return Ok(()) };
+            (prepared, replayed)
+        };
         let Some(ready) = self.content(request, &mut prepared, &mut replayed, &places).await? else { return Ok(()) };
         if !self.serve(request, &prepared, &mut replayed, &ready).await? {
             return Ok(());
@@ -182,7 +189,10 @@ impl Climb {
         let answered = ladder.finish();
         let evidence_checks = answered.iter().map(Answered::for_evidence).collect();
         let checks: Vec<_> = answered.into_iter().map(|answered| answered.check).collect();
-        let required = ladder::required(&request.config.required);
+        let required = match request.source.form() {
+            Form::Cluster => ladder::required(&request.config.required),
+            Form::Sql => ladder::required_of_zip(&request.config.required),
+        };
         let outcome = ladder::outcome(&checks, &required);
         DrillReport {
             run: request.run,

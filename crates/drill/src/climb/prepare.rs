@@ -29,10 +29,10 @@ pub(super) struct Found {
 
 /// What was fetched, and what it is started in.
 pub(super) struct Brought {
-    fetched: Fetched,
-    sandbox: Sandbox,
-    postgres: Image,
-    odoo: Result<Image>,
+    pub fetched: Fetched,
+    pub sandbox: Sandbox,
+    pub postgres: Image,
+    pub odoo: Result<Image>,
 }
 
 /// Containers around the restored data.
@@ -180,7 +180,7 @@ impl Climb {
     }
 }
 
-async fn start_odoo(
+pub(super) async fn start_odoo(
     sandbox: &Sandbox,
     image: Result<Image>,
     limits: Limits,

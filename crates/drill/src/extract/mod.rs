@@ -9,7 +9,9 @@ pub mod archive;
 mod file;
 mod image;
 mod restored;
+mod zip_source;
 
 pub use file::NewFile;
 pub use image::{ImageProgram, Owner};
 pub use restored::{ExtractRequest, Extracted, Restored, run};
+pub use zip_source::{OdooZip, ZipManifest};

@@ -19,6 +19,7 @@ mod dump;
 mod evidence;
 mod export;
 mod extract;
+mod import;
 mod init;
 mod key;
 mod moment;
@@ -100,6 +101,7 @@ pub enum Verb {
     Drill(drill::Drill),
     Dump(dump::Dump),
     Export(export::Export),
+    Import(import::Import),
     Verify(verify::Verify),
     Wal(wal::WalCommand),
     Witness(witness::WitnessCommand),
@@ -121,6 +123,7 @@ impl Verb {
             Verb::Drill(verb) => verb.run(session).await,
             Verb::Dump(verb) => verb.run(session).await,
             Verb::Export(verb) => verb.run(session).await,
+            Verb::Import(verb) => verb.run(session).await,
             Verb::Verify(verb) => verb.run(session).await,
             Verb::Wal(verb) => verb.run(session).await,
             Verb::Witness(verb) => verb.run(session).await,

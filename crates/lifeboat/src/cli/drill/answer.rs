@@ -38,6 +38,9 @@ pub struct Done {
     pub evidence: Option<String>,
     /// The same as a file, where the repository is a folder.
     pub evidence_file: Option<PathBuf>,
+    /// What came back or did not, for people.
+    #[serde(skip)]
+    pub subject: String,
 }
 
 #[derive(Serialize)]
@@ -102,6 +105,7 @@ impl Done {
         Done {
             run: report.run.to_string(),
             instance: report.instance.to_string(),
+            subject: report.instance.to_string(),
             point: selected.and_then(|selected| selected.point.as_ref()).map(|point| point.id.to_string()),
             point_finished: selected.map(|selected| selected.finished),
             outcome: report.outcome,
@@ -218,10 +222,17 @@ impl Done {
         match (&self.evidence_file, &self.evidence) {
             (Some(file), _) => page.field("evidence", file.display()),
             (None, Some(key)) => page.field("evidence", key),
+            (None, None) if self.is_never_signed() => page.field("evidence", "none: it is no drill of the instance"),
             (None, None) => page.field("evidence", Tone::Bad.paint("NONE: the statement could not be kept")),
         }
         page.gap();
         page.line(self.sentence());
+    }
+
+    /// Whether nobody has tried to keep a statement.
+    fn is_never_signed(&self) -> bool {
+        let of = self.checks.iter().find(|row| row.id == SIGNED.id);
+        of.is_some_and(|row| matches!(row.verdict, Verdict::NotExecuted(_)))
     }
 
     fn sentence(&self) -> String {
@@ -232,7 +243,7 @@ impl Done {
         let took = seconds(self.seconds);
         match self.outcome {
             Outcome::Passed => {
-                format!("{}: {} comes back. {sums}, in {took}.", Tone::Good.paint("PASSED"), self.instance)
+                format!("{}: {} comes back. {sums}, in {took}.", Tone::Good.paint("PASSED"), self.subject)
             }
             Outcome::Failed => {
                 let first =
@@ -241,7 +252,7 @@ impl Done {
                 format!(
                     "{} at {first}: {} does not come back like this. {sums}, in {took}.",
                     Tone::Bad.paint("FAILED"),
-                    self.instance
+                    self.subject
                 )
             }
             Outcome::Incomplete => {

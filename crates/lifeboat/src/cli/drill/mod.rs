@@ -33,7 +33,7 @@ use crate::{
 mod answer;
 mod statement;
 
-use answer::Done;
+pub use answer::Done;
 
 /// Prove that an instance comes back: restore it into a sandbox, check, sign
 ///
@@ -63,12 +63,17 @@ Examples:
 Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.";
 
 /// Tells each check as it answers. A reason that stops many checks is told once.
-struct Teller {
+pub struct Teller {
     voice: Voice,
     last_reason: Mutex<String>,
 }
 
 impl Teller {
+    /// Has said nothing yet.
+    pub fn new(voice: &Voice) -> Self {
+        Teller { voice: voice.clone(), last_reason: Mutex::default() }
+    }
+
     fn is_told(&self, verdict: &Verdict) -> bool {
         let Verdict::NotExecuted(why) = verdict else { return false };
         let mut last = self.last_reason.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,7 +153,7 @@ impl Drill {
             sabotage: None,
             show_rows: self.show_rows,
         };
-        let teller = Teller { voice: session.voice.clone(), last_reason: Mutex::default() };
+        let teller = Teller::new(&session.voice);
         let report = lifeboat_drill::run(request, Arc::new(teller), &session.cancel).await;
         drop(meter);
         let report = report
