@@ -142,7 +142,9 @@ impl<'a> Session<'a> {
                 return self.farewell(stream).await;
             }
             let has_room = self.storing.len() < IN_FLIGHT;
-            let due = self.waiting_since.map(|since| since + self.patience());
+            // What is asked for has come: there is nothing to wait for.
+            let is_all = self.target.is_some_and(|target| self.cutter.position() >= target);
+            let due = self.waiting_since.map(|since| if is_all { since } else { since + self.patience() });
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return self.farewell(stream).await,

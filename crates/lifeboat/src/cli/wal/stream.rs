@@ -59,7 +59,7 @@ struct Done {
 #[derive(Serialize)]
 struct Lag {
     commits: u64,
-    /// Bounds, at most a quarter above the truth.
+    /// Bounds, at most a twentieth above the truth.
     p50_seconds: Option<f64>,
     p99_seconds: Option<f64>,
     longest_seconds: f64,
