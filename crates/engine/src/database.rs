@@ -5,6 +5,8 @@
 //! slow the repository is, and forgets the slot when we are gone (`pg_basebackup` does the same). WAL streams until
 //! the caller names the position where the point ends ([`WalTask::finish`]).
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::{BackupEvent, BaseBackupOptions, ConnectOptions, Replication, Segmenter, WalSlice};
@@ -21,6 +23,8 @@ use crate::{
 
 /// A slice of WAL is at most this long, however big the server's segments are.
 const MOST_SLICE: usize = 16 << 20;
+/// How long storage may take nothing of a backup's WAL before the backup has failed.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// What the server said before the first byte.
 #[derive(Debug, Clone)]
@@ -188,6 +192,8 @@ impl Pump {
         mut stop: watch::Receiver<Option<Lsn>>,
     ) -> Result<Lsn> {
         let mut stream = connection.start_wal(first, self.timeline, Some(slot)).await?;
+        // A backup cannot go on over another connection: its slot would be gone.
+        stream.give_up_after(STORAGE_PATIENCE);
         let mut reached = first;
         loop {
             if let Some(end) = *stop.borrow_and_update()

@@ -37,7 +37,8 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
 /// A server that sends no WAL is asked for a sign of life with each status, and gives it at once.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a receiver may take nothing, or acknowledge nothing while the server waits for it to shut down.
+/// How long a receiver may take nothing, or acknowledge nothing while the server waits for it to shut down, unless it
+/// asks for more.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest wait for the first answer and for the farewell.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,6 +77,7 @@ pub struct WalEnd {
 struct Wish {
     flushed: Lsn,
     stop: bool,
+    patience: Duration,
 }
 
 /// A running stream. Dropping it closes the connection; [`WalStream::stop`] ends it in good order.
@@ -100,7 +102,7 @@ impl WalStream {
         let server = replication.server().to_owned();
         let first = first_answer(&mut replication, &command, start).await?;
         let (sender, chunks) = mpsc::channel(QUEUE);
-        let (wish, wishes) = watch::channel(Wish { flushed: Lsn(0), stop: false });
+        let (wish, wishes) = watch::channel(Wish { flushed: Lsn(0), stop: false, patience: PATIENCE });
         let (asked, requests) = watch::channel(0);
         let task = match first {
             First::Streaming => {
@@ -136,6 +138,13 @@ impl WalStream {
             wish.flushed = wish.flushed.max(flushed);
             is_news
         });
+    }
+
+    /// How long the stream may stand still before it gives up its connection ([`Error::ReceiverStalled`]); 30 seconds unless
+    /// this is called. The longer, the longer the server's checkpoints or its shutdown may wait for a receiver that is
+    /// stuck; what cannot go on over a new connection has to ask for more.
+    pub fn give_up_after(&self, patience: Duration) {
+        self.wish.send_modify(|wish| wish.patience = patience);
     }
 
     /// Changes when the server asks how far we are, though it has heard of us lately: then it is most likely shutting
@@ -340,10 +349,10 @@ impl Task {
 
     /// Gives up where the server would wait for us for too long.
     fn check_patience(&self, full_since: Option<Instant>) -> Result<()> {
-        let is_over = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= PATIENCE);
-        let waits_since = self.waits_since.filter(|_| self.wishes.borrow().flushed < self.received);
-        if is_over(full_since) || is_over(waits_since) {
-            return Err(Error::ReceiverStalled { server: self.replication.server().to_owned(), after: PATIENCE });
+        let Wish { flushed, patience: after, .. } = *self.wishes.borrow();
+        let is_over = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() >= after);
+        if is_over(full_since) || is_over(self.waits_since.filter(|_| flushed < self.received)) {
+            return Err(Error::ReceiverStalled { server: self.replication.server().to_owned(), after });
         }
         Ok(())
     }
