@@ -273,3 +273,23 @@ async fn a_promotion_is_followed_and_the_old_branch_stays_reachable() {
     assert_eq!(timelines.len(), 2, "{windows:?}");
     assert!(timelines.contains(&1) && timelines.contains(&2), "{windows:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_of_the_host_brings_no_other_moment_back() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut world = World::new().await;
+    world.slow_clock(Duration::from_secs(600));
+    let before = world.write(3, 10);
+    let mut stream = world.stream();
+    let base = world.backup().await;
+    let after = world.write(3, 10);
+    stream.durable_to(world.position()).await;
+    stream.stop().await;
+    assert!(base.header.finished < before[0].time, "by the host's clock the base is older than what is in it");
+    let refused = world.plan(&World::wish(Target::Time(before[1].time))).await.unwrap_err();
+    assert!(matches!(refused, Error::TargetOutOfReach { .. }), "{refused}");
+    assert!(refused.to_string().contains("became consistent only at"), "{refused}");
+    assert_eq!(world.rows_at(&World::wish(Target::Time(after[0].time))).await, up_to(after[0].id));
+}

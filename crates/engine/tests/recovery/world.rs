@@ -154,6 +154,12 @@ state_dir = "state"
         World { folder, source, context: Arc::new(context), connect, recovery, next: 0 }
     }
 
+    /// The backup host's clock is slow by so much.
+    pub fn slow_clock(&mut self, by: Duration) {
+        let context = Arc::get_mut(&mut self.context).expect("nothing runs yet");
+        context.clock = Arc::new(move || Timestamp::now() - by);
+    }
+
     pub fn repo(&self) -> InstanceRepo {
         let instance: Instance = "clinic".parse().unwrap();
         self.context.instance_repo(&instance)
