@@ -72,3 +72,63 @@ impl DumpPredicate {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::id::PointId;
+
+    use super::*;
+    use crate::{Predicate, Statement};
+
+    fn predicate() -> DumpPredicate {
+        let time: Timestamp = "2026-11-21T20:07:32Z".parse().unwrap();
+        DumpPredicate {
+            run: RunId([1; 8]),
+            started_by: StartedBy {
+                user: "root".into(),
+                host: "backup".into(),
+                command: "lifeboat dump clinic".into(),
+            },
+            software: "lifeboat test".into(),
+            config_sha256: Sha256Digest([2; 32]),
+            tenant: "hospital".parse().unwrap(),
+            instance: "clinic".parse().unwrap(),
+            tier: "gold".parse().unwrap(),
+            repository: RepositoryId([3; 16]),
+            storage: "directory /srv (not immutable)".into(),
+            started: time,
+            finished: time,
+            point: PointReference {
+                id: PointId([4; 8]),
+                key: "hospital/clinic/points/x".into(),
+                sha256: Sha256Digest([5; 32]),
+                version: None,
+            },
+            system_id: None,
+            postgres_version: "17.6".into(),
+            program: "pg_dump (PostgreSQL) 17.6".into(),
+            databases: vec![DumpedDatabase { name: "north".into(), bytes: 7 }],
+            sizes: Sizes::default(),
+            notes: Vec::new(),
+            not_covered: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_statement_survives_its_json_and_knows_its_place() {
+        let statement = Statement::dump(predicate());
+        let read = Statement::from_json(&statement.to_json()).unwrap();
+        assert_eq!(read, statement);
+        assert_eq!((read.kind(), read.subject[0].digest.sha256), ("dump", Sha256Digest([5; 32])));
+        let key = read.storage_key().unwrap().to_string();
+        assert_eq!(key, "hospital/evidence/20261121T200732Z-clinic-dump-0101010101010101.dsse.json");
+        assert_eq!(key.parse(), Ok(read.storage_key().unwrap()));
+        assert!(matches!(read.predicate, Predicate::Dump(_)) && read.contradictions().is_empty());
+    }
+
+    #[test]
+    fn a_statement_about_nothing_contradicts_itself() {
+        let nothing = DumpPredicate { databases: Vec::new(), ..predicate() };
+        assert_eq!(nothing.contradictions(), ["it dumped no database"]);
+    }
+}
