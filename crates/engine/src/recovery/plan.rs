@@ -1,40 +1,37 @@
 //! Chooses what a recovery is made of: the point to begin from, the timelines to follow, the log to replay and the
 //! filestores that hold every file of the moment.
 
-use std::{sync::Arc, time::Duration};
-
 use jiff::Timestamp;
-use lifeboat_model::{
-    lsn::{Lsn, segment_file_name},
-    signature::PublicKey,
-};
-use lifeboat_postgres::wal::{WalDecoder, WalEvent};
+use lifeboat_model::{lsn::Lsn, signature::PublicKey};
 use lifeboat_repo::{
     document::{DocumentKind, Position},
     point::{Point, PointRef, PointSelector},
-    progress::Silent,
-    reader::{Reader, ReaderOptions},
     repository::InstanceRepo,
     seal::Identity,
-    tree::TreeKind,
     wal::WalObject,
 };
 
+mod base;
+mod filestore;
+mod nearest;
+mod order;
+mod witness;
+
+pub use witness::witness;
+
+use nearest::out_of_reach;
+use order::{cut, segments};
+
 use super::{
     held::{Base, Held, Reach},
-    staging::{Order, Segment, Span},
+    staging::{Order, Span},
     target::{Settings, Stop, Target},
-    windows::{self, Moment},
 };
 use crate::{
-    details::{PostgresDetails, Witness},
+    details::PostgresDetails,
     error::{Error, Result},
-    restore::is_damage,
     stream::RestorePointDetails,
 };
-
-/// Clocks of a server and of its backup host do not differ by more.
-const MOST_SKEW: Duration = Duration::from_secs(3600);
 
 /// What somebody wants back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,34 +132,6 @@ impl Plan {
         let is_on = |span: &Span| span.timeline == timeline && span.first <= lsn && lsn <= span.last;
         (self.postgres.backup_end..=self.certain).contains(&lsn) && self.log.spans.iter().any(is_on)
     }
-}
-
-/// The newest witness by itself that the recovery of a plan passes, and that can be compared: with it, more of what was
-/// committed is proven than with the base's own.
-pub async fn witness(
-    repo: &InstanceRepo,
-    trusted: &[PublicKey],
-    identities: &[Identity],
-    plan: &Plan,
-) -> Result<Option<Witness>> {
-    let system_id = plan.base.header.wal.as_ref().map(|wal| wal.system_id);
-    let mut found = repo.list_documents(DocumentKind::Witness).await?;
-    found.retain(|found| {
-        Some(found.position.system_id) == system_id && plan.passes(found.position.timeline, found.position.lsn)
-    });
-    found.sort_by_key(|found| found.position.lsn);
-    for reference in found.iter().rev() {
-        match repo.read_document::<Witness>(reference, trusted, identities).await {
-            Ok(document) if document.details.comparison.is_exact() => return Ok(Some(document.details)),
-            Ok(_) => {}
-            // One that does not verify is no witness.
-            Err(error) if is_damage(&error) || matches!(error, lifeboat_repo::Error::Untrusted { .. }) => {
-                tracing::warn!(%error, "a witness was passed over");
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
 }
 
 /// Plans a recovery. A target that cannot be reached is [`Error::TargetOutOfReach`].
@@ -313,33 +282,6 @@ impl Planner<'_, '_> {
         Ok(Err(why.unwrap_or_else(|| "no recovery point that verifies lies before it".to_owned())))
     }
 
-    /// Why this base cannot be used for the goal, if so.
-    async fn too_late(&self, base: &Base, goal: &Goal) -> Result<Option<String>> {
-        let id = base.point.header.point;
-        Ok(match *goal {
-            Goal::Latest => None,
-            Goal::Time(time) => {
-                let earliest = self.earliest(base, time).await?;
-                (earliest > time).then(|| format!("point {id} became consistent only at {earliest}"))
-            }
-            Goal::Position { system_id, .. } if base.system_id != system_id => {
-                Some(format!("point {id} is of another cluster"))
-            }
-            Goal::Position { lsn, .. } => (base.postgres.backup_end > lsn)
-                .then(|| format!("point {id} is consistent only at {}", base.postgres.backup_end)),
-        })
-    }
-
-    /// The earliest time that can be reached from a base, by the clock of its commits: the host's clock, by which the backup
-    /// ended, may differ. Far from the backup's end it is good enough.
-    async fn earliest(&self, base: &Base, time: Timestamp) -> Result<Timestamp> {
-        let finished = base.postgres.finished;
-        if finished.duration_since(time).unsigned_abs() > MOST_SKEW {
-            return Ok(finished);
-        }
-        Ok(consistent(self.held.repo, base, self.held.identities).await?.unwrap_or(finished))
-    }
-
     fn timeline(&self, base: &Base, goal: &Goal) -> u32 {
         let of_goal = match goal {
             Goal::Position { timeline, .. } => *timeline,
@@ -443,157 +385,6 @@ impl Planner<'_, '_> {
             log: Log { spans, own: Some(own), objects, order, staged: true },
         })
     }
-
-    /// The points after the base up to the first whose walk of the filestore began after the target. A file is written
-    /// before the row that names it is committed, so these have every file that a row of the moment names, unless it was
-    /// removed again before a walk came by.
-    async fn filestores(
-        &mut self,
-        base: &Base,
-        ending: &Ending,
-        goal: &Goal,
-        timeline: u32,
-        later: &[PointRef],
-        remarks: &mut Vec<String>,
-    ) -> Result<Vec<Point>> {
-        if base.point.header.tree(TreeKind::Filestore).is_none() {
-            return Ok(Vec::new());
-        }
-        // The base's own walk began behind the end of its log.
-        if timeline == base.postgres.timeline && ending.end <= base.postgres.wal_end {
-            return Ok(Vec::new());
-        }
-        let later = if self.wish.point.is_some() {
-            let all = self.held.repo.list_points().await?;
-            all.into_iter().filter(|point| point.time > base.point.header.finished).collect()
-        } else {
-            later.to_vec()
-        };
-        let mut chosen = Vec::new();
-        let mut last_walk = base.postgres.finished;
-        for reference in later {
-            let Some(point) = self.held.base(&reference).await? else { continue };
-            if point.point.header.tree(TreeKind::Filestore).is_none() {
-                continue;
-            }
-            let is_behind = walked_after(&point, goal, timeline);
-            last_walk = point.postgres.finished;
-            chosen.push(point.point);
-            if is_behind {
-                return Ok(chosen);
-            }
-        }
-        remarks.push(format!(
-            "no recovery point was made after this moment: files that came into the filestore after {last_walk} may be missing"
-        ));
-        Ok(chosen)
-    }
-}
-
-/// Whether the walk of this point's filestore certainly began after the goal. It begins when the database is done.
-fn walked_after(point: &Base, goal: &Goal, timeline: u32) -> bool {
-    match *goal {
-        Goal::Latest => false,
-        Goal::Time(time) => point.postgres.finished > time,
-        Goal::Position { system_id, lsn, .. } => {
-            point.system_id == system_id && point.postgres.timeline == timeline && point.postgres.wal_end >= lsn
-        }
-    }
-}
-
-/// From when on a base can show a time, as its own log tells: every commit before its consistent end has an earlier time than
-/// the last of them, and than the first behind it. None where the log cannot be read, or has neither.
-async fn consistent(repo: &InstanceRepo, base: &Base, identities: &[Identity]) -> Result<Option<Timestamp>> {
-    let reader = Reader::open(repo.clone(), &base.point, identities, ReaderOptions::default(), Arc::new(Silent)).await;
-    let reader = match reader {
-        Ok(reader) => reader,
-        Err(error) if is_damage(&error) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let end = base.postgres.backup_end;
-    let mut decoder = WalDecoder::new(base.log_start(), base.postgres.segment_size);
-    let (mut last, mut next) = (None, None);
-    for slice in reader.wal_slices() {
-        let bytes = match reader.read_wal(&slice).await {
-            Ok(bytes) => bytes,
-            Err(error) if is_damage(&error) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let fed = decoder.feed(slice.first, &bytes, &mut |event| match event {
-            // Neighbours may be out of order by a little.
-            WalEvent::Commit(commit) if commit.start < end => last = last.max(Some(commit.time)),
-            WalEvent::Commit(commit) => drop(next.get_or_insert(commit.time)),
-            WalEvent::RestorePoint(_) => {}
-        });
-        if fed.is_err() {
-            return Ok(None);
-        }
-        // Behind the end, the first commit answers where there was none before.
-        if next.is_some() || (last.is_some() && slice.last >= end) {
-            break;
-        }
-    }
-    Ok(last.or(next))
-}
-
-/// The spans up to a position on their path.
-fn cut(spans: &[Span], end: Lsn) -> Vec<Span> {
-    let before = spans.iter().filter(|span| span.first < end);
-    before.map(|span| Span { last: span.last.min(end), ..*span }).collect()
-}
-
-/// The segment files from the one that holds `from` on, each named after the newest timeline in it, as the server looks
-/// for it.
-fn segments(spans: &[Span], from: Lsn, size: u64) -> Vec<Segment> {
-    let Some(end) = spans.last().map(|span| span.last) else { return Vec::new() };
-    if end <= from {
-        return Vec::new();
-    }
-    let numbers = from.segment(size)..=Lsn(end.0 - 1).segment(size);
-    numbers
-        .filter_map(|number| {
-            let (start, behind) = (Lsn(number * size), Lsn((number + 1) * size));
-            let parts: Vec<Span> = spans
-                .iter()
-                .filter(|span| span.first < behind && span.last > start)
-                .map(|span| Span { first: span.first.max(start), last: span.last.min(behind), ..*span })
-                .collect();
-            let timeline = parts.last()?.timeline;
-            Some(Segment { name: segment_file_name(timeline, number, size), start, parts })
-        })
-        .collect()
-}
-
-/// The error, with the nearest moments that can be reached.
-async fn out_of_reach(held: &mut Held<'_>, wish: &Wish, goal: &Goal, why: String) -> Result<Error> {
-    let windows = windows::find(held).await?;
-    let windows: Vec<_> =
-        windows.into_iter().filter(|window| wish.timeline.is_none_or(|timeline| window.timeline == timeline)).collect();
-    let is_before = |moment: &Moment, system: u64| match *goal {
-        Goal::Latest => true,
-        Goal::Time(time) => moment.time <= time,
-        Goal::Position { system_id, lsn, .. } => system == system_id && moment.lsn <= lsn,
-    };
-    let before = windows.iter().filter(|window| is_before(&window.to, window.system_id)).map(|window| window.to);
-    let after = windows.iter().filter(|window| !is_before(&window.from, window.system_id)).map(|window| window.from);
-    let order = |moment: &Moment| match goal {
-        Goal::Position { .. } => (moment.lsn.0, moment.time),
-        _ => (0, moment.time),
-    };
-    let (before, after) = (before.max_by_key(order), after.min_by_key(order));
-    let inside = windows
-        .iter()
-        .find(|window| is_before(&window.from, window.system_id) && !is_before(&window.to, window.system_id));
-    let why = match inside {
-        Some(window) => format!("{why} (timeline {} has it: --timeline {0})", window.timeline),
-        None => why,
-    };
-    Ok(Error::TargetOutOfReach {
-        target: wish.target.to_string(),
-        why,
-        before: before.map(Box::new),
-        after: after.map(Box::new),
-    })
 }
 
 #[cfg(test)]

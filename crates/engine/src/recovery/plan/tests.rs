@@ -15,7 +15,7 @@ use lifeboat_repo::{
 use lifeboat_store::local::LocalStore;
 use tempfile::TempDir;
 
-use super::*;
+use super::{super::windows, *};
 use crate::{details::encode, stream::TimelineDetails};
 
 const SIZE: u64 = 1 << 20;
