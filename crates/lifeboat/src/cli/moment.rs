@@ -18,24 +18,26 @@ use crate::{
     wire,
 };
 
+/// Only these options stand below it, not what follows them.
+const HEADING: &str = "Moment (default: the latest that is held)";
+
 /// The moment.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Moment (default: the latest that is held)")]
 pub struct MomentArgs {
     /// Begin from this point: "latest", or 4 to 16 digits of its id; alone, the point as it is
-    #[arg(long, value_name = "POINT")]
+    #[arg(long, value_name = "POINT", help_heading = HEADING)]
     point: Option<PointSelector>,
     /// Every commit until then: 2026-11-21T14:03:10+01:00 or "2026-11-21 14:03:10+01"
-    #[arg(long, value_name = "TIME", value_parser = parse_time, group = "target")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, group = "target", help_heading = HEADING)]
     at: Option<Timestamp>,
     /// Everything that the log has before this position: 0/16B3748
-    #[arg(long, value_name = "LSN", group = "target")]
+    #[arg(long, value_name = "LSN", group = "target", help_heading = HEADING)]
     lsn: Option<Lsn>,
     /// What pg_create_restore_point named so (the newest of that name)
-    #[arg(long, value_name = "NAME", group = "target")]
+    #[arg(long, value_name = "NAME", group = "target", help_heading = HEADING)]
     restore_point: Option<String>,
     /// The timeline to follow [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = HEADING)]
     timeline: Option<u32>,
 }
 
