@@ -38,7 +38,7 @@ fn evidence_holds(site: &Site, point: &str) {
     let listed = site.json(&["evidence", "list"]);
     let text = listed.to_string();
     assert!(text.contains("\"dump\""), "{listed:#}");
-    let shown = site.json(&["evidence", "show", &format!("{}", listed["statements"][0]["key"].as_str().unwrap())]);
+    let shown = site.json(&["evidence", "show", listed["statements"][0]["key"].as_str().unwrap()]);
     let predicate = &shown["statement"]["predicate"];
     assert_eq!(predicate["point"]["id"], point, "{shown:#}");
     assert_eq!(predicate["databases"][0]["name"], "north", "{shown:#}");
