@@ -301,7 +301,7 @@ pub enum Error {
         got: Lsn,
     },
     /// The bytes at a position are not what WAL can be there.
-    #[error("WAL at {lsn} cannot be read: {reason}")]
+    #[error("WAL at {lsn} cannot be read: {reason}; compare with pg_waldump --start={lsn} at the server")]
     WalCorrupt {
         /// The page or record.
         lsn: Lsn,

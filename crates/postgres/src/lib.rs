@@ -5,7 +5,7 @@
 //! **In:** an address and a role. **Out:** streams of files and WAL as slices of receive buffers; plain values that can be
 //! stored as JSON.
 //! **Never here:** a repository, a key, a chunk; nothing is written to disk, nothing is changed at the server but the
-//! slots that a caller asks for.
+//! slots that a caller asks for, and the empty transactions of heartbeats.
 //!
 //! `BackupEvent::Finished` is the only proof that a base backup is one: see [`base_backup`].
 //! Read on: [`Replication`], [`base_backup`], [`wal`].
