@@ -10,6 +10,7 @@ mod errors;
 mod evidence;
 mod help;
 mod keys;
+mod moments;
 mod program;
 mod repository;
 mod stored;

@@ -13,7 +13,7 @@ use lifeboat_repo::{
     point::PointDetails,
     progress::Silent,
     tree::{Entry, EntryKind, FileTime, TreeKind},
-    writer::{Chunking, Finish, PointDraft, Writer, WriterOptions},
+    writer::{Chunking, Finish, PointDraft, WalSpan, Writer, WriterOptions},
 };
 
 use crate::program::Program;
@@ -45,13 +45,22 @@ const TREES: [(TreeKind, &[Item]); 3] = [
 
 /// Adds a recovery point of `clinic`, made at `time`; gives its id.
 pub fn add_point(program: &Program, time: &str) -> String {
+    add(program, time, None)
+}
+
+/// The same with a log of its own, in this segment.
+pub fn add_point_with_log(program: &Program, time: &str, segment: u64) -> String {
+    add(program, time, Some(segment))
+}
+
+fn add(program: &Program, time: &str, segment: Option<u64>) -> String {
     let text = program.read("lifeboat.toml");
     let (config, _) = lifeboat_model::config::parse(&text, &program.path("lifeboat.toml")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(write(&config, time.parse().unwrap()))
+    runtime.block_on(write(&config, time.parse().unwrap(), segment))
 }
 
-async fn write(config: &Config, time: Timestamp) -> String {
+async fn write(config: &Config, time: Timestamp, segment: Option<u64>) -> String {
     let store = open_store(&config.repository, &|_| None, true).await.unwrap();
     let repository = open_repository(store, &config.engine.state_dir, time).await.unwrap();
     let repo = repository.instance(&config.tenant, &"clinic".parse().unwrap());
@@ -72,7 +81,13 @@ async fn write(config: &Config, time: Timestamp) -> String {
         }
         writer.end_tree().await.unwrap();
     }
-    let point = writer.commit(PointDraft { started: time, details: details(time), wal: None }).await.unwrap();
+    let start = Lsn(segment.unwrap_or(1) * SEGMENT);
+    let end = Lsn(start.0 + 0x200);
+    if segment.is_some() {
+        writer.wal_sink().put(7, 1, start, vec![0; 0x200].into()).await.unwrap();
+    }
+    let wal = segment.map(|_| WalSpan { system_id: 7, timeline: 1, start, end });
+    let point = writer.commit(PointDraft { started: time, details: details(time, start), wal }).await.unwrap();
     point.header.point.to_string()
 }
 
@@ -89,16 +104,18 @@ async fn add_entry(writer: &mut Writer, path: &[u8], content: &str) {
     writer.end_file(Finish::default()).await.unwrap();
 }
 
-fn details(time: Timestamp) -> PointDetails {
+const SEGMENT: u64 = 16 << 20;
+
+fn details(time: Timestamp, start: Lsn) -> PointDetails {
     let postgres = PostgresDetails {
         version: 170_006,
         system_id: "7".to_owned(),
         timeline: 1,
-        start: Lsn(0x100_0000),
-        backup_end: Lsn(0x100_0100),
-        wal_end: Lsn(0x100_0200),
+        start,
+        backup_end: Lsn(start.0 + 0x100),
+        wal_end: Lsn(start.0 + 0x200),
         mark: None,
-        segment_size: 16 << 20,
+        segment_size: SEGMENT,
         data_checksums: true,
         tablespaces: Vec::new(),
         databases: vec!["odoo".to_owned()],
