@@ -85,6 +85,10 @@ async fn witnesses_of_a_loaded_server_are_equal_after_a_restore(major: u32, want
     let (primary, at_standby) = (cluster::options(&server), cluster::options(&standby));
     let load = Load::start(&server, "bench", 16, &[TRANSFER, SUBTRANSACTIONS, TWO_PHASES, NOT_FLUSHED])?;
     let other = Load::start(&server, "second", 2, &[OTHER])?;
+    cluster::until("the load has begun", || {
+        Ok(server.psql("bench", "SELECT count(*) > 100 FROM log")? == "t"
+            && server.psql("second", "SELECT count(*) > 10 FROM other")? == "t")
+    })?;
     let mut taken = Vec::new();
     for _ in 0..wanted.of_one {
         taken.push(take(&primary, None, &["bench"]).await?);
@@ -112,7 +116,7 @@ async fn witnesses_of_a_loaded_server_are_equal_after_a_restore(major: u32, want
     let (mut equal, mut inexact) = (0, 0);
     for taken in &taken {
         let bench = &taken.databases["bench"];
-        assert!(bench.tables["public.pgbench_accounts"].rows == 200_000 && bench.tables["public.log"].rows > 0);
+        assert_eq!(bench.tables["public.pgbench_accounts"].rows, 200_000);
         assert!(bench.inconclusive.is_empty() && bench.unread().count() == 0, "{bench:?}");
         assert!(bench.left_out.contains_key("public.draft"));
         restored.pause_at(taken.lsn)?;
@@ -166,13 +170,11 @@ async fn equal_after_a_restore_on_this_host() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn equal_after_a_restore_on_the_other_versions() -> Result<()> {
-    let host = cluster::any_version();
-    for major in cluster::versions().into_iter().filter(|major| Some(*major) != host) {
-        let wanted = Wanted { of_one: 2, of_two: 1, at_standby: 1 };
-        witnesses_of_a_loaded_server_are_equal_after_a_restore(major, wanted).await?;
-    }
-    Ok(())
+async fn equal_after_a_restore_on_the_newest_version() -> Result<()> {
+    let newest = cluster::versions().pop().filter(|newest| Some(*newest) != cluster::any_version());
+    let Some(major) = newest else { return Ok(()) };
+    let wanted = Wanted { of_one: 3, of_two: 1, at_standby: 1 };
+    witnesses_of_a_loaded_server_are_equal_after_a_restore(major, wanted).await
 }
 
 /// A commit that hangs between its record and its visibility for longer than the look-back is seen at the restore.
