@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod dedup;
+mod dumps;
 mod lease;
 mod memory;
 mod round_trip;
