@@ -31,6 +31,8 @@ const QUEUE: usize = 32;
 /// What an export holds.
 #[derive(Debug)]
 pub struct Exported {
+    /// The zip, which the caller publishes when the sandbox is known to have been closed and to be gone.
+    pub file: NewFile,
     /// The zip's length.
     pub bytes: u64,
     /// The dump's length, uncompressed.
@@ -88,8 +90,8 @@ pub async fn odoo_zip(restored: &Restored, database: &str, databases: &[String],
         (Err(_), Err(error)) if !matches!(error, Error::Task(_)) => 0,
         (dumped, _) => dumped?,
     };
-    let Written { bytes, files, file_bytes } = written?;
-    Ok(Exported { bytes, dump_bytes, files, file_bytes, series, modules, lacking, elsewhere })
+    let Written { file, bytes, files, file_bytes } = written?;
+    Ok(Exported { file, bytes, dump_bytes, files, file_bytes, series, modules, lacking, elsewhere })
 }
 
 async fn manifest(client: &Client, database: &str) -> Result<Manifest> {
@@ -147,6 +149,7 @@ struct Content {
 }
 
 struct Written {
+    file: NewFile,
     bytes: u64,
     files: u64,
     file_bytes: u64,
@@ -175,8 +178,7 @@ impl Content {
         let written = zip.finish().map_err(failed)?;
         let bytes = written.metadata().map_err(Error::io("cannot look at", file.path()))?.len();
         drop(written);
-        file.publish()?;
-        Ok(Written { bytes, files, file_bytes })
+        Ok(Written { file, bytes, files, file_bytes })
     }
 }
 

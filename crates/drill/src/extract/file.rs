@@ -65,7 +65,7 @@ impl NewFile {
     }
 
     /// Makes it durable and gives it its name, which nobody has taken meanwhile.
-    pub(super) fn publish(mut self) -> Result<()> {
+    pub fn publish(mut self) -> Result<()> {
         if let Some(file) = self.file.take() {
             file.sync_all().map_err(Error::io("cannot make durable", &self.partial))?;
         }

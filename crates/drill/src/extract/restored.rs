@@ -323,8 +323,8 @@ impl Restored {
         }
     }
 
-    /// Dumps a database into a new file.
-    pub async fn dump_to(&self, database: &str, file: super::NewFile) -> Result<u64> {
+    /// Dumps a database into a new file, which the caller publishes when the sandbox is known to have been closed and to be gone.
+    pub async fn dump_to(&self, database: &str, file: super::NewFile) -> Result<(u64, super::NewFile)> {
         self.database(database)?;
         let (pieces, writing) = file.write();
         let dumped = self.dump(database, Form::Custom, &pieces).await;
@@ -332,8 +332,6 @@ impl Restored {
         // A disk that is full ends the writing, and with it the dump: the first cause is the writing's.
         let written = writing.await.map_err(|error| Error::Task(error.to_string()))?;
         let file = written?;
-        let bytes = dumped?;
-        tokio::task::spawn_blocking(move || file.publish()).await.map_err(|error| Error::Task(error.to_string()))??;
-        Ok(bytes)
+        Ok((dumped?, file))
     }
 }

@@ -71,8 +71,10 @@ struct Done {
 }
 
 impl Done {
-    fn new(source: Source, file: PathBuf, exported: Exported) -> Self {
-        Done {
+    /// Gives the zip its name first: nothing is told of a file that is not there.
+    fn new(source: Source, file: PathBuf, exported: Exported) -> Result<Self> {
+        exported.file.publish()?;
+        Ok(Done {
             source,
             file,
             complete: exported.lacking.is_empty(),
@@ -84,7 +86,7 @@ impl Done {
             modules: exported.modules,
             lacking: exported.lacking,
             elsewhere: exported.elsewhere,
-        }
+        })
     }
 }
 
@@ -139,7 +141,7 @@ impl Export {
         let database = self.database.as_str();
         let work = async move |restored: &Restored| archive::odoo_zip(restored, database, &databases, file).await;
         let (exported, source) = extract::run(session, &wanted, "export", work).await?;
-        let done = Done::new(source, self.odoo_zip.clone(), exported);
+        let done = Done::new(source, self.odoo_zip.clone(), exported)?;
         session.output.show(&done)?;
         Ok(if done.complete { Exit::Ok } else { Exit::Incomplete })
     }

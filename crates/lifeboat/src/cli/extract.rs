@@ -174,7 +174,8 @@ impl Answer for Done {
 pub async fn restore_database(session: &Session, wanted: &Wanted<'_>, to: &Path) -> Result<Exit> {
     let file = NewFile::create(to)?;
     let work = async move |restored: &Restored| restored.dump_to(wanted.database, file).await;
-    let (bytes, source) = run(session, wanted, "restore", work).await?;
+    let ((bytes, file), source) = run(session, wanted, "restore", work).await?;
+    file.publish()?;
     session.output.show(&Done { source, file: to.to_owned(), bytes })?;
     Ok(Exit::Ok)
 }
