@@ -46,8 +46,10 @@ const WAITING: &str = ".lifeboat-staging";
 const FETCH: &str = include_str!("fetch.sh");
 /// How often the stager shows that it lives; `fetch.sh` waits for thirty of them.
 const BEAT: Duration = Duration::from_secs(2);
-/// Segments that are fetched and written at the same time.
+/// Segments that are fetched and written at the same time, and the bytes of log that may be in memory for them: an object
+/// holds a segment, or 64 MiB of a larger one.
 const AT_ONCE: usize = 4;
+const IN_MEMORY: u64 = 64 << 20;
 
 /// One segment file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,10 +236,11 @@ impl Stager {
     /// Several at the same time, begun in order. Ends at the first that is damaged: PostgreSQL gets no further.
     async fn segments(self: Arc<Self>, segments: Vec<Segment>) -> Result<Staged> {
         let mut staged = Staged::default();
+        let at_once = usize::try_from(IN_MEMORY / self.segment_size.clamp(1, IN_MEMORY)).unwrap_or(1).min(AT_ONCE);
         let mut rest = segments.into_iter();
         let mut running: VecDeque<AbortOnDropHandle<Result<Outcome>>> = VecDeque::new();
         loop {
-            while running.len() < AT_ONCE
+            while running.len() < at_once
                 && let Some(segment) = rest.next()
             {
                 running.push_back(spawn(Arc::clone(&self).segment(segment)));
