@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use lifeboat_model::lsn::Lsn;
+use lifeboat_model::lsn::{Lsn, segment_file_name};
 use lifeboat_postgres::wal::WalEvent;
 use lifeboat_testkit::postgres::Postgres;
 
@@ -55,9 +55,13 @@ fn time(text: &str) -> &str {
 }
 
 pub fn dump(server: &Postgres, manager: &str, from: Lsn, to: Lsn) -> Result<String> {
+    // Without a file it would look into any, and a segment that was made in advance says nothing.
+    let size: u64 = server.psql("postgres", "SELECT pg_size_bytes(current_setting('wal_segment_size'))")?.parse()?;
+    let file = |position: Lsn| segment_file_name(1, position.segment(size), size);
+    let (first, last) = (file(from), file(Lsn(to.0 - 1)));
     let folder = server.data_dir().join("pg_wal").display().to_string();
     let (from, to) = (from.to_string(), to.to_string());
-    let output = server.run("pg_waldump", &["-p", &folder, "-s", &from, "-e", &to, "-r", manager])?;
+    let output = server.run("pg_waldump", &["-p", &folder, "-s", &from, "-e", &to, "-r", manager, &first, &last])?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with("rmgr:")).fold(
         String::new(),
         |mut all, line| {
