@@ -12,6 +12,7 @@ mod gate;
 mod site;
 
 mod chaos;
+mod holes;
 mod promotion;
 mod quiet;
 mod restored;

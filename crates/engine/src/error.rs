@@ -68,6 +68,16 @@ pub enum Error {
         /// What had to be held.
         position: Lsn,
     },
+    /// Another server's log is stored under the same number.
+    #[error(
+        "timeline {timeline} of {server} is not the timeline {timeline} that is stored: two servers were promoted from the same one, and both chose this number. Their logs cannot lie in one instance: promote this server once more for a new number, or stream it as an instance of its own"
+    )]
+    TimelineTaken {
+        /// The timeline.
+        timeline: u32,
+        /// The server.
+        server: String,
+    },
     /// The slot's name is taken by something else.
     #[error(
         "replication slot \"{slot}\" of {server} is a logical one: set another name in postgres.wal.slot, or drop it if nobody needs it"

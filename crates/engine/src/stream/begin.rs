@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::{ConnectOptions, Error as PostgresError, Replication, WalStream, slot, sql, timeline};
 use lifeboat_repo::{
     document::{DocumentKind, Position},
-    wal::{WalListing, WalObjectKind, segment_object_size},
+    wal::{WalListing, WalObjectKind, WalRun, segment_object_size},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -24,6 +25,8 @@ use crate::error::{Error, Result};
 /// How long a server may take to let go of a slot after it has refused a stream.
 const LETS_GO: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// Headers that are verified at the same time.
+const HEADS: usize = 16;
 
 /// What is kept of a timeline when a stream begins to follow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +67,9 @@ pub(super) async fn begin(streamer: &Streamer, state: &watch::Sender<State>) -> 
     let identity = replication.identify_system().await?;
     let segment_size = replication.wal_segment_size().await?;
     let (restart, is_new) = ensure_slot(streamer, &mut replication, state).await?;
-    let server = Server { system_id: identity.system_id, timeline: identity.timeline, segment_size };
-    let held = held(streamer, &mut replication, &server, (!is_new).then_some(restart)).await?;
+    let server =
+        Server { system_id: identity.system_id, timeline: identity.timeline, segment_size, flush: identity.flush };
+    let held = held(streamer, &mut replication, &server, (restart, is_new)).await?;
     let fresh = floor(restart, segment_size);
     let (start, known) = held.run.unwrap_or((fresh, fresh));
     let version = replication.server_version();
@@ -123,6 +127,7 @@ struct Server {
     system_id: u64,
     timeline: u32,
     segment_size: u64,
+    flush: Lsn,
 }
 
 fn floor(position: Lsn, unit: u64) -> Lsn {
@@ -172,7 +177,7 @@ async fn held(
     streamer: &Streamer,
     replication: &mut Replication,
     server: &Server,
-    acknowledged: Option<Lsn>,
+    (restart, is_new): (Lsn, bool),
 ) -> Result<Held> {
     let archive = streamer.repo.wal_archive();
     let streams = archive.streams().await?.into_iter().filter(|(system_id, _)| *system_id == server.system_id);
@@ -192,43 +197,101 @@ async fn held(
             // Everything before what was acknowledged is stored: there is no need to list it. One unit more, so that a
             // position at the very end of a segment finds what it is the end of.
             let unit = segment_object_size(server.segment_size);
-            let from = acknowledged.map_or(Lsn(0), |position| Lsn(floor(position, unit).0.saturating_sub(unit)));
+            let from = if is_new { Lsn(0) } else { Lsn(floor(restart, unit).0.saturating_sub(unit)) };
             let mut listing = archive.list(server.system_id, timeline, from).await?;
             if listing.runs().is_empty() && from > Lsn(0) {
                 // Somebody else moved the slot: then there is a gap, and it must be seen.
                 listing = archive.list(server.system_id, timeline, Lsn(0)).await?;
             }
-            let stored = last_run(&listing, server.segment_size);
-            Ok(Held { timeline, run: stored.or(from_switch(timeline)), recorded: stored.is_some() })
+            let Some(run) = run_to_continue(&listing, restart) else {
+                return Ok(Held { timeline, run: from_switch(timeline), recorded: false });
+            };
+            same_timeline(streamer, replication, server).await?;
+            let known = verified(streamer, &run, restart).await?.min(server.flush);
+            Ok(Held { timeline, run: Some(begin_of(&run, known, unit)), recorded: true })
         }
         Some(timeline) => {
             let Some(switch) = begins.iter().find(|switch| switch.timeline == timeline) else { return Ok(own) };
             let listing = archive.list(server.system_id, timeline, Lsn(0)).await?;
-            match last_run(&listing, server.segment_size) {
-                Some((_, known)) if known >= switch.end => {
+            let Some(run) = run_to_continue(&listing, restart) else { return Ok(Held { run: None, ..own }) };
+            match verified(streamer, &run, restart).await? {
+                known if known >= switch.end => {
                     let next = begins.iter().find(|later| later.timeline > timeline);
                     let next = next.map_or(server.timeline, |later| later.timeline);
                     let start = floor(switch.end, server.segment_size);
                     Ok(Held { timeline: next, run: Some((start, start)), recorded: false })
                 }
-                Some(run) => Ok(Held { timeline, run: Some(run), recorded: true }),
-                None => Ok(Held { run: None, ..own }),
+                known => {
+                    let unit = segment_object_size(server.segment_size);
+                    Ok(Held { timeline, run: Some(begin_of(&run, known, unit)), recorded: true })
+                }
             }
         }
     }
 }
 
+/// The run that holds what the server was last told to be safe. A later one, behind a hole, continues nothing: the server
+/// still has what is missing in between.
+pub(super) fn run_to_continue(listing: &WalListing, restart: Lsn) -> Option<WalRun> {
+    let mut runs = listing.runs();
+    let at = runs.iter().position(|run| run.last >= restart).unwrap_or(runs.len().saturating_sub(1));
+    let run = (at < runs.len()).then(|| runs.swap_remove(at))?;
+    // It begins behind a hole itself: nothing of it is next.
+    (run.first <= restart || run.last < restart).then_some(run)
+}
+
+/// Up to where a run can be relied on. A name is no proof: everything that the server would be told to forget is verified.
+async fn verified(streamer: &Streamer, run: &WalRun, restart: Lsn) -> Result<Lsn> {
+    let archive = streamer.repo.wal_archive();
+    let (archive, trusted) = (&archive, &streamer.trusted);
+    let heads = run
+        .objects
+        .iter()
+        .filter(|object| object.last > restart)
+        .map(|object| async move { (object.first, object.last, archive.head(object, trusted).await.map(drop)) });
+    let mut heads = futures::stream::iter(heads).buffered(HEADS);
+    let mut reached = restart.max(run.first).min(run.last);
+    while let Some((first, last, head)) = heads.next().await {
+        match head {
+            Ok(()) if first <= reached => reached = reached.max(last),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            // From here on the server's own copy is stored once more.
+            _ => break,
+        }
+    }
+    Ok(reached)
+}
+
 /// Where to begin so that the last unit becomes whole, and up to where it is stored.
-fn last_run(listing: &WalListing, segment_size: u64) -> Option<(Lsn, Lsn)> {
-    let unit = segment_object_size(segment_size);
-    let run = listing.runs().pop()?;
-    let whole =
-        run.objects.iter().filter(|object| object.kind == WalObjectKind::Segment).map(|object| object.last).max();
-    let start = floor(run.last, unit);
+fn begin_of(run: &WalRun, known: Lsn, unit: u64) -> (Lsn, Lsn) {
+    let segments = run.objects.iter().filter(|object| object.kind == WalObjectKind::Segment);
+    let whole = segments.map(|object| object.last).filter(|last| *last <= known).max();
+    let start = floor(known, unit);
     let before = Lsn(start.0.saturating_sub(unit));
     // All slices of the unit before are there, but not the whole: it is the next to be made.
-    let incomplete = start == run.last && run.first <= before && whole.is_none_or(|whole| whole < start);
-    Some((if incomplete { before } else { start }, run.last))
+    let incomplete = start == known && run.first <= before && whole.is_none_or(|whole| whole < start);
+    (if incomplete { before } else { start }, known)
+}
+
+/// Two servers that were promoted from the same one may both call their timeline by the same number. Their logs must not
+/// be mixed.
+async fn same_timeline(streamer: &Streamer, replication: &mut Replication, server: &Server) -> Result<()> {
+    if server.timeline <= 1 {
+        return Ok(());
+    }
+    let (_, content) = replication.timeline_history(server.timeline).await?;
+    let content = String::from_utf8_lossy(&content);
+    for reference in streamer.repo.list_documents(DocumentKind::Timeline).await? {
+        if (reference.position.system_id, reference.position.timeline) != (server.system_id, server.timeline) {
+            continue;
+        }
+        let identities = std::slice::from_ref(&streamer.host);
+        let stored = streamer.repo.read_document::<TimelineDetails>(&reference, &streamer.trusted, identities).await?;
+        if stored.details.history.as_deref() != Some(content.as_ref()) {
+            return Err(Error::TimelineTaken { timeline: server.timeline, server: streamer.connect.server() });
+        }
+    }
+    Ok(())
 }
 
 async fn history(replication: &mut Replication, timeline: u32) -> Result<Vec<timeline::TimelineSwitch>> {

@@ -19,9 +19,14 @@ use lifeboat_model::{
     config::{InstanceConfig, WalConfig},
     id::Instance,
     lsn::Lsn,
+    signature::PublicKey,
 };
 use lifeboat_postgres::ConnectOptions;
-use lifeboat_repo::{repository::InstanceRepo, seal::Recipient, wal::WalWriter};
+use lifeboat_repo::{
+    repository::InstanceRepo,
+    seal::{Identity, Recipient},
+    wal::WalWriter,
+};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -192,6 +197,9 @@ struct Streamer {
     repo: InstanceRepo,
     writer: WalWriter,
     documents: lifeboat_repo::document::DocumentKeys,
+    /// Whose objects are believed.
+    trusted: Vec<PublicKey>,
+    host: Identity,
     connect: ConnectOptions,
     config: WalConfig,
     slot: String,
@@ -207,6 +215,8 @@ impl Streamer {
         Ok(Streamer {
             writer: WalWriter::new(repo.clone(), keys.recipients, keys.signing.clone(), level),
             documents: lifeboat_repo::document::DocumentKeys { recipients: everybody, signing: keys.signing },
+            trusted: keys.trusted,
+            host: keys.host,
             repo,
             connect,
             config: config.postgres.wal.clone(),

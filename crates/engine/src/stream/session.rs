@@ -89,6 +89,8 @@ struct Session<'a> {
     durable: Lsn,
     target: Option<Lsn>,
     storing: FuturesOrdered<BoxFuture<'static, Result<Stored>>>,
+    /// Something could not be stored.
+    has_hole: bool,
     /// When the oldest WAL that waits came.
     waiting_since: Option<Instant>,
     /// How long storing took lately.
@@ -128,6 +130,7 @@ impl<'a> Session<'a> {
             durable: begun.known,
             target,
             storing: FuturesOrdered::new(),
+            has_hole: false,
             waiting_since: None,
             storing_takes: Duration::ZERO,
             max_lag: streamer.config.max_lag.0,
@@ -149,6 +152,7 @@ impl<'a> Session<'a> {
                 biased;
                 () = cancel.cancelled() => return self.farewell(stream).await,
                 Some(stored) = self.storing.next() => {
+                    self.has_hole = stored.is_err();
                     self.stored(stored?);
                     stream.acknowledge(self.durable);
                 }
@@ -196,6 +200,10 @@ impl<'a> Session<'a> {
 
     /// Notes commit times and restore points. What cannot be decoded is stored all the same.
     async fn decode(&mut self, bytes: &[u8]) -> Result<()> {
+        // What could not be decoded ends with its segment.
+        if self.decoder.is_none() && self.cutter.position().0.is_multiple_of(self.segment_size) {
+            self.decoder = Some(WalDecoder::new(self.cutter.position(), self.segment_size));
+        }
         let Some(decoder) = &mut self.decoder else { return Ok(()) };
         let cutter = &mut self.cutter;
         let mut restore_points = Vec::new();
@@ -293,14 +301,16 @@ impl<'a> Session<'a> {
     /// The connection broke: what has come may be all that is left of the server, so it is stored. And nothing may still
     /// be on its way when the next session reads what is held.
     async fn settle(&mut self) {
-        self.cut_slice();
-        let mut is_contiguous = true;
         let all = async {
             while let Some(stored) = self.storing.next().await {
                 match stored {
-                    Ok(stored) if is_contiguous => self.stored(stored),
-                    _ => is_contiguous = false,
+                    Ok(stored) if !self.has_hole => self.stored(stored),
+                    _ => self.has_hole = true,
                 }
+            }
+            // Behind what could not be stored nothing is stored: it would continue nothing.
+            if !self.has_hole && self.drain().await.is_err() {
+                self.has_hole = true;
             }
         };
         if timeout(FAREWELL, all).await.is_err() {
@@ -311,6 +321,7 @@ impl<'a> Session<'a> {
     async fn drain(&mut self) -> Result<()> {
         self.cut_slice();
         while let Some(stored) = self.storing.next().await {
+            self.has_hole = stored.is_err();
             self.stored(stored?);
         }
         Ok(())

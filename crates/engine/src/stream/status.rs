@@ -10,6 +10,7 @@ use lifeboat_repo::{
     wal::{WalObject, segment_object_size},
 };
 
+use super::begin::run_to_continue;
 use crate::{context::Context, error::Result};
 
 /// Objects without a commit that are passed over in search of the newest one.
@@ -59,9 +60,12 @@ pub async fn look(context: &Context, instance: &str, connect: &ConnectOptions, s
     tokio::time::sleep(sample).await;
     let found = slot::look(&client, &slot_name).await?;
     let server = slot::server(&client).await?;
-    let from = found.as_ref().and_then(|slot| slot.restart).unwrap_or(Lsn(0));
-    let from = Lsn(from.0 - from.0 % segment_object_size(segment_size));
-    let held = newest(context, name, (identity.system_id, identity.timeline), from).await?;
+    // Without a slot, what is newest counts.
+    let restart = found.as_ref().and_then(|slot| slot.restart);
+    let unit = segment_object_size(segment_size);
+    let from = restart.map_or(Lsn(0), |restart| Lsn((restart.0 - restart.0 % unit).saturating_sub(unit)));
+    let stream = (identity.system_id, identity.timeline);
+    let held = newest(context, name, stream, from, restart).await?;
 
     let seconds = Duration::try_from(server.now.duration_since(first.now)).unwrap_or_default().as_secs_f64();
     let growth = if seconds > 0.0 { (server.flush.0.saturating_sub(first.flush.0)) as f64 / seconds } else { 0.0 };
@@ -99,10 +103,20 @@ struct Newest {
 }
 
 /// The end of what is stored of a timeline, and the newest commit in it.
-async fn newest(context: &Context, name: &Instance, stream: (u64, u32), from: Lsn) -> Result<Option<Newest>> {
+async fn newest(
+    context: &Context,
+    name: &Instance,
+    stream: (u64, u32),
+    from: Lsn,
+    restart: Option<Lsn>,
+) -> Result<Option<Newest>> {
     let repo = context.instance_repo(name);
     let listing = repo.wal_archive().list(stream.0, stream.1, from).await?;
-    let Some(run) = listing.runs().pop() else { return Ok(None) };
+    let run = match restart {
+        Some(restart) => run_to_continue(&listing, restart),
+        None => listing.runs().pop(),
+    };
+    let Some(run) = run else { return Ok(None) };
     let trusted = &context.config.keys.trusted_keys;
     let newest_commit = newest_commit(&repo, &run.objects, trusted).await?;
     Ok(Some(Newest { durable: run.last, newest_commit }))
