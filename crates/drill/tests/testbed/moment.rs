@@ -114,7 +114,10 @@ async fn store(root: &Path) -> Stored {
     let (sender, mut streamed) = watch::channel(State::default());
     let streaming = {
         let (context, connect, cancel) = (context.clone(), connect.clone(), cancel.clone());
-        tokio::spawn(async move { stream::run(&context, "demo", &connect, Until::Cancelled, &sender, &cancel).await })
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(stream::run(&context, "demo", &connect, Until::Cancelled, &sender, &cancel))
+        })
     };
     let client = server.connect().await.expect("a session");
     backup::run(&context, "demo", &connect, Arc::new(Silent), &CancellationToken::new()).await.expect("a backup");
