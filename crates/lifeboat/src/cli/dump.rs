@@ -142,7 +142,7 @@ impl Answer for Done {
 
 /// Who dumps.
 enum Program {
-    Local(LocalProgram),
+    Local(Box<LocalProgram>),
     Image(Box<ImageProgram>),
 }
 
@@ -154,10 +154,10 @@ impl Program {
         (server, connect): (&Server, &ConnectOptions),
     ) -> Result<Program> {
         let missing = match &instance.dump.program {
-            DumpProgram::Path(path) => return Ok(Program::Local(LocalProgram::at(path, connect).await?)),
+            DumpProgram::Path(path) => return Ok(Program::Local(Box::new(LocalProgram::at(path, connect).await?))),
             DumpProgram::Image => None,
             DumpProgram::Auto => match LocalProgram::find(server.major(), connect).await {
-                Ok(program) => return Ok(Program::Local(program)),
+                Ok(program) => return Ok(Program::Local(Box::new(program))),
                 Err(missing) => Some(missing),
             },
         };
@@ -186,7 +186,7 @@ impl Program {
 
     fn dumper(&self) -> &dyn Dumper {
         match self {
-            Program::Local(program) => program,
+            Program::Local(program) => &**program,
             Program::Image(program) => &**program,
         }
     }
