@@ -72,6 +72,44 @@ fn the_stream_follows_a_promoted_standby() {
 }
 
 #[test]
+fn a_copy_that_was_tried_and_thrown_away_is_not_what_comes_back() {
+    if !testbed::enabled() {
+        return;
+    }
+    let source = cluster(15, &Options::default());
+    let mut site = Site::new(source.port());
+    site.works();
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    let copy = restore(&site, 15, &["--point", "latest"]);
+    assert!(timeline(&copy).starts_with("00000002"));
+    site.port = copy.port();
+    site.configure();
+    copy.psql("demo", "CREATE TABLE tried AS SELECT 1").unwrap();
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    // Production has gone on meanwhile.
+    source.psql("demo", "CREATE TABLE later AS SELECT 1").unwrap();
+    site.port = source.port();
+    site.configure();
+    site.succeed(&["wal", "stream", "clinic", "--once"]);
+    drop((copy, source));
+
+    let tables = "SELECT string_agg(relname, ' ' ORDER BY 1) FROM pg_class WHERE relname IN ('tried', 'later')";
+    let restored = restore(&site, 15, &[]);
+    assert_eq!(restored.psql("demo", tables).unwrap(), "later");
+    assert!(timeline(&restored).starts_with("00000003"), "a number that is taken is not taken again");
+    drop(restored);
+    let restored = restore(&site, 15, &["--timeline", "2"]);
+    assert_eq!(restored.psql("demo", tables).unwrap(), "tried");
+    drop(restored);
+    let restored = restore(&site, 15, &["--point", "latest"]);
+    assert!(timeline(&restored).starts_with("00000003"), "also where nothing is fetched");
+}
+
+fn timeline(server: &lifeboat_testkit::postgres::Postgres) -> String {
+    server.psql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").unwrap()
+}
+
+#[test]
 fn a_first_stream_of_a_later_timeline_misses_nothing() {
     if !testbed::enabled() {
         return;

@@ -84,7 +84,9 @@ pub fn configure_recovery(pgdata: &Path, point: PointId, recovery: &Settings) ->
     // A copy must not follow, feed, wait for or archive over what the source did.
     let cut_off = ["archive_cleanup_command", "primary_conninfo", "primary_slot_name", "synchronous_standby_names"];
     let cut_off = cut_off.into_iter().map(|name| (name, String::new()));
-    for (name, value) in recovery.lines().into_iter().chain([("archive_mode", "off".to_owned())]).chain(cut_off) {
+    // A standby that was to lag behind would wait here too.
+    let ours_alone = [("archive_mode", "off".to_owned()), ("recovery_min_apply_delay", "0".to_owned())];
+    for (name, value) in recovery.lines().into_iter().chain(ours_alone).chain(cut_off) {
         writeln!(file, "{name} = '{}'", value.replace('\'', "''"))?;
     }
     match fs::remove_file(pgdata.join("standby.signal")) {
@@ -93,6 +95,16 @@ pub fn configure_recovery(pgdata: &Path, point: PointId, recovery: &Settings) ->
     }
     let signal = ours().write(true).truncate(true).open(pgdata.join("recovery.signal"))?;
     signal.set_permissions(fs::Permissions::from_mode(0o600))
+}
+
+/// Puts history files beside the WAL of a recovery that fetches nothing.
+pub fn place_histories(pgdata: &Path, histories: &[(String, String)]) -> io::Result<()> {
+    for (name, content) in histories {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_follow());
+        options.open(pgdata.join("pg_wal").join(name))?.write_all(content.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Gives the files that the restore itself made to the owner of the cluster's files. Only root can; others own them.

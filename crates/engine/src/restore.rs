@@ -36,7 +36,7 @@ use crate::{
     details::{PostgresDetails, SourceNotes, Witness, decode},
     error::{Error, Result},
     files::{is_real_folder, place::Placer},
-    pgdata::{WalPlacer, adopt, configure_recovery},
+    pgdata::{WalPlacer, adopt, configure_recovery, place_histories},
     recovery::{
         Plan,
         pieces::Pieces,
@@ -249,8 +249,11 @@ impl Job<'_> {
         part.reports.push(self.wal(&pgdata, &mut part.damage).await?);
         if part.damage.is_empty() {
             let plan = self.request.plan;
-            let staged = if plan.log.staged { staging::prepare(&pgdata, &plan.log.order) } else { Ok(()) };
-            staged
+            let prepared = match plan.log.staged {
+                true => staging::prepare(&pgdata, &plan.log.order),
+                false => place_histories(&pgdata, &plan.log.order.histories),
+            };
+            prepared
                 .and_then(|()| configure_recovery(&pgdata, plan.base.header.point, &plan.settings()))
                 .and_then(|()| adopt(&pgdata, &self.request.to.join("tablespaces")))
                 .map_err(Error::io("cannot configure recovery in", &pgdata))?;

@@ -79,7 +79,9 @@ fn at_a_position(seen: &str, end: Lsn, target: Lsn, replay: &Replay) -> Answer {
 
 fn at_a_time(seen: &str, newest: Option<Timestamp>, target: Timestamp, replay: &Replay) -> Answer {
     let stopped = replay.stopped.as_deref().unwrap_or_default();
-    let next = stopped.starts_with("before commit").then(|| stopped.split_once(", time ")).flatten();
+    // A rollback that comes later is an end as good as a commit.
+    let is_end = ["before commit", "before abort"].iter().any(|words| stopped.starts_with(words));
+    let next = is_end.then(|| stopped.split_once(", time ")).flatten();
     let Some(next) = next.and_then(|(_, time)| parse_time(time)) else {
         return Answer::failed(format!("{seen}; PostgreSQL does not say that it stopped at {target}"));
     };
@@ -87,8 +89,8 @@ fn at_a_time(seen: &str, newest: Option<Timestamp>, target: Timestamp, replay: &
         Some(newest) if newest > target => {
             Answer::failed(format!("{seen}; a commit of {newest} was replayed, behind the target {target}"))
         }
-        _ if next <= target => Answer::failed(format!("{seen}; it left out a commit of {next}, before {target}")),
-        _ => Answer::passed(format!("{seen}, stopped at {target} before a commit of {next}")),
+        _ if next <= target => Answer::failed(format!("{seen}; it left out what ended at {next}, before {target}")),
+        _ => Answer::passed(format!("{seen}, stopped at {target} before what ended at {next}")),
     }
 }
 

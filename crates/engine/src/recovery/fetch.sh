@@ -10,6 +10,9 @@ destination=$2
 here=${LIFEBOAT_WAL:-lifeboat_wal}
 tries=${LIFEBOAT_WAL_TRIES:-300}
 
+# A shell that cannot start a program ends by itself, with a code that PostgreSQL would take for the end of the log.
+trap 'code=$?; trap - 0; case $code in 0 | 1) exit $code ;; *) exit 255 ;; esac' 0
+
 fail() {
     echo "lifeboat: $1; restore again with --delta, then start the server again" >&2
     exit 255
@@ -22,7 +25,12 @@ deliver() {
 }
 
 [ -r "$here/list" ] && [ -r "$here/staging" ] || fail "$here is not readable or not complete"
-grep -q -x -F -e "$name" "$here/list" || exit 1
+grep -q -x -F -e "$name" "$here/list"
+case $? in
+0) ;;
+1) exit 1 ;;
+*) fail "cannot look for $name in $here/list" ;;
+esac
 
 seen=
 unchanged=0

@@ -138,7 +138,13 @@ impl Plan {
 pub async fn plan(repo: &InstanceRepo, trusted: &[PublicKey], identities: &[Identity], wish: &Wish) -> Result<Plan> {
     if wish.target == Target::PointEnd {
         let selector = wish.point.as_ref().unwrap_or(&PointSelector::Latest);
-        return Plan::of_point(repo.find_point(selector, trusted).await?, identities);
+        let mut plan = Plan::of_point(repo.find_point(selector, trusted).await?, identities)?;
+        // Promoted, the server takes a number that no timeline of the cluster has.
+        let held = Held::look(repo, trusted, identities).await?;
+        if let Some(wal) = &plan.base.header.wal {
+            plan.log.order.histories = held.history_files(wal.system_id);
+        }
+        return Ok(plan);
     }
     let mut held = Held::look(repo, trusted, identities).await?;
     let goal = Planner { held: &mut held, wish }.goal().await?;
@@ -218,7 +224,7 @@ impl Planner<'_, '_> {
     async fn restore_point(&mut self, name: &str) -> Result<Goal> {
         let mut found: Vec<(Timestamp, Position)> = Vec::new();
         for reference in self.held.repo.list_documents(DocumentKind::RestorePoint).await? {
-            if self.wish.timeline.is_some_and(|timeline| timeline < reference.position.timeline) {
+            if self.wish.timeline.is_some_and(|timeline| !self.leads_through(timeline, &reference.position)) {
                 continue;
             }
             let (trusted, identities) = (self.held.trusted, self.held.identities);
@@ -237,6 +243,12 @@ impl Planner<'_, '_> {
             self.held.skipped.push(format!("{} older restore points of the name \"{name}\"", count - 1));
         }
         Ok(Goal::Position { system_id, timeline: Some(timeline), lsn, made: Some(made) })
+    }
+
+    /// Whether the path to a timeline has this position on it.
+    fn leads_through(&self, timeline: u32, position: &Position) -> bool {
+        let path = self.held.path(position.system_id, timeline);
+        path.iter().any(|leg| leg.timeline == position.timeline && leg.end.is_none_or(|end| position.lsn <= end))
     }
 
     /// Points that may be the base, oldest first.
@@ -269,29 +281,55 @@ impl Planner<'_, '_> {
                 why.get_or_insert(reason);
                 continue;
             }
-            let timeline = self.timeline(&base, goal);
+            let (timeline, others) = self.timeline(&base, goal).await?;
             let Some(reach) = self.held.follow(&base, timeline, true).await? else {
                 why.get_or_insert(format!("no recovery point before it lies on the way to timeline {timeline}"));
                 continue;
             };
             return Ok(match self.ending(&base, &reach, goal).await? {
-                Ok(ending) => Ok(self.assemble(base, reach, ending, goal, &points[place + 1..]).await?),
+                Ok(ending) => {
+                    let mut plan = self.assemble(base, reach, ending, goal, &points[place + 1..]).await?;
+                    plan.remarks.extend(others);
+                    Ok(plan)
+                }
                 Err(reason) => Err(reason),
             });
         }
         Ok(Err(why.unwrap_or_else(|| "no recovery point that verifies lies before it".to_owned())))
     }
 
-    fn timeline(&self, base: &Base, goal: &Goal) -> u32 {
+    /// The timeline to follow, and what to say of others. Unless one is asked for, it is the one with the newest commit that
+    /// is held: the highest number may belong to a copy that was promoted, tried and thrown away.
+    async fn timeline(&mut self, base: &Base, goal: &Goal) -> Result<(u32, Vec<String>)> {
         let of_goal = match goal {
             Goal::Position { timeline, .. } => *timeline,
             _ => None,
         };
-        let newest = || {
-            let known = self.held.timelines(base.system_id).into_iter().max();
-            known.map_or(base.postgres.timeline, |timeline| timeline.max(base.postgres.timeline))
+        if let Some(timeline) = self.wish.timeline.or(of_goal) {
+            return Ok((timeline, Vec::new()));
+        }
+        let mut branches = Vec::new();
+        let mut timelines = self.held.timelines(base.system_id);
+        timelines.push(base.postgres.timeline);
+        timelines.dedup();
+        for timeline in timelines {
+            let Some(reach) = self.held.follow(base, timeline, true).await? else { continue };
+            let newest = self.held.newest_commit(&reach, base.postgres.backup_end).await?;
+            branches.push((newest, reach.end(), timeline, reach));
+        }
+        branches.sort_by_key(|(newest, end, timeline, _)| (*newest, *end, *timeline));
+        let Some((_, _, timeline, best)) = branches.pop() else { return Ok((base.postgres.timeline, Vec::new())) };
+        let is_left_out = |reach: &Reach| {
+            reach.spans.last().is_some_and(|last| {
+                !best.spans.iter().any(|span| span.timeline == last.timeline && span.last >= last.last)
+            })
         };
-        self.wish.timeline.or(of_goal).unwrap_or_else(newest)
+        let left_out = branches.iter().filter(|(_, _, other, reach)| *other != timeline && is_left_out(reach));
+        let others = left_out.map(|(newest, end, other, _)| {
+            let newest = newest.map_or_else(String::new, |time| format!(", its newest commit of {time}"));
+            format!("timeline {timeline} is followed; timeline {other} is held to {end}{newest}: --timeline {other}")
+        });
+        Ok((timeline, others.collect()))
     }
 
     async fn ending(&mut self, base: &Base, reach: &Reach, goal: &Goal) -> Result<std::result::Result<Ending, String>> {

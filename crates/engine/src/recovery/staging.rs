@@ -284,7 +284,10 @@ impl Stager {
                 position = Lsn(position.0 + len);
             }
         }
-        drop(file);
+        // What has its name is what a server may replay, whatever happens to this host's power meanwhile.
+        let syncing = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        let synced = syncing.map_err(|error| Error::Task(error.to_string()))?;
+        synced.map_err(Error::io("cannot make durable", &waiting))?;
         let named = folder.join(&segment.name);
         match adopt(folder, &waiting).and_then(|()| fs::rename(&waiting, &named)) {
             Ok(()) => Ok(Outcome::Placed),

@@ -66,7 +66,8 @@ pub struct Settings {
 
 /// Relative to PGDATA, so that it works wherever the folder is moved or mounted. Where the program is gone, some shells would
 /// end with a code that PostgreSQL takes for the end of the log.
-pub(super) const RESTORE_COMMAND: &str = "test -f lifeboat_wal/fetch || exit 255; sh lifeboat_wal/fetch \"%f\" \"%p\"";
+pub(super) const RESTORE_COMMAND: &str =
+    "test -f lifeboat_wal/fetch || exit 255; exec sh lifeboat_wal/fetch \"%f\" \"%p\"";
 
 /// Every way to name a target. PostgreSQL refuses a second one, also where an empty setting *follows* the one that is meant:
 /// so all are emptied first.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::{ConnectOptions, Error as PostgresError, Replication, WalStream, slot, sql, timeline};
 use lifeboat_repo::{
@@ -242,13 +242,11 @@ pub(super) fn run_to_continue(listing: &WalListing, restart: Lsn) -> Option<WalR
 
 /// Up to where a run can be relied on. A name is no proof: everything that the server would be told to forget is verified.
 async fn verified(streamer: &Streamer, run: &WalRun, restart: Lsn) -> Result<Lsn> {
-    let archive = streamer.repo.wal_archive();
-    let (archive, trusted) = (&archive, &streamer.trusted);
-    let heads = run
-        .objects
-        .iter()
-        .filter(|object| object.last > restart)
-        .map(|object| async move { (object.first, object.last, archive.head(object, trusted).await.map(drop)) });
+    let heads = run.objects.iter().filter(|object| object.last > restart).map(|object| {
+        let (archive, trusted, object) = (streamer.repo.wal_archive(), streamer.trusted.clone(), object.clone());
+        async move { (object.first, object.last, archive.head(&object, &trusted).await.map(drop)) }.boxed()
+    });
+    let heads: Vec<_> = heads.collect();
     let mut heads = futures::stream::iter(heads).buffered(HEADS);
     let mut reached = restart.max(run.first).min(run.last);
     while let Some((first, last, head)) = heads.next().await {

@@ -140,6 +140,7 @@ impl<'a> Session<'a> {
 
     async fn pump(&mut self, mut stream: WalStream, cancel: &CancellationToken) -> Result<End> {
         stream.acknowledge(self.durable);
+        let mut requests = stream.requests();
         loop {
             if self.target.is_some_and(|target| self.durable >= target) {
                 return self.farewell(stream).await;
@@ -157,6 +158,8 @@ impl<'a> Session<'a> {
                     stream.acknowledge(self.durable);
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if has_room && due.is_some() => self.cut_slice(),
+                // A server that asks may be waiting for us to shut down.
+                Ok(()) = requests.changed(), if has_room => self.cut_slice(),
                 chunk = stream.next(), if has_room => match chunk? {
                     Some(chunk) => self.take(chunk).await?,
                     None => return self.next_timeline(stream).await,

@@ -6,7 +6,7 @@
 //!
 //! A connection that nobody reads must not be kept for long, though. A server that wants to give up the slot, because it
 //! keeps too much WAL, first ends its WAL sender; and a sender that cannot write its last words never ends, while the
-//! server's checkpoints wait for it (seen on 15 to 18): the disk would fill in spite of `max_slot_wal_keep_size`. Nor may
+//! server's checkpoints wait for it (seen on 15): the disk would fill in spite of `max_slot_wal_keep_size`. Nor may
 //! a shutdown wait for ever for storage that is away. So in both cases the stream gives up its connection in time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
