@@ -12,7 +12,7 @@
 //! tables that could not be read in time or at all. Big-endian servers would hash differently; they are not supported for
 //! comparison.
 //!
-//! In the order of the work: [`catalog`] lists, [`layout`] cuts into ranges, [`work`] and [`read`] read, [`compare`] tells.
+//! In the order of the work: [`catalog`] lists, [`layout`] cuts into ranges, [`work`] and [`read`] read, [`compare()`] tells.
 
 pub(crate) mod catalog;
 mod compare;

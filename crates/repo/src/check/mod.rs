@@ -5,7 +5,7 @@
 //! and every extent of every tree is then looked up there. So no data is read twice, and a damaged object is named
 //! together with the files that it hits.
 //!
-//! The archive of WAL, which no point names, has a check of its own: [`wal`].
+//! The archive of WAL, which no point names, has a check of its own: [`wal()`].
 
 use std::{
     collections::BTreeMap,
