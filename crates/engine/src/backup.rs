@@ -217,10 +217,8 @@ impl Backup<'_> {
         let start = postgres.start.segment_start(postgres.segment_size);
         let wal = WalSpan { system_id, timeline: postgres.timeline, start, end: postgres.wal_end };
         let point = writer.commit(PointDraft { started: self.started, details, wal: Some(wal) }).await?;
-        let mut run = [0; 8];
-        getrandom::fill(&mut run).map_err(|_| Error::NoRandomness)?;
         Ok(BackupReport {
-            run: RunId(run),
+            run: record::new_run()?,
             point,
             postgres,
             trees,

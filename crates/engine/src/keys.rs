@@ -12,6 +12,7 @@ use lifeboat_model::{
     signature::{SignatureError, SigningKey},
 };
 use lifeboat_repo::{
+    document::DocumentKeys,
     seal::{Identity, Recipient},
     writer::WriterKeys,
 };
@@ -116,6 +117,12 @@ pub fn writer_keys(config: &KeysConfig) -> Result<WriterKeys, KeyError> {
         signing,
         trusted: config.trusted_keys.clone(),
     })
+}
+
+/// What documents are written with: sealed to who can restore, and to the host itself.
+pub fn document_keys(keys: &WriterKeys) -> DocumentKeys {
+    let recipients = keys.recipients.iter().cloned().chain([keys.host.recipient()]).collect();
+    DocumentKeys { recipients, signing: keys.signing.clone() }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use lifeboat_evidence::{
 };
 use lifeboat_model::{
     config::{InstanceConfig, RepositoryConfig},
-    id::Sha256Digest,
+    id::{RunId, Sha256Digest},
 };
 use lifeboat_repo::{point::Point, progress::Counter};
 use lifeboat_store::Key;
@@ -56,6 +56,13 @@ pub fn storage(config: &RepositoryConfig, describe: &str) -> String {
         RepositoryConfig::Local { .. } => format!("{describe} (not immutable)"),
         RepositoryConfig::S3(_) => format!("{describe} (object lock not used yet: not immutable)"),
     }
+}
+
+/// The id of a run.
+pub fn new_run() -> Result<RunId> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
+    Ok(RunId(id))
 }
 
 /// SHA-256 of the configuration file, as the context carries it in hexadecimal.

@@ -9,7 +9,10 @@ use lifeboat_engine::{
     context::{self, Context},
     keys::read_identity,
 };
-use lifeboat_model::config::{Config, Problem, RepositoryConfig, Warning, parse};
+use lifeboat_model::{
+    config::{Config, Problem, RepositoryConfig, Warning, parse},
+    id::Instance,
+};
 use lifeboat_repo::{
     point::{Point, PointSelector},
     repository::{InstanceRepo, Repository},
@@ -99,6 +102,11 @@ pub fn load_config(session: &Session) -> Result<Loaded> {
             Err(failure.safe("nothing was done").next("lifeboat config check"))
         }
     }
+}
+
+/// The instance that was named, else all that are configured.
+pub fn instances(named: Option<&Instance>, config: &Config) -> Vec<Instance> {
+    named.map_or_else(|| config.instances.keys().cloned().collect(), |name| vec![name.clone()])
 }
 
 /// Looks up an environment variable, for secrets that the configuration takes from there.

@@ -238,10 +238,8 @@ impl Job<'_> {
         let draft =
             PointDraft { started: self.started, details: PointDetails { facts, ..PointDetails::default() }, wal: None };
         let point = writer.commit(draft).await?;
-        let mut run = [0; 8];
-        getrandom::fill(&mut run).map_err(|_| Error::NoRandomness)?;
         let mut report = DumpReport {
-            run: RunId(run),
+            run: record::new_run()?,
             point,
             details,
             stats,

@@ -70,7 +70,7 @@ pub(super) async fn begin(streamer: &Streamer, state: &watch::Sender<State>) -> 
     let server =
         Server { system_id: identity.system_id, timeline: identity.timeline, segment_size, flush: identity.flush };
     let held = held(streamer, &mut replication, &server, (restart, is_new)).await?;
-    let fresh = floor(restart, segment_size);
+    let fresh = restart.segment_start(segment_size);
     let (start, known) = held.run.unwrap_or((fresh, fresh));
     let version = replication.server_version();
     let attempt = replication.start_wal(start, held.timeline, Some(&streamer.slot)).await;
@@ -130,10 +130,6 @@ struct Server {
     flush: Lsn,
 }
 
-fn floor(position: Lsn, unit: u64) -> Lsn {
-    Lsn(position.0 - position.0 % unit)
-}
-
 /// Makes the slot unless it is there. Gives where it keeps WAL from, and whether it is new.
 async fn ensure_slot(
     streamer: &Streamer,
@@ -187,7 +183,7 @@ async fn held(
     // does not continue it.
     let from_switch = |timeline: u32| {
         let parent = begins.iter().rfind(|switch| switch.timeline < timeline)?;
-        let start = floor(parent.end, server.segment_size);
+        let start = parent.end.segment_start(server.segment_size);
         followed.contains(&parent.timeline).then_some((start, start))
     };
     let own = Held { timeline: server.timeline, run: from_switch(server.timeline), recorded: false };
@@ -197,7 +193,7 @@ async fn held(
             // Everything before what was acknowledged is stored: there is no need to list it. One unit more, so that a
             // position at the very end of a segment finds what it is the end of.
             let unit = segment_object_size(server.segment_size);
-            let from = if is_new { Lsn(0) } else { Lsn(floor(restart, unit).0.saturating_sub(unit)) };
+            let from = if is_new { Lsn(0) } else { Lsn(restart.segment_start(unit).0.saturating_sub(unit)) };
             let mut listing = archive.list(server.system_id, timeline, from).await?;
             if listing.runs().is_empty() && from > Lsn(0) {
                 // Somebody else moved the slot: then there is a gap, and it must be seen.
@@ -218,7 +214,7 @@ async fn held(
                 known if known >= switch.end => {
                     let next = begins.iter().find(|later| later.timeline > timeline);
                     let next = next.map_or(server.timeline, |later| later.timeline);
-                    let start = floor(switch.end, server.segment_size);
+                    let start = switch.end.segment_start(server.segment_size);
                     Ok(Held { timeline: next, run: Some((start, start)), recorded: false })
                 }
                 known => {
@@ -264,7 +260,7 @@ async fn verified(streamer: &Streamer, run: &WalRun, restart: Lsn) -> Result<Lsn
 fn begin_of(run: &WalRun, known: Lsn, unit: u64) -> (Lsn, Lsn) {
     let segments = run.objects.iter().filter(|object| object.kind == WalObjectKind::Segment);
     let whole = segments.map(|object| object.last).filter(|last| *last <= known).max();
-    let start = floor(known, unit);
+    let start = known.segment_start(unit);
     let before = Lsn(start.0.saturating_sub(unit));
     // All slices of the unit before are there, but not the whole: it is the next to be made.
     let incomplete = start == known && run.first <= before && whole.is_none_or(|whole| whole < start);

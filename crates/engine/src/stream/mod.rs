@@ -22,18 +22,14 @@ use lifeboat_model::{
     signature::PublicKey,
 };
 use lifeboat_postgres::ConnectOptions;
-use lifeboat_repo::{
-    repository::InstanceRepo,
-    seal::{Identity, Recipient},
-    wal::WalWriter,
-};
+use lifeboat_repo::{document::DocumentKeys, repository::InstanceRepo, seal::Identity, wal::WalWriter};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::{Clock, Context},
     error::{Error, Result},
-    keys::writer_keys,
+    keys::{document_keys, writer_keys},
 };
 
 mod begin;
@@ -196,7 +192,7 @@ pub async fn run(
 struct Streamer {
     repo: InstanceRepo,
     writer: WalWriter,
-    documents: lifeboat_repo::document::DocumentKeys,
+    documents: DocumentKeys,
     /// Whose objects are believed.
     trusted: Vec<PublicKey>,
     host: Identity,
@@ -211,10 +207,9 @@ impl Streamer {
         let keys = writer_keys(&context.config.keys)?;
         let repo = context.instance_repo(name);
         let level = context.config.engine.compression_level;
-        let everybody: Vec<Recipient> = keys.recipients.iter().cloned().chain([keys.host.recipient()]).collect();
         Ok(Streamer {
-            writer: WalWriter::new(repo.clone(), keys.recipients, keys.signing.clone(), level),
-            documents: lifeboat_repo::document::DocumentKeys { recipients: everybody, signing: keys.signing },
+            documents: document_keys(&keys),
+            writer: WalWriter::new(repo.clone(), keys.recipients, keys.signing, level),
             trusted: keys.trusted,
             host: keys.host,
             repo,

@@ -63,7 +63,7 @@ pub async fn look(context: &Context, instance: &str, connect: &ConnectOptions, s
     // Without a slot, what is newest counts.
     let restart = found.as_ref().and_then(|slot| slot.restart);
     let unit = segment_object_size(segment_size);
-    let from = restart.map_or(Lsn(0), |restart| Lsn((restart.0 - restart.0 % unit).saturating_sub(unit)));
+    let from = restart.map_or(Lsn(0), |restart| Lsn(restart.segment_start(unit).0.saturating_sub(unit)));
     let stream = (identity.system_id, identity.timeline);
     let held = newest(context, name, stream, from, restart).await?;
 
@@ -76,7 +76,7 @@ pub async fn look(context: &Context, instance: &str, connect: &ConnectOptions, s
         Some(0) => Some(Duration::ZERO),
         _ => newest_commit.map(|commit| Duration::try_from(server.now.duration_since(commit)).unwrap_or_default()),
     };
-    let held_back = found.as_ref().and_then(|slot| slot.restart).map(|at| server.flush.0.saturating_sub(at.0));
+    let held_back = restart.map(|at| server.flush.0.saturating_sub(at.0));
     let limit = server.max_slot_wal_keep_size;
     let left = limit.zip(held_back).map(|(limit, held)| limit.saturating_sub(held) as f64);
     let hurts_in = left.filter(|_| growth > 0.0).and_then(|left| Duration::try_from_secs_f64(left / growth).ok());

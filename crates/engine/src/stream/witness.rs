@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use lifeboat_model::{id::Instance, lsn::Lsn};
-use lifeboat_repo::{
-    document::{DocumentKeys, DocumentKind, DocumentRef, Position},
-    seal::Recipient,
-};
+use lifeboat_repo::document::{DocumentKind, DocumentRef, Position};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     context::Context,
     error::{Error, Result},
-    keys::writer_keys,
+    keys::{document_keys, writer_keys},
     witness::Alone,
 };
 
@@ -36,10 +33,8 @@ pub async fn keep_witness(
         }
         sleep(POLL).await;
     }
-    let keys = writer_keys(&context.config.keys)?;
-    let recipients: Vec<Recipient> = keys.recipients.into_iter().chain([keys.host.recipient()]).collect();
+    let keys = document_keys(&writer_keys(&context.config.keys)?);
     let position = Position { system_id: alone.system_id, timeline: alone.timeline, lsn: alone.lsn };
-    let keys = DocumentKeys { recipients, signing: keys.signing };
     let repo = context.instance_repo(name);
     Ok(repo.put_document(DocumentKind::Witness, position, &alone.witness, &keys, (context.clock)()).await?)
 }

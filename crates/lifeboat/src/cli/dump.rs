@@ -174,7 +174,7 @@ impl Program {
             }
         })?;
         let owner = Owner {
-            run: super::random_run()?,
+            run: lifeboat_engine::record::new_run()?,
             tenant: context.config.tenant.clone(),
             instance: name.clone(),
             work_root: std::path::absolute(context.config.engine.state_dir.join("drills"))?,

@@ -122,7 +122,7 @@ pub async fn run<T>(
     let keys = (config.keys.trusted_keys.clone(), identities);
     let source = RepositoryPoint::new(repo, wish, keys, session.clock.clone(), meter.clone(), session.cancel.clone());
     let request = ExtractRequest {
-        run: super::random_run()?,
+        run: lifeboat_engine::record::new_run()?,
         tenant: config.tenant.clone(),
         instance: wanted.instance.clone(),
         login_hint: instance.postgres.user.clone(),

@@ -77,7 +77,7 @@ impl Import {
         let addons = instance.drill.addons.clone();
         let source = OdooZip::new(file.clone(), database.clone(), addons, session.clock.clone());
         let request = DrillRequest {
-            run: super::random_run()?,
+            run: lifeboat_engine::record::new_run()?,
             tenant: config.tenant.clone(),
             instance: self.instance.clone(),
             databases: vec![database.clone()],

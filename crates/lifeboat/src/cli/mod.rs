@@ -6,7 +6,6 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use lifeboat_engine::context::{Clock, Initiator};
-use lifeboat_model::id::RunId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{exit::Exit, failure::Result, log::Voice, output::Output};
@@ -167,11 +166,4 @@ impl Session {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Initiator { who: format!("{user}@{host}"), command: command.to_owned() }
     }
-}
-
-/// The id of a run.
-fn random_run() -> Result<RunId> {
-    let mut id = [0; 8];
-    getrandom::fill(&mut id).map_err(|_| lifeboat_engine::Error::NoRandomness)?;
-    Ok(RunId(id))
 }

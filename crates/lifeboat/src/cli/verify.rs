@@ -150,10 +150,7 @@ impl Verify {
             _ => ("data", VerifyMode::ReadData(wire::recovery_identities(&self.identity, &loaded.config)?)),
         };
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let instances = match &self.instance {
-            Some(instance) => vec![instance.clone()],
-            None => config.instances.keys().cloned().collect(),
-        };
+        let instances = wire::instances(self.instance.as_ref(), config);
         let mut rows = Vec::new();
         for instance in instances {
             let repo = repository.instance(&config.tenant, &instance);

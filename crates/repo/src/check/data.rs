@@ -9,8 +9,9 @@ use bytes::Bytes;
 use lifeboat_model::id::{ChunkId, ObjectId};
 use lifeboat_store::Key;
 
-use super::{Check, VerifyReport, blocking, compare};
+use super::{Check, VerifyReport, compare};
 use crate::{
+    blocking::blocking,
     chunk::ChunkKey,
     error::{Error, Result},
     frame::Decompressor,
@@ -86,7 +87,7 @@ async fn look(check: &Check<'_>, shared: &Arc<Shared>, object: &ObjectRef) -> Re
     let file = check.repo.store().get(&object.key, object.version.as_ref(), None).await?;
     check.progress.add(Counter::FetchedBytes, file.len() as u64);
     let (shared, object) = (shared.clone(), object.clone());
-    blocking(move || {
+    blocking("verifying", move || {
         // Parts of a damaged pack may still be good, and what is good is worth knowing.
         let opened = open_pack(&shared, &object.key, &file);
         compare(&object, seal::digest(&file))?;

@@ -9,7 +9,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,6 +18,7 @@ use lifeboat_store::Key;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    blocking::blocking,
     error::{Error, Result},
     point::{ObjectRef, Point},
     progress::{Counter, Progress},
@@ -212,7 +212,7 @@ impl<'a> Check<'a> {
             let part = self.repo.store().get(&object.key, object.version.as_ref(), Some(start..end)).await?;
             self.progress.add(Counter::FetchedBytes, part.len() as u64);
             let hashing = move || Ok(hash.chain_update(&part));
-            hash = blocking(hashing).await?;
+            hash = blocking("verifying", hashing).await?;
             start = end;
         }
         compare(object, Sha256Digest(hash.finalize().into()))?;
@@ -229,9 +229,4 @@ fn compare(object: &ObjectRef, seen: Sha256Digest) -> Result<()> {
         return Ok(());
     }
     Err(Error::damaged(&object.key, "its SHA-256 is not the one that the point names: its bytes were changed"))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::Io { what: "verifying".into(), source: io::Error::other(e) })?
 }

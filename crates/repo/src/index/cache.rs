@@ -22,6 +22,7 @@ use super::{
     run::{self, Record, Run},
 };
 use crate::{
+    blocking::blocking,
     chunk::ChunkKey,
     error::{Error, Result},
     layout,
@@ -74,19 +75,14 @@ pub(crate) async fn load(load: Load<'_>) -> Result<Index> {
     let listed: Vec<ObjectId> = listed.into_iter().map(|(_, id)| id).collect();
     let valid_for = fingerprint(load.chunk_key, load.recipients);
     let all: BTreeSet<ObjectId> = listed.iter().copied().collect();
-    let builder = blocking(move || Builder::open(dir, valid_for, &all)).await?;
+    let builder = blocking("loading the index", move || Builder::open(dir, valid_for, &all)).await?;
     let builder = add_new(&load, builder, listed).await?;
-    let Loaded { mut metas, runs, spill } = blocking(move || builder.finish()).await?;
+    let Loaded { mut metas, runs, spill } = blocking("loading the index", move || builder.finish()).await?;
     for (id, meta) in load.vouched {
         metas.entry(id).or_insert(meta);
     }
     let stored = present(repo, metas).await?;
     Ok(Index::new(stored, runs, spill))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::Io { what: "loading the index".into(), source: io::Error::other(e) })?
 }
 
 fn fingerprint(key: &ChunkKey, recipients: &[Recipient]) -> String {
@@ -102,7 +98,7 @@ async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<ObjectId>) -
         let key = load.repo.layout().index(id);
         let file = load.repo.store().get(&key, None, None).await?;
         let host = [load.host.clone()];
-        let content = blocking(move || Ok(object::decode(&host, &file))).await?;
+        let content = blocking("loading the index", move || Ok(object::decode(&host, &file))).await?;
         Ok::<_, Error>((id, key, content))
     };
     let mut fetched = futures::stream::iter(missing).map(fetch).buffered(FETCHES);
@@ -112,7 +108,7 @@ async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<ObjectId>) -
                 let usable = content.chunk_key == load.chunk_key.id
                     && load.recipients.iter().all(|recipient| content.recipients.contains(&recipient.to_string()));
                 let add = move || builder.add(id, usable.then_some(content)).map(|()| builder);
-                builder = blocking(add).await?;
+                builder = blocking("loading the index", add).await?;
             }
             // Sealed to another host: nothing of it can ever be used here.
             Err(OpenError::WrongIdentity) => builder.state.covered.extend([id]),

@@ -11,13 +11,11 @@ use std::{
 
 use lifeboat_model::id::ObjectId;
 use lifeboat_store::Key;
-use tokio::{
-    sync::Semaphore,
-    task::{JoinSet, spawn_blocking},
-};
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{Damage, Filter, Reader, ReaderOptions, RestoreReport, Sink, Wanted, fetch::Packs};
 use crate::{
+    blocking::blocking,
     chunk::ChunkKey,
     error::{Error, Result},
     frame::Decompressor,
@@ -159,7 +157,7 @@ impl Restore {
 
     async fn window(&mut self, entries: Vec<Entry>) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let batches = blocking(move || shared.begin(entries)).await?;
+        let batches = blocking("restoring", move || shared.begin(entries)).await?;
         for batch in batches {
             while let Some(done) = self.jobs.try_join_next() {
                 joined(done)?;
@@ -197,7 +195,7 @@ impl Restore {
             shared.progress.add(Counter::FetchedBytes, length.into());
             shared.report().0.fetched += u64::from(length);
             let _turn = workers.acquire().await.map_err(closed)?;
-            blocking(move || shared.hand_over(&object.key, sealed, batch.pieces)).await
+            blocking("restoring", move || shared.hand_over(&object.key, sealed, batch.pieces)).await
         });
         Ok(())
     }
@@ -390,10 +388,6 @@ fn batches(mut pieces: Vec<Piece>) -> Vec<Batch> {
         }
     }
     batches
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    joined(spawn_blocking(work).await)
 }
 
 fn joined<T>(done: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

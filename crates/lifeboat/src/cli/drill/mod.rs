@@ -137,7 +137,7 @@ impl Drill {
             session.cancel.clone(),
         );
         let request = DrillRequest {
-            run: super::random_run()?,
+            run: lifeboat_engine::record::new_run()?,
             tenant: context.config.tenant.clone(),
             instance: self.instance.clone(),
             databases: instance.postgres.databases.clone(),

@@ -93,9 +93,8 @@ impl List {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let instances = match self.instance {
-            Some(instance) => vec![instance],
             None if self.stored => repository.instances(&config.tenant).await?,
-            None => config.instances.keys().cloned().collect(),
+            named => wire::instances(named.as_ref(), config),
         };
         let describe = repository.store().describe();
         let mut listed = Listed { repository: describe, points: Vec::new(), more: 0, now: session.now() };

@@ -106,10 +106,7 @@ impl Windows {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let names = match self.instance {
-            Some(instance) => vec![instance],
-            None => config.instances.keys().cloned().collect(),
-        };
+        let names = wire::instances(self.instance.as_ref(), config);
         // The host's own identity opens what has to be read; on another machine a recovery identity does.
         let mut identities: Vec<_> = read_identity(&config.keys.host_identity_file).into_iter().collect();
         if identities.is_empty() {

@@ -152,10 +152,7 @@ impl Check {
             _ => ("names", WalCheckMode::Names),
         };
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let instances = match &self.instance {
-            Some(instance) => vec![instance.clone()],
-            None => config.instances.keys().cloned().collect(),
-        };
+        let instances = wire::instances(self.instance.as_ref(), config);
         let mut rows = Vec::new();
         for instance in instances {
             let repo = repository.instance(&config.tenant, &instance);

@@ -203,10 +203,7 @@ impl Status {
         }
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat wal status");
-        let names = match self.instance {
-            Some(instance) => vec![instance],
-            None => context.config.instances.keys().cloned().collect(),
-        };
+        let names = wire::instances(self.instance.as_ref(), &context.config);
         let mut instances = Vec::new();
         for name in names {
             instances.push(look(&context, &name).await?);
