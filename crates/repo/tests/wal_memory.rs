@@ -23,7 +23,7 @@ use lifeboat_repo::{
     progress::Silent,
     repository::Repository,
 };
-use lifeboat_store::{Error, Key, ObjectInfo, Result, Store, Stored, VersionId};
+use lifeboat_store::{Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId};
 
 const SEGMENT: u64 = 16 << 20;
 /// More than two years of a server that fills one every two minutes.
@@ -53,7 +53,7 @@ impl Store for EndlessStore {
         "names that are made up".into()
     }
 
-    async fn put(&self, _: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, _: &Key, bytes: Bytes, _: Option<Retention>) -> Result<Stored> {
         *self.marker.lock().unwrap() = Some(bytes);
         Ok(Stored { version: None })
     }
@@ -74,6 +74,10 @@ impl Store for EndlessStore {
             _ if BEGUN.starts_with(prefix) => stream::iter([info(BEGUN.into())]).boxed(),
             _ => stream::empty().boxed(),
         }
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        Ok(jiff::Timestamp::now())
     }
 
     async fn delete(&self, _: &Key, _: Option<&VersionId>) -> Result<()> {

@@ -69,6 +69,22 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A lock was asked for where there are none.
+    #[error("{key} cannot be locked: {store} has no object lock")]
+    NoLocks {
+        /// The key concerned.
+        key: String,
+        /// The store.
+        store: String,
+    },
+    /// The version is locked, and the lock has not ended.
+    #[error("{key} is locked{}", until.map_or_else(String::new, |until| format!(" until {until}")))]
+    Locked {
+        /// The key concerned.
+        key: String,
+        /// Until when, where it could be read; none also for a legal hold.
+        until: Option<jiff::Timestamp>,
+    },
     /// Any other refusal.
     #[error("{operation} of {key} failed: {reason}")]
     Other {

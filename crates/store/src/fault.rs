@@ -15,7 +15,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, SharedStore, Store, Stored, VersionId};
+use crate::{
+    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, SharedStore, Store, Stored, VersionId,
+    VersionInfo,
+};
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,14 +272,14 @@ impl Store for FaultStore {
         self.inner.is_immutable()
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
         let fault = self.before(Operation::Put, key.as_str()).await?;
         if let Some(Fault::WriteOnly(len)) = fault {
-            self.inner.put(key, bytes.slice(..bytes.len().min(len))).await?;
+            self.inner.put_locked(key, bytes.slice(..bytes.len().min(len)), retention).await?;
             return Err(unreachable_store(Operation::Put, key.as_str(), "the body broke off"));
         }
         self.take_room(key.as_str(), bytes.len() as u64)?;
-        let stored = self.inner.put(key, bytes).await?;
+        let stored = self.inner.put_locked(key, bytes, retention).await?;
         reply(Operation::Put, key.as_str(), fault, stored)
     }
 
@@ -304,6 +307,26 @@ impl Store for FaultStore {
             }
         };
         stream::once(begin).flatten().boxed()
+    }
+
+    fn list_versions(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<VersionInfo>> {
+        self.inner.list_versions(prefix, after)
+    }
+
+    async fn lock_state(&self, key: &Key, version: Option<&VersionId>) -> Result<LockState> {
+        self.inner.lock_state(key, version).await
+    }
+
+    async fn extend_lock(&self, key: &Key, version: Option<&VersionId>, retention: Retention) -> Result<()> {
+        self.inner.extend_lock(key, version, retention).await
+    }
+
+    async fn set_legal_hold(&self, key: &Key, version: Option<&VersionId>, held: bool) -> Result<()> {
+        self.inner.set_legal_hold(key, version, held).await
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        self.inner.clock().await
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {

@@ -10,8 +10,9 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
+use lifeboat_model::retention::LockMode;
 use serde::{Deserialize, Serialize};
 
 mod error;
@@ -92,6 +93,35 @@ pub struct ObjectInfo {
     pub modified: Timestamp,
 }
 
+/// Until when a version may not be deleted, and how firmly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// How firmly.
+    pub mode: LockMode,
+    /// By the store's clock, to the second.
+    pub until: Timestamp,
+}
+
+/// What the store says of a version's lock, as read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LockState {
+    /// None: it has no retention.
+    pub retention: Option<Retention>,
+    /// Kept until somebody releases it, whatever the retention.
+    pub legal_hold: bool,
+}
+
+/// One version of a key, or a marker that says that the key was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// The object.
+    pub info: ObjectInfo,
+    /// Whether a reader who names no version gets this one.
+    pub latest: bool,
+    /// A delete marker: it has no content, and hides the key from who names no version.
+    pub delete_marker: bool,
+}
+
 /// What a backend promises beyond the common contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Capabilities {
@@ -100,6 +130,10 @@ pub struct Capabilities {
     /// A put to a key that is taken is sure to be refused. Where this is false (many servers accept
     /// `If-None-Match: *` and overwrite all the same), only unique keys keep writers apart.
     pub refuses_overwrite: bool,
+    /// The store refuses to delete a version before its retention has passed.
+    pub locks: bool,
+    /// What is put without a retention gets one all the same: the bucket's default.
+    pub default_retention: bool,
 }
 
 /// A place that keeps objects. Implementations are cheap to share and retry transient faults by themselves.
@@ -110,7 +144,13 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes a new object; returns only when it is durable. Every object has one writer and one version: where the
     /// store can tell that the key is taken, this is [`Error::AlreadyExists`] and the object there is untouched.
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored>;
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+        self.put_locked(key, bytes, None).await
+    }
+
+    /// [`put`](Self::put), and the new version cannot be deleted before `retention` has passed. A store without locks
+    /// refuses a retention ([`Error::NoLocks`]): nothing is ever left unlocked in silence.
+    async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored>;
 
     /// Reads bytes `range` (all when `None`) of the given version (the newest when `None`). A range must lie inside
     /// the object; fewer bytes than asked for is an error, never a short answer.
@@ -119,7 +159,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Looks at an object without reading it.
     async fn head(&self, key: &Key, version: Option<&VersionId>) -> Result<ObjectInfo>;
 
-    /// All objects whose key starts with `prefix` (a plain text prefix; `""` lists everything), in key order.
+    /// All objects whose key starts with `prefix` (a plain text prefix; `""` lists everything), in key order. Of a key
+    /// with several versions it is the **first** that was written, delete markers are passed over: whoever adds
+    /// versions or markers later changes nothing of what is listed.
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<ObjectInfo>> {
         self.list_from(prefix, "")
     }
@@ -132,6 +174,34 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object (this version of it; the newest when `None`). Absent is not an error.
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()>;
 
+    /// Every version and delete marker, in key order, of each key the newest first; begins like
+    /// [`list_from`](Self::list_from).
+    fn list_versions(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<VersionInfo>> {
+        let only = |info| VersionInfo { info, latest: true, delete_marker: false };
+        self.list_from(prefix, after).map_ok(only).boxed()
+    }
+
+    /// Reads a version's lock back. A store without locks says that there is none.
+    async fn lock_state(&self, key: &Key, version: Option<&VersionId>) -> Result<LockState> {
+        let _ = (key, version);
+        Ok(LockState::default())
+    }
+
+    /// Makes sure that a version is locked at least so long and so firmly; never shortens or weakens. Can be repeated.
+    async fn extend_lock(&self, key: &Key, version: Option<&VersionId>, retention: Retention) -> Result<()> {
+        let _ = (version, retention);
+        Err(Error::NoLocks { key: key.to_string(), store: self.describe() })
+    }
+
+    /// Puts a legal hold on a version, or takes it away. Can be repeated.
+    async fn set_legal_hold(&self, key: &Key, version: Option<&VersionId>, held: bool) -> Result<()> {
+        let _ = (version, held);
+        Err(Error::NoLocks { key: key.to_string(), store: self.describe() })
+    }
+
+    /// The time by the store's own clock, which decides when a lock ends.
+    async fn clock(&self) -> Result<Timestamp>;
+
     /// What this backend promises beyond the common contract. Nothing, unless it says so.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
@@ -139,7 +209,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Whether the store itself refuses early deletion. A local directory never does.
     fn is_immutable(&self) -> bool {
-        false
+        self.capabilities().locks
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
-use lifeboat_store::{Error, Key, ObjectInfo, Result, Store, Stored, VersionId};
+use lifeboat_store::{Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId};
 
 #[derive(Debug, Clone)]
 struct Version {
@@ -88,7 +88,7 @@ impl Store for MemoryStore {
         "memory".into()
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, key: &Key, bytes: Bytes, _: Option<Retention>) -> Result<Stored> {
         let id = VersionId(format!("v{}", self.serial.fetch_add(1, Ordering::SeqCst)));
         let version = Version { id: id.clone(), bytes, modified: self.now() };
         self.objects.lock().unwrap().entry(key.to_string()).or_default().push(version);
@@ -113,6 +113,10 @@ impl Store for MemoryStore {
         let fitting = objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
         let list: Vec<_> = fitting.map(|(key, versions)| Ok(info(key, versions.last().unwrap()))).collect();
         futures::stream::iter(list).boxed()
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        Ok(self.now())
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {

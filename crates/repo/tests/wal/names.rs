@@ -19,7 +19,7 @@ use lifeboat_repo::{
     repository::Repository,
     wal::{WalListing, WalRun},
 };
-use lifeboat_store::{Key, ObjectInfo, Result, Store, Stored, VersionId};
+use lifeboat_store::{Key, ObjectInfo, Result, Retention, Store, Stored, VersionId};
 use proptest::prelude::*;
 
 use crate::{memory::MemoryStore, world::*};
@@ -45,7 +45,7 @@ impl Store for CountingStore {
         self.inner.describe()
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, key: &Key, bytes: Bytes, _: Option<Retention>) -> Result<Stored> {
         self.inner.put(key, bytes).await
     }
 
@@ -63,6 +63,10 @@ impl Store for CountingStore {
             listed.fetch_add(1, Ordering::SeqCst);
         };
         self.inner.list_from(prefix, after).inspect(count).boxed()
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        self.inner.clock().await
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {

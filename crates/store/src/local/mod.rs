@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use object_store::{ObjectStoreExt as _, local::LocalFileSystem, path::Path as ObjectPath};
 use rustix::{fs::Access, io::Errno};
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, Store, Stored, VersionId};
+use crate::{Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId};
 
 mod walk;
 mod write;
@@ -141,10 +141,13 @@ impl Store for LocalStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { versions: false, refuses_overwrite: true }
+        Capabilities { refuses_overwrite: true, ..Capabilities::default() }
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
+        if retention.is_some() {
+            return Err(Error::NoLocks { key: key.to_string(), store: self.describe() });
+        }
         let (writer, name) = (Arc::clone(&self.writer), key.clone());
         let written = blocking(move || writer.write(name.as_str(), &bytes)).await;
         written.map_err(|e| match e.kind() {
@@ -176,6 +179,11 @@ impl Store for LocalStore {
 
     fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
         walk::list(self.root.clone(), prefix.to_owned(), after.to_owned())
+    }
+
+    /// The host's: files are stamped by it too.
+    async fn clock(&self) -> Result<Timestamp> {
+        Ok(Timestamp::now())
     }
 
     async fn delete(&self, key: &Key, _version: Option<&VersionId>) -> Result<()> {

@@ -22,7 +22,7 @@ use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, Store, Stored, VersionId, retry::Policy};
+use crate::{Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId, retry::Policy};
 
 mod connect;
 mod download;
@@ -110,10 +110,13 @@ impl Store for S3Store {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { versions: self.bucket.versions, refuses_overwrite: false }
+        Capabilities { versions: self.bucket.versions, ..Capabilities::default() }
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Stored> {
+    async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
+        if retention.is_some() {
+            return Err(Error::NoLocks { key: key.to_string(), store: self.describe() });
+        }
         self.bucket.put(key, bytes).await
     }
 
@@ -127,6 +130,10 @@ impl Store for S3Store {
 
     fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
         listing::list(Arc::clone(&self.bucket), prefix, after)
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        Ok(jiff::Timestamp::now())
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
