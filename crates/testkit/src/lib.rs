@@ -4,6 +4,7 @@
 //! [`testbed::enabled`] (`LIFEBOAT_TESTBED=1`) turns on what needs the real servers of `testbed/`, and from then on a
 //! missing server is a failure, never a skip. Everything here panics when it cannot do its job: a test ends there.
 
+pub mod account;
 pub mod bucket;
 pub mod clock;
 pub mod disk;
