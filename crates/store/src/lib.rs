@@ -6,7 +6,7 @@
 //! One trait, [`Store`], is all that the layers above see. Its contract is one test suite ([`suite`]) which every
 //! backend passes, real servers included. Read on: [`local`] for a directory, [`s3`] for buckets.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{borrow::Borrow, fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 mod error;
 pub mod fault;
+pub mod first;
 pub mod local;
 pub mod retry;
 pub mod s3;
 pub mod suite;
+pub mod vault;
 
 pub use error::{Error, Result};
 
@@ -45,6 +47,12 @@ impl Key {
 
     /// The text form.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -87,7 +95,7 @@ pub struct ObjectInfo {
     pub key: Key,
     /// Length in bytes.
     pub len: u64,
-    /// The version looked at (in a listing: the newest), where the store has versions.
+    /// The version looked at (in a listing of objects: the first), where the store has versions.
     pub version: Option<VersionId>,
     /// The store's own clock when it was written.
     pub modified: Timestamp,
@@ -100,6 +108,18 @@ pub struct Retention {
     pub mode: LockMode,
     /// By the store's clock, to the second.
     pub until: Timestamp,
+}
+
+impl Retention {
+    /// The least that is as long and as firm as both.
+    pub fn join(self, other: Self) -> Self {
+        Self { mode: self.mode.max(other.mode), until: self.until.max(other.until) }
+    }
+
+    /// Whether it lasts as long as `wanted` and is as firm.
+    pub fn covers(self, wanted: Self) -> bool {
+        self.join(wanted) == self
+    }
 }
 
 /// What the store says of a version's lock, as read back.
