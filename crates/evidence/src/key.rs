@@ -17,9 +17,9 @@ pub struct EvidenceKey {
     pub tenant: Tenant,
     /// When the run started, to the second.
     pub time: Timestamp,
-    /// The instance it is about.
+    /// The instance it is about; of an act upon the whole repository the word [`TENANT_WIDE`](crate::act::TENANT_WIDE).
     pub instance: Instance,
-    /// `backup` or `drill`; later versions have more.
+    /// `backup`, `drill`, `dump` or an act's word; later versions have more.
     pub kind: String,
     /// The run it tells of.
     pub run: RunId,

@@ -1,4 +1,4 @@
-//! Evidence: signed statements of what a backup or a drill did and measured, and their verification.
+//! Evidence: signed statements of what a backup, a drill or another act did and measured, and their verification.
 //!
 //! A statement is an in-toto Statement v1 with a predicate of ours, in a DSSE v1 envelope signed with Ed25519. Its bytes
 //! are kept as they were signed, so any tool that knows these two public formats can check them; `FORMAT.md` beside this
@@ -12,6 +12,7 @@
 //!
 //! Read on: [`statement`] for what is said, [`envelope`] for how it is signed, [`verify()`] for how it is believed.
 
+pub mod act;
 pub mod backup;
 pub mod drill;
 pub mod dump;
@@ -22,6 +23,7 @@ pub mod render;
 pub mod statement;
 pub mod verify;
 
+pub use act::{Act, ActPredicate};
 pub use backup::BackupPredicate;
 pub use drill::DrillPredicate;
 pub use dump::DumpPredicate;

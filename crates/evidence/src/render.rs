@@ -1,5 +1,7 @@
 //! A statement as plain lines, for people and for files; tables and colours are the terminal's business.
 
+mod acts;
+
 use std::fmt::{self, Display, Write as _};
 
 use lifeboat_model::{
@@ -31,6 +33,7 @@ pub fn render(verified: &Verified) -> String {
         Predicate::Backup(backup) => render_backup(&mut page, backup),
         Predicate::Drill(drill) => render_drill(&mut page, drill),
         Predicate::Dump(dump) => render_dump(&mut page, dump),
+        Predicate::Act(act) => acts::render(&mut page, act),
         Predicate::Opaque { predicate, .. } => {
             page.line("meaning", "not known to this version; the signature is right");
             page.line("content", predicate);

@@ -5,7 +5,14 @@ use lifeboat_model::id::{Instance, RunId, Sha256Digest, Tenant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backup::BackupPredicate, drill::DrillPredicate, dump::DumpPredicate, error::Error, key::EvidenceKey};
+use crate::{
+    act::{self, ActPredicate},
+    backup::BackupPredicate,
+    drill::DrillPredicate,
+    dump::DumpPredicate,
+    error::Error,
+    key::EvidenceKey,
+};
 
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -51,6 +58,8 @@ pub enum Predicate {
     Drill(Box<DrillPredicate>),
     /// Finished logical dumps.
     Dump(Box<DumpPredicate>),
+    /// An act upon the repository or its keys.
+    Act(Box<ActPredicate>),
     /// Something of another kind or a later version: its signature counts, its meaning is not known here.
     Opaque {
         /// Its type.
@@ -103,22 +112,33 @@ impl Statement {
         Statement { subject, predicate: Predicate::Dump(Box::new(predicate)) }
     }
 
-    /// `backup`, `drill`, `dump`, or the whole type of a predicate that is not known here.
+    /// About an act: the subject is the point that it is about; without one, the configuration it ran with.
+    pub fn act(predicate: ActPredicate) -> Statement {
+        let subject = match predicate.act.point() {
+            Some(point) => subject(&point.key, point.sha256),
+            None => subject("lifeboat.toml", predicate.config_sha256),
+        };
+        Statement { subject: vec![subject], predicate: Predicate::Act(Box::new(predicate)) }
+    }
+
+    /// `backup`, `drill`, `dump`, the word of an act ([`act::Act::kind`]), or the whole type of a predicate that is not known here.
     pub fn kind(&self) -> &str {
         match &self.predicate {
             Predicate::Backup(_) => "backup",
             Predicate::Drill(_) => "drill",
             Predicate::Dump(_) => "dump",
+            Predicate::Act(act) => act.act.kind(),
             Predicate::Opaque { predicate_type, .. } => predicate_type,
         }
     }
 
-    /// The run that is told of, if the predicate is known.
-    pub fn run(&self) -> Option<(RunId, &Tenant, &Instance)> {
+    /// The run that is told of, if the predicate is known. An act upon the whole repository is of no instance.
+    pub fn run(&self) -> Option<(RunId, &Tenant, Option<&Instance>)> {
         match &self.predicate {
-            Predicate::Backup(backup) => Some((backup.run, &backup.tenant, &backup.instance)),
-            Predicate::Drill(drill) => Some((drill.run, &drill.tenant, &drill.instance)),
-            Predicate::Dump(dump) => Some((dump.run, &dump.tenant, &dump.instance)),
+            Predicate::Backup(backup) => Some((backup.run, &backup.tenant, Some(&backup.instance))),
+            Predicate::Drill(drill) => Some((drill.run, &drill.tenant, Some(&drill.instance))),
+            Predicate::Dump(dump) => Some((dump.run, &dump.tenant, Some(&dump.instance))),
+            Predicate::Act(act) => Some((act.run, &act.tenant, act.instance.as_ref())),
             Predicate::Opaque { .. } => None,
         }
     }
@@ -130,13 +150,14 @@ impl Statement {
             Predicate::Backup(backup) => backup.started,
             Predicate::Drill(drill) => drill.started,
             Predicate::Dump(dump) => dump.started,
+            Predicate::Act(act) => act.started,
             Predicate::Opaque { .. } => return None,
         };
         Some(EvidenceKey {
             tenant: tenant.clone(),
             // A key has whole seconds; the key of a statement and the one read back from its name are equal.
             time: Timestamp::from_second(time.as_second()).unwrap_or(time),
-            instance: instance.clone(),
+            instance: instance.cloned().unwrap_or_else(tenant_wide),
             kind: self.kind().to_owned(),
             run,
         })
@@ -148,6 +169,7 @@ impl Statement {
             Predicate::Backup(backup) => backup.contradictions(),
             Predicate::Drill(drill) => drill.contradictions(),
             Predicate::Dump(dump) => dump.contradictions(),
+            Predicate::Act(act) => act.contradictions(),
             Predicate::Opaque { .. } => Vec::new(),
         }
     }
@@ -158,6 +180,7 @@ impl Statement {
             Predicate::Backup(predicate) => self.json(BACKUP_TYPE, predicate),
             Predicate::Drill(predicate) => self.json(DRILL_TYPE, predicate),
             Predicate::Dump(predicate) => self.json(DUMP_TYPE, predicate),
+            Predicate::Act(predicate) => self.json(&predicate.predicate_type(), predicate),
             Predicate::Opaque { predicate_type, predicate } => self.json(predicate_type, predicate),
         }
     }
@@ -182,10 +205,25 @@ impl Statement {
             BACKUP_TYPE => Predicate::Backup(serde_json::from_value(predicate).map_err(malformed)?),
             DRILL_TYPE => Predicate::Drill(serde_json::from_value(predicate).map_err(malformed)?),
             DUMP_TYPE => Predicate::Dump(serde_json::from_value(predicate).map_err(malformed)?),
+            kind if act::is_act(kind) => Predicate::Act(read_act(kind, predicate)?),
             _ => Predicate::Opaque { predicate_type, predicate },
         };
         Ok(Statement { subject, predicate })
     }
+}
+
+/// The type and the act within must tell of the same thing, or a reader of types would believe another one.
+fn read_act(predicate_type: &str, predicate: Value) -> Result<Box<ActPredicate>, Error> {
+    let act: Box<ActPredicate> =
+        serde_json::from_value(predicate).map_err(|error| Error::Statement(error.to_string()))?;
+    if act.predicate_type() == predicate_type {
+        return Ok(act);
+    }
+    Err(Error::Statement(format!("its type is {predicate_type}, its act is {}", act.act.kind())))
+}
+
+fn tenant_wide() -> Instance {
+    act::TENANT_WIDE.parse().expect("the word has the form of a name")
 }
 
 fn subject(name: &str, sha256: Sha256Digest) -> Subject {

@@ -64,15 +64,15 @@ pub struct SetEntry {
 /// What a verified file says, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// `backup`, `drill`, or the type of a predicate not known here.
+    /// `backup`, `drill`, `dump`, an act's word, or the type of a predicate not known here.
     pub kind: String,
     /// The run, if the predicate is known.
     pub run: Option<RunId>,
-    /// The instance, if the predicate is known.
+    /// The instance, if the predicate is known and about one.
     pub instance: Option<Instance>,
     /// When the run began, if the predicate is known.
     pub started: Option<jiff::Timestamp>,
-    /// A drill's answer.
+    /// The answer of a drill or an act.
     pub outcome: Option<Outcome>,
     /// Id of the key that signed it.
     pub key_id: String,
@@ -183,12 +183,13 @@ fn summary(verified: &Verified) -> Summary {
     let statement = &verified.statement;
     let outcome = match &statement.predicate {
         Predicate::Drill(drill) => Some(drill.outcome),
+        Predicate::Act(act) => Some(act.outcome),
         Predicate::Backup(_) | Predicate::Dump(_) | Predicate::Opaque { .. } => None,
     };
     Summary {
         kind: statement.kind().to_owned(),
         run: statement.run().map(|(run, _, _)| run),
-        instance: statement.run().map(|(_, _, instance)| instance.clone()),
+        instance: statement.run().and_then(|(_, _, instance)| instance.cloned()),
         started: statement.storage_key().map(|key| key.time),
         outcome,
         key_id: verified.key.id(),

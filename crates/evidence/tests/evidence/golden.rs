@@ -1,9 +1,9 @@
 //! The bytes that were signed once must be read and written alike by every later version.
 
-use lifeboat_evidence::{Error, Predicate, Statement, render::render, seal, verify};
+use lifeboat_evidence::{Act, Error, Predicate, Statement, render::render, seal, verify};
 use lifeboat_model::{check::Outcome, signature::SigningKey};
 
-use crate::samples::{backup, drill, key};
+use crate::samples::{act, acts, backup, drill, key};
 
 #[track_caller]
 fn check_golden(statement: Statement, golden: &str, text: &str) {
@@ -29,6 +29,17 @@ fn drill_statement() {
     check_golden(Statement::drill(drill()), include_str!("golden/drill-v1.json"), include_str!("golden/drill-v1.txt"));
 }
 
+/// One statement of each kind, a line each.
+#[test]
+fn act_statements() {
+    let golden = include_str!("golden/acts-v1.jsonl");
+    let texts: Vec<&str> = include_str!("golden/acts-v1.txt").split_inclusive("\n\n").collect();
+    assert_eq!((golden.lines().count(), texts.len()), (acts().len(), acts().len()));
+    for ((made, golden), text) in acts().into_iter().zip(golden.lines()).zip(texts) {
+        check_golden(Statement::act(act(made)), golden, text.strip_suffix('\n').unwrap());
+    }
+}
+
 /// `FORMAT.md` names every member that is written.
 #[test]
 fn every_member_is_documented() {
@@ -44,7 +55,9 @@ fn every_member_is_documented() {
     }
     let format = include_str!("../../FORMAT.md");
     let mut found = Vec::new();
-    for golden in [include_str!("golden/backup-v1.json"), include_str!("golden/drill-v1.json")] {
+    let acts = include_str!("golden/acts-v1.jsonl").lines();
+    for golden in [include_str!("golden/backup-v1.json"), include_str!("golden/drill-v1.json")].into_iter().chain(acts)
+    {
         members(&serde_json::from_str(golden).unwrap(), &mut found);
     }
     assert!(found.len() > 80);
@@ -84,7 +97,7 @@ fn a_drill_without_a_point_is_about_its_configuration() {
 #[test]
 fn unknown_kinds_are_verified_and_opaque() {
     let predicate = serde_json::json!({"who": "later"});
-    let opaque = Predicate::Opaque { predicate_type: "https://lifeboat.dev/evidence/prune/v1".into(), predicate };
+    let opaque = Predicate::Opaque { predicate_type: "https://lifeboat.dev/evidence/runbook/v1".into(), predicate };
     let statement = Statement { predicate: opaque, ..Statement::backup(backup()) };
     let verified = verify(&seal(&statement, &key()), &[key().public()]).unwrap();
     assert_eq!(verified.statement, statement);
@@ -170,6 +183,52 @@ fn contradictions_are_named() {
         says(&|drill| drill.finished = drill.started - jiff::SignedDuration::from_secs(1)),
         "it finished before it started"
     );
+}
+
+#[test]
+fn contradictions_of_acts_are_named() {
+    let says = |made: Act, outcome: Outcome| {
+        let act = lifeboat_evidence::ActPredicate { outcome, ..act(made) };
+        Statement::act(act).contradictions().join("; ")
+    };
+    let mut failing = 0;
+    for made in acts() {
+        assert_eq!(says(made.clone(), Outcome::Failed), "", "{}", made.kind());
+        failing += usize::from(!says(made, Outcome::Passed).is_empty());
+    }
+    assert_eq!(failing, 8, "of the samples those with something refused, wrong or missing");
+    let retain = lifeboat_evidence::act::Retain { objects: 1, extended: 2, ..Default::default() };
+    assert_eq!(says(Act::Retain(retain), Outcome::Passed), "its numbers do not add up");
+    let nothing = lifeboat_evidence::act::KeyRehearsal {
+        name: "safe".into(),
+        recipient: None,
+        point: None,
+        opened: vec![],
+        failures: vec![],
+    };
+    assert_eq!(says(Act::KeyRehearsal(nothing), Outcome::Passed), "it says passed, but nothing was opened");
+}
+
+/// A reader that sorts by type must not be told another thing by the content.
+#[test]
+fn the_type_of_an_act_and_its_kind_are_one() {
+    let good = String::from_utf8(Statement::act(act(acts().remove(1))).to_json()).unwrap();
+    let bad = sealed_text(&good.replace("evidence/hold/v1", "evidence/release/v1"));
+    let refused = verify(&bad, &[key().public()]).unwrap_err();
+    assert!(refused.to_string().contains("its act is hold"), "{refused}");
+}
+
+#[test]
+fn an_act_upon_the_whole_repository_has_its_place() {
+    let tenant_wide = lifeboat_evidence::ActPredicate { instance: None, ..act(acts().remove(4)) };
+    let statement = Statement::act(tenant_wide);
+    let stored = statement.storage_key().unwrap().to_string();
+    assert_eq!(stored, "acme/evidence/20261121T230000Z-repository-check-0808080808080808.dsse.json");
+    assert_eq!(statement.run().unwrap().2, None);
+    let sealed = seal(&statement, &key());
+    let mut set = lifeboat_evidence::SetVerifier::new(&[key().public()]);
+    assert_eq!(set.add(&stored, &sealed).findings, []);
+    assert!(render(&verify(&sealed, &[key().public()]).unwrap()).contains("the whole repository"));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! One statement of each kind, the same every time.
 
 use lifeboat_evidence::{
-    BackupPredicate, DrillPredicate,
+    Act, ActPredicate, BackupPredicate, DrillPredicate,
+    act::{
+        Copy, Hold, KeyRehearsal, KeyRevocation, KeyRotation, LocksProof, Proof, Property, Prune, Refused,
+        RepositoryCheck, Retain, Scrub, Sign, SignsProof,
+    },
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     drill::{
         Comparison, DrilledPoint, Fact, Image, ObjectVersion, Phase, SoftwareVersions, Targets, Teardown,
@@ -147,4 +151,120 @@ pub fn drill() -> DrillPredicate {
         corrective_action: None,
         sign_offs: vec![],
     }
+}
+
+/// Around any act.
+pub fn act(act: Act) -> ActPredicate {
+    let backup = backup();
+    ActPredicate {
+        run: RunId([8; 8]),
+        started_by: started_by("lifeboat something clinic"),
+        software: backup.software,
+        config_sha256: backup.config_sha256,
+        tenant: backup.tenant,
+        instance: Some(backup.instance),
+        repository: backup.repository,
+        storage: backup.storage,
+        started: "2026-11-21T23:00:00Z".parse().unwrap(),
+        finished: "2026-11-21T23:00:07Z".parse().unwrap(),
+        outcome: Outcome::Failed,
+        act,
+    }
+}
+
+fn refused() -> Vec<Refused> {
+    vec![Refused { key: "acme/clinic/packs/ab/ab00".into(), why: "the store refused".into() }]
+}
+
+fn hold() -> Hold {
+    let reason = "case 12/2026".into();
+    Hold { point: backup().point, reason, objects: 17, shared: 2, refused: refused() }
+}
+
+/// One of each kind.
+pub fn acts() -> Vec<Act> {
+    let time = |text: &str| text.parse().unwrap();
+    let property = Property {
+        id: "lock.delete-refused".into(),
+        expected: "refused".into(),
+        observed: "deleted".into(),
+        verdict: Verdict::Failed("the store deleted a locked version".into()),
+        duration_ms: 31,
+    };
+    let locks = LocksProof {
+        points: 2,
+        objects: 400,
+        earliest: Some(time("2026-12-01T00:00:00Z")),
+        short: 1,
+        problems: refused(),
+    };
+    let sign = Sign {
+        key: "acme/clinic/packs/ab/ab00".into(),
+        version: Some("v2".into()),
+        what: "a delete marker".into(),
+        at: time("2026-11-21T22:00:00Z"),
+    };
+    vec![
+        Act::Prune(Prune {
+            objects: 400,
+            removed: 20,
+            freed_bytes: 9_000_000,
+            locked_bytes: 1_000_000,
+            locked_until: Some(time("2026-12-01T00:00:00Z")),
+            kept_bytes: 70_000_000,
+            waiting: 3,
+            points_kept: 9,
+            points_removed: vec![PointId([9; 8])],
+        }),
+        Act::Hold(hold()),
+        Act::Release(Hold { objects: 0, ..hold() }),
+        Act::Retain(Retain { points: 9, objects: 400, extended: 21, enough: 378, refused: refused() }),
+        Act::RepositoryCheck(RepositoryCheck {
+            name: "main".into(),
+            findings: vec![property],
+            skew_seconds: Some(-0.5),
+        }),
+        Act::KeyRehearsal(KeyRehearsal {
+            name: "safe in the notary's office".into(),
+            recipient: Some("age1example".into()),
+            point: Some(backup().point),
+            opened: vec!["the tree of the filestore".into()],
+            failures: vec!["pack ab00: sealed to others".into()],
+        }),
+        Act::KeyRevocation(KeyRevocation {
+            key: key().public(),
+            at: time("2026-11-20T00:00:00Z"),
+            reason: "the host was stolen".into(),
+        }),
+        Act::KeyRotation(KeyRotation {
+            role: "recovery".into(),
+            before: vec!["age1old".into()],
+            after: vec!["age1new".into()],
+            reason: Some("yearly".into()),
+        }),
+        Act::Copy(Copy {
+            from: "main".into(),
+            to: "offsite".into(),
+            to_storage: "s3://offsite at https://s3.example".into(),
+            points: 9,
+            objects: 40,
+            bytes: 80_000_000,
+            present: 360,
+            reencrypted: false,
+            newest: Some(backup().point),
+            refused: refused(),
+        }),
+        Act::Scrub(Scrub {
+            share: "1%/day".into(),
+            objects: 4,
+            bytes: 64_000_000,
+            round_started: Some(time("2026-09-01T00:00:00Z")),
+            round_complete: true,
+            problems: refused(),
+        }),
+        Act::Verify(Proof {
+            locks: Some(locks),
+            signs: Some(SignsProof { newer_versions: 1, delete_markers: 1, foreign: 1, samples: vec![sign] }),
+        }),
+    ]
 }

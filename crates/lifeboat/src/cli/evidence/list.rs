@@ -21,9 +21,10 @@ Examples:
   lifeboat evidence list
   lifeboat evidence list clinic --kind drill --limit 5")]
 pub struct List {
-    /// Only this instance
+    /// Only this instance; `repository`: what is about no instance
     instance: Option<Instance>,
-    /// Only this kind: backup or drill
+    /// Only this kind: backup, dump, drill, prune, hold, release, retain, check, rehearsal, revocation, rotation, copy,
+    /// scrub or verify
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// How many; 0: all
@@ -143,10 +144,14 @@ fn row(key: String, parts: &EvidenceKey, envelope: &[u8], trusted: &[PublicKey])
         }
         Ok(verified) => {
             row.verified = true;
-            if let Predicate::Drill(drill) = verified.statement.predicate {
-                row.outcome = Some(drill.outcome);
-                (row.rpo_seconds, row.rto_seconds) = (drill.rpo_seconds, drill.rto_seconds);
-                row.sabotage = drill.sabotage;
+            match verified.statement.predicate {
+                Predicate::Drill(drill) => {
+                    row.outcome = Some(drill.outcome);
+                    (row.rpo_seconds, row.rto_seconds) = (drill.rpo_seconds, drill.rto_seconds);
+                    row.sabotage = drill.sabotage;
+                }
+                Predicate::Act(act) => row.outcome = Some(act.outcome),
+                Predicate::Backup(_) | Predicate::Dump(_) | Predicate::Opaque { .. } => {}
             }
         }
         Err(refused) => row.why_not = Some(refused.to_string()),
