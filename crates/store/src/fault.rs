@@ -23,7 +23,7 @@ use crate::{
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// [`Store::put`]
+    /// [`Store::put`] and [`Store::put_locked`]
     Put,
     /// [`Store::get`]
     Get,
@@ -33,6 +33,16 @@ pub enum Operation {
     List,
     /// [`Store::delete`]
     Delete,
+    /// [`Store::list_versions`]
+    ListVersions,
+    /// [`Store::lock_state`]
+    LockState,
+    /// [`Store::extend_lock`]
+    ExtendLock,
+    /// [`Store::set_legal_hold`]
+    LegalHold,
+    /// [`Store::clock`]; its key is empty.
+    Clock,
 }
 
 impl Operation {
@@ -43,6 +53,11 @@ impl Operation {
             Operation::Head => "head",
             Operation::List => "list",
             Operation::Delete => "delete",
+            Operation::ListVersions => "list versions",
+            Operation::LockState => "read the lock",
+            Operation::ExtendLock => "extend the lock",
+            Operation::LegalHold => "set the legal hold",
+            Operation::Clock => "read the clock",
         }
     }
 }
@@ -58,11 +73,11 @@ pub enum Fault {
     Refuse,
     /// The call fails because no room is left (lasting).
     Full,
-    /// The object is not there. For `list`: nothing is there.
+    /// The object is not there. For listings: nothing is there.
     Missing,
     /// `put`: only so many bytes are stored, under the key itself, and the call fails.
     WriteOnly(usize),
-    /// `get`: only so many bytes come back, without an error. `list`: only so many objects.
+    /// `get`: only so many bytes come back, without an error. Listings: only so many entries.
     Truncate(usize),
     /// `get`: the byte at this place of the answer has its lowest bit changed.
     FlipByte(usize),
@@ -172,6 +187,25 @@ impl FaultStore {
         self.state().struck
     }
 
+    /// How many calls of any kind were made so far. A crash at each step of some work: count the calls of a run that
+    /// succeeds, then for each `n` of them run it again over
+    /// `Rule::on_any(Fault::FailBefore).nth(n).and_ever_after()`, and with [`Fault::LoseReply`] at the `n`-th call and
+    /// [`Fault::FailBefore`] ever after.
+    pub fn made(&self) -> u64 {
+        self.state().calls.len() as u64
+    }
+
+    /// Adds the rules of a crash at the `n`-th call from now, counted from 1: with `effect`, that call is still carried
+    /// out, and its caller does not live to see the answer. No later call gets through.
+    pub fn crash_at(&self, n: u64, effect: bool) {
+        if effect {
+            self.add(Rule::on_any(Fault::LoseReply).nth(n));
+            self.add(Rule::on_any(Fault::FailBefore).nth(n).and_ever_after());
+        } else {
+            self.add(Rule::on_any(Fault::FailBefore).nth(n).and_ever_after());
+        }
+    }
+
     /// All calls so far, in order: what was called, with which key or prefix.
     pub fn calls(&self) -> Vec<(Operation, String)> {
         self.state().calls.clone()
@@ -208,6 +242,26 @@ impl FaultStore {
             }
             None => Ok(()),
         }
+    }
+
+    /// A listing that may fail at its first entry, or end early.
+    fn listing<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        prefix: &str,
+        list: impl FnOnce() -> BoxStream<'static, Result<T>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T>> {
+        let (store, prefix) = (self.clone(), prefix.to_owned());
+        let begin = async move {
+            match store.before(operation, &prefix).await {
+                Ok(Some(Fault::LoseReply)) => failed(unreachable_store(operation, &prefix, "the reply was lost")),
+                Ok(Some(Fault::Truncate(len))) => list().take(len).boxed(),
+                Ok(_) => list(),
+                Err(Error::NotFound { .. }) => stream::empty().boxed(),
+                Err(error) => failed(error),
+            }
+        };
+        stream::once(begin).flatten().boxed()
     }
 
     /// The faults that are the same for every call: the error that comes before any effect, or a wait.
@@ -296,37 +350,37 @@ impl Store for FaultStore {
     }
 
     fn list_from(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-        let (store, prefix, after) = (self.clone(), prefix.to_owned(), after.to_owned());
-        let begin = async move {
-            match store.before(Operation::List, &prefix).await {
-                Ok(Some(Fault::LoseReply)) => failed(unreachable_store(Operation::List, &prefix, "the reply was lost")),
-                Ok(Some(Fault::Truncate(len))) => store.inner.list_from(&prefix, &after).take(len).boxed(),
-                Ok(_) => store.inner.list_from(&prefix, &after),
-                Err(Error::NotFound { .. }) => stream::empty().boxed(),
-                Err(error) => failed(error),
-            }
-        };
-        stream::once(begin).flatten().boxed()
+        let (inner, from, after) = (Arc::clone(&self.inner), prefix.to_owned(), after.to_owned());
+        self.listing(Operation::List, prefix, move || inner.list_from(&from, &after))
     }
 
     fn list_versions(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<VersionInfo>> {
-        self.inner.list_versions(prefix, after)
+        let (inner, from, after) = (Arc::clone(&self.inner), prefix.to_owned(), after.to_owned());
+        self.listing(Operation::ListVersions, prefix, move || inner.list_versions(&from, &after))
     }
 
     async fn lock_state(&self, key: &Key, version: Option<&VersionId>) -> Result<LockState> {
-        self.inner.lock_state(key, version).await
+        let fault = self.before(Operation::LockState, key.as_str()).await?;
+        let state = self.inner.lock_state(key, version).await?;
+        reply(Operation::LockState, key.as_str(), fault, state)
     }
 
     async fn extend_lock(&self, key: &Key, version: Option<&VersionId>, retention: Retention) -> Result<()> {
-        self.inner.extend_lock(key, version, retention).await
+        let fault = self.before(Operation::ExtendLock, key.as_str()).await?;
+        self.inner.extend_lock(key, version, retention).await?;
+        reply(Operation::ExtendLock, key.as_str(), fault, ())
     }
 
     async fn set_legal_hold(&self, key: &Key, version: Option<&VersionId>, held: bool) -> Result<()> {
-        self.inner.set_legal_hold(key, version, held).await
+        let fault = self.before(Operation::LegalHold, key.as_str()).await?;
+        self.inner.set_legal_hold(key, version, held).await?;
+        reply(Operation::LegalHold, key.as_str(), fault, ())
     }
 
     async fn clock(&self) -> Result<jiff::Timestamp> {
-        self.inner.clock().await
+        let fault = self.before(Operation::Clock, "").await?;
+        let time = self.inner.clock().await?;
+        reply(Operation::Clock, "", fault, time)
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
@@ -339,6 +393,6 @@ impl Store for FaultStore {
     }
 }
 
-fn failed(error: Error) -> BoxStream<'static, Result<ObjectInfo>> {
+fn failed<T: Send + 'static>(error: Error) -> BoxStream<'static, Result<T>> {
     stream::iter([Err(error)]).boxed()
 }

@@ -6,11 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use lifeboat_model::retention::LockMode;
 use lifeboat_store::{
-    Error, Key, Store as _,
+    Error, Key, LockState, Retention, Store as _,
     fault::{Fault, FaultStore, Operation, Rule},
     local::LocalStore,
     suite,
+    vault::VaultStore,
 };
 use lifeboat_testkit::folder::TempFolder;
 
@@ -107,4 +110,63 @@ async fn hanging_calls_end_when_they_are_dropped_and_slow_ones_by_themselves() {
     let begun = tokio::time::Instant::now();
     assert!(matches!(store.head(&key("one"), None).await, Err(Error::NotFound { .. })));
     assert!(begun.elapsed() >= Duration::from_secs(60));
+}
+
+fn vault() -> FaultStore {
+    FaultStore::new(Arc::new(VaultStore::new(Arc::new(Timestamp::now))))
+}
+
+/// Whether a call got through with its effect, and whether its caller heard so.
+#[tokio::test]
+async fn faults_strike_locks_holds_versions_and_the_clock() {
+    let retention = |hours: i64| Retention {
+        mode: LockMode::Compliance,
+        until: Timestamp::from_second(4_000_000_000 + hours * 3600).unwrap(),
+    };
+    for (fault, effect) in [(Fault::FailBefore, false), (Fault::LoseReply, true), (Fault::Refuse, false)] {
+        let (store, key) = (vault(), key("packs/one"));
+        store.put_locked(&key, BODY, Some(retention(1))).await.unwrap();
+        let first = store.made();
+        store.add(Rule::on(Operation::ExtendLock, fault.clone()));
+        store.add(Rule::on(Operation::LegalHold, fault.clone()));
+        store.add(Rule::on(Operation::LockState, fault.clone()));
+        store.add(Rule::on(Operation::Clock, fault.clone()));
+        store.add(Rule::on(Operation::ListVersions, fault.clone()));
+        assert!(store.extend_lock(&key, None, retention(2)).await.is_err());
+        assert!(store.set_legal_hold(&key, None, true).await.is_err());
+        assert!(store.lock_state(&key, None).await.is_err());
+        assert!(store.clock().await.is_err());
+        assert!(store.list_versions("", "").try_collect::<Vec<_>>().await.is_err());
+        assert_eq!((store.struck(), store.made() - first), (5, 5), "{fault:?}");
+        let state = store.lock_state(&key, None).await.unwrap();
+        let expected = LockState { retention: Some(retention(if effect { 2 } else { 1 })), legal_hold: effect };
+        assert_eq!(state, expected, "{fault:?}");
+        store.clock().await.unwrap();
+        assert_eq!(store.list_versions("", "").try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    }
+}
+
+/// A piece of work of four calls crashes at each of them, before and after its effect; nothing gets through behind it.
+#[tokio::test]
+async fn a_crash_lets_through_what_came_before_it() {
+    for n in 1..=4 {
+        for effect in [false, true] {
+            let store = vault();
+            store.crash_at(n, effect);
+            let work = async {
+                store.put(&key("a"), BODY).await?;
+                store.clock().await?;
+                store.set_legal_hold(&key("a"), None, true).await?;
+                store.put(&key("b"), BODY).await
+            };
+            assert!(work.await.is_err(), "call {n}");
+            assert!(store.put(&key("later"), BODY).await.is_err(), "call {n}");
+            store.heal();
+            let done = |call: u64| call < n || (call == n && effect);
+            let held = store.lock_state(&key("a"), None).await.is_ok_and(|state| state.legal_hold);
+            let kept = async |name: &str| store.head(&key(name), None).await.is_ok();
+            let seen = (kept("a").await, held, kept("b").await, kept("later").await);
+            assert_eq!(seen, (done(1), done(3), done(4), false), "call {n}, effect {effect}");
+        }
+    }
 }
