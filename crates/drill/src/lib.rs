@@ -14,6 +14,7 @@ mod climb;
 pub mod error;
 pub mod extract;
 pub mod ladder;
+mod locks;
 mod measure;
 mod odoo;
 pub mod point;

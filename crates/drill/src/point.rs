@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::{Error, Result},
     ladder::{Answer, Answered, LOCKS, OBJECTS, SIGNATURE, VERSIONS},
+    locks,
     source::{Fetched, Selected, Source},
 };
 
@@ -82,20 +83,21 @@ impl RepositoryPoint {
         let heads =
             verify(&self.repo, std::slice::from_ref(point), VerifyMode::Heads, Arc::clone(&self.progress)).await;
         let report = heads.map_err(|error| Error::source("cannot look at the point's objects")(Box::new(error)))?;
-        let (versions, unread) = self.versions(point).await?;
+        let (mut versions, unread) = self.versions(point).await?;
         let signer = format!("signed by key {} ({})", point.signer.id(), point.signer);
         let signature = match point.skipped.as_slice() {
             [] => Answer::passed(signer),
             skipped => Answer::failed(format!("newer points do not verify: {}", skipped.join("; "))),
         };
-        let locks = "object lock is not used yet: nothing keeps a stolen credential from deleting";
+        let locks = locks::read_back(&self.repo, point).await?;
         let took = begun.elapsed();
         let checks = vec![
             SIGNATURE.answered(signature, took),
             OBJECTS.answered(objects(&report), took),
             VERSIONS.answered(versions_answer(&versions, &unread), took),
-            LOCKS.answered(Answer::not_executed(locks), took),
+            LOCKS.answered(locks::answer(locks.as_ref(), (self.clock)()), took),
         ];
+        versions.locks = locks.map(|locks| locks.read_back);
         Ok((checks, versions))
     }
 

@@ -122,6 +122,35 @@ pub struct VersionsReadBack {
     pub without_version: u64,
     /// The first objects (all, or at most [`VersionsReadBack::LISTED`]), those that differ first.
     pub listed: Vec<ObjectVersion>,
+    /// Their locks; none where the store has no object lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locks: Option<LocksReadBack>,
+}
+
+/// The locks of the point and its objects, as the store gave them back.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LocksReadBack {
+    /// Until when the point's header promises that all is locked; none: it was written without locks.
+    pub promised_until: Option<Timestamp>,
+    /// Objects asked for, the point itself included.
+    pub objects: u64,
+    /// Locked at least so long.
+    pub locked: u64,
+    /// Of them in compliance mode, which nobody can lift.
+    pub compliance: u64,
+    /// Under a legal hold.
+    pub held: u64,
+    /// Whose lock could not be asked for.
+    pub unread: u64,
+    /// The earliest end of all that were read.
+    pub earliest_until: Option<Timestamp>,
+    /// The first objects (at most [`LocksReadBack::LISTED`]) that are locked for less, or not at all.
+    pub short: Vec<String>,
+}
+
+impl LocksReadBack {
+    /// How many objects are listed by name.
+    pub const LISTED: usize = 20;
 }
 
 impl VersionsReadBack {

@@ -117,6 +117,7 @@ pub fn drill() -> DrillPredicate {
             objects: 1,
             without_version: 1,
             listed: vec![ObjectVersion { key: "acme/clinic/packs/ab/ab00".into(), recorded: None, read_back: None }],
+            locks: None,
             ..VersionsReadBack::default()
         },
         outcome: Outcome::Failed,
