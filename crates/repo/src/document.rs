@@ -9,13 +9,14 @@ use lifeboat_model::{
     lsn::Lsn,
     signature::{PublicKey, SigningKey},
 };
-use lifeboat_store::Key;
+use lifeboat_store::{Key, ObjectInfo, VersionId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     blocking::blocking,
     envelope::{self, Envelope, FORMAT, Header, SealedPart, decimal_text},
     error::{Error, Result},
+    locks::Keep,
     repository::InstanceRepo,
     seal::{self, Identity, Recipient},
 };
@@ -60,7 +61,7 @@ pub struct Position {
     pub lsn: Lsn,
 }
 
-/// A document's place: all that its key tells.
+/// A document's place, as a listing tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentRef {
     /// What it is about.
@@ -71,6 +72,10 @@ pub struct DocumentRef {
     pub id: ObjectId,
     /// Its key.
     pub key: Key,
+    /// The first version of the key, where the store has versions: no other counts.
+    pub version: Option<VersionId>,
+    /// When the store received it, by its own clock; of one just written, by the writer's.
+    pub modified: Timestamp,
 }
 
 /// A document whose digest and signature have been verified, opened.
@@ -141,6 +146,8 @@ impl InstanceRepo {
         keys: &DocumentKeys,
         now: Timestamp,
     ) -> Result<DocumentRef> {
+        self.check_not_replica()?;
+        self.check_signer(&keys.signing.public())?;
         let plain = serde_json::to_vec(details).map_err(|e| Error::usage(format!("the details of a document: {e}")))?;
         if plain.len() as u64 > LONGEST / 2 {
             let most = LONGEST / 2;
@@ -167,8 +174,8 @@ impl InstanceRepo {
         let keys = keys.clone();
         let bytes = blocking("sealing a document", move || seal_document(header, &plain, &keys)).await?;
         let key = self.layout().document(kind, position, id);
-        self.put_once(&key, bytes).await?;
-        Ok(DocumentRef { kind, position, id, key })
+        let stored = self.put_once(&key, bytes, Keep::Document).await?;
+        Ok(DocumentRef { kind, position, id, key, version: stored.version, modified: now })
     }
 
     /// All documents of a kind by their keys, in the order of their positions. Nothing is opened, so nothing is said of
@@ -178,7 +185,8 @@ impl InstanceRepo {
         let mut found = Vec::new();
         while let Some(object) = objects.try_next().await? {
             if let Some((position, id)) = self.layout().document_parts(kind, &object.key) {
-                found.push(DocumentRef { kind, position, id, key: object.key });
+                let ObjectInfo { key, version, modified, .. } = object;
+                found.push(DocumentRef { kind, position, id, key, version, modified });
             }
         }
         found.sort_by_key(|reference| (reference.position, reference.id));
@@ -206,18 +214,38 @@ impl InstanceRepo {
         self.fetch_document(reference, trusted).await.map(drop)
     }
 
+    /// The same, where its bytes have been read.
+    pub(crate) fn verify_document_file(
+        &self,
+        reference: &DocumentRef,
+        file: &Bytes,
+        trusted: &[PublicKey],
+    ) -> Result<()> {
+        self.verified_document(reference, file, trusted).map(drop)
+    }
+
     async fn fetch_document(
         &self,
         reference: &DocumentRef,
         trusted: &[PublicKey],
     ) -> Result<envelope::Opened<DocumentHeader>> {
-        // The version is asked for first, so that the bytes read are those of the version named.
-        let info = self.store().head(&reference.key, None).await?;
+        let info = self.store().head(&reference.key, reference.version.as_ref()).await?;
         if info.len > LONGEST {
             return Err(Error::damaged(&reference.key, format!("it has {} bytes; no document has so many", info.len)));
         }
-        let bytes = self.store().get(&reference.key, info.version.as_ref(), None).await?;
-        let opened: envelope::Opened<DocumentHeader> = envelope::decode(&reference.key, &bytes, trusted)?;
+        let bytes = self.store().get(&reference.key, reference.version.as_ref(), None).await?;
+        self.verified_document(reference, &bytes, trusted)
+    }
+
+    /// Verifies a document's bytes: digest, signature, and that it belongs here.
+    fn verified_document(
+        &self,
+        reference: &DocumentRef,
+        bytes: &Bytes,
+        trusted: &[PublicKey],
+    ) -> Result<envelope::Opened<DocumentHeader>> {
+        let trust = self.trust(trusted, reference.modified);
+        let opened: envelope::Opened<DocumentHeader> = envelope::decode(&reference.key, bytes, &trust)?;
         match opened.header.fits(self, reference) {
             true => Ok(opened),
             false => Err(Error::Untrusted {

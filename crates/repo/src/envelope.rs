@@ -12,7 +12,10 @@ use lifeboat_store::Key;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trust::Trust,
+};
 
 /// The version of the stored format that this release writes.
 pub const FORMAT: u32 = 1;
@@ -124,10 +127,10 @@ fn front<H: Header>(bytes: &[u8]) -> std::result::Result<(Front<'_>, &[u8]), Cut
 }
 
 impl Front<'_> {
-    /// Verifies the signature and reads the header; `trusted` is what the configuration pins.
-    fn verified<H: Header>(&self, key: &Key, trusted: &[PublicKey]) -> Result<(H, PublicKey)> {
+    /// Verifies the signature and reads the header.
+    fn verified<H: Header>(&self, key: &Key, trust: &Trust<'_>) -> Result<(H, PublicKey)> {
         let untrusted = |reason| Error::Untrusted { object: key.to_string(), reason };
-        let signer = self.signer::<H>(trusted).map_err(untrusted)?;
+        let signer = self.signer::<H>(trust).map_err(untrusted)?;
         let bad = |e: serde_json::Error| Error::damaged(key, format!("its header: {e}"));
         // A newer format is told from damage before the strict reading.
         serde_json::from_slice::<Version>(self.header).map_err(bad)?.check_for(key, H::FEATURES)?;
@@ -138,26 +141,24 @@ impl Front<'_> {
         Ok((header, signer))
     }
 
-    fn signer<H: Header>(&self, trusted: &[PublicKey]) -> std::result::Result<PublicKey, String> {
+    fn signer<H: Header>(&self, trust: &Trust<'_>) -> std::result::Result<PublicKey, String> {
         let message = message::<H>(self.header);
-        let mut known = false;
+        let mut why = "it is signed by no key in keys.trusted_keys".to_owned();
         for signature in &self.signatures {
-            for key in trusted.iter().filter(|key| key.as_bytes()[..] == signature[..32]) {
-                known = true;
-                if key.verify(&message, &signature[32..]).is_ok() {
-                    return Ok(*key);
+            for key in trust.trusted.iter().filter(|key| key.as_bytes()[..] == signature[..32]) {
+                match (key.verify(&message, &signature[32..]).is_ok(), trust.revoked(key)) {
+                    (true, None) => return Ok(*key),
+                    (true, Some(revoked)) => why = revoked,
+                    (false, _) => why = "its signature does not verify: the header was changed after signing".into(),
                 }
             }
         }
-        Err(match known {
-            true => "its signature does not verify: the header was changed after signing".into(),
-            false => "it is signed by no key in keys.trusted_keys".into(),
-        })
+        Err(why)
     }
 }
 
 /// Reads a whole object and verifies digest and signature.
-pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trusted: &[PublicKey]) -> Result<Opened<H>> {
+pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trust: &Trust<'_>) -> Result<Opened<H>> {
     let damaged = |reason: &str| Error::damaged(key, reason);
     let (body, digest) = bytes.split_last_chunk::<DIGEST_LEN>().ok_or_else(|| damaged("it is too short"))?;
     let mut hash = Sha256::new_with_prefix(body);
@@ -171,13 +172,26 @@ pub(crate) fn decode<H: Header>(key: &Key, bytes: &Bytes, trusted: &[PublicKey])
     if front.sealed_len != sealed.len() as u64 {
         return Err(damaged("the sealed part's length does not fit"));
     }
-    let (header, signer) = front.verified::<H>(key, trusted)?;
+    let (header, signer) = front.verified::<H>(key, trust)?;
     if header.sealed().sha256.0 != <[u8; 32]>::from(Sha256::digest(sealed)) {
         return Err(damaged("the sealed part is not the one that was signed"));
     }
     hash.update(digest);
     let sha256 = Sha256Digest(hash.finalize().into());
     Ok(Opened { header, signer, sha256, sealed: bytes.slice_ref(sealed) })
+}
+
+/// The header of a whole object whose own digest fits, whoever signed it: what it says is just what somebody wrote.
+pub(crate) fn unverified<H: Header>(key: &Key, bytes: &Bytes) -> Result<H> {
+    let damaged = |reason: &str| Error::damaged(key, reason);
+    let (body, digest) = bytes.split_last_chunk::<DIGEST_LEN>().ok_or_else(|| damaged("it is too short"))?;
+    if Sha256::digest(body)[..] != digest[..] {
+        return Err(damaged("its digest does not fit: it was cut short or changed"));
+    }
+    let (front, _) = front::<H>(body).map_err(|_| damaged("a part is cut short, or it is none"))?;
+    let bad = |e: serde_json::Error| Error::damaged(key, format!("its header: {e}"));
+    serde_json::from_slice::<Version>(front.header).map_err(bad)?.check_for(key, H::FEATURES)?;
+    serde_json::from_slice(front.header).map_err(bad)
 }
 
 /// What a first part of an object is enough for.
@@ -189,14 +203,14 @@ pub(crate) enum Head<H> {
 
 /// Reads the header from the first bytes of an object of `len` bytes, and verifies its signature. What follows is
 /// taken on trust, but for its length.
-pub(crate) fn decode_head<H: Header>(key: &Key, start: &[u8], len: u64, trusted: &[PublicKey]) -> Result<Head<H>> {
+pub(crate) fn decode_head<H: Header>(key: &Key, start: &[u8], len: u64, trust: &Trust<'_>) -> Result<Head<H>> {
     let (front, rest) = match front::<H>(start) {
         Ok(parts) => parts,
         Err(Cut::Short(needed)) if needed <= len => return Ok(Head::Needs(needed)),
         Err(Cut::Short(_)) => return Err(Error::damaged(key, "a part is cut short")),
         Err(Cut::Bad(reason)) => return Err(Error::damaged(key, reason)),
     };
-    let (header, _) = front.verified::<H>(key, trusted)?;
+    let (header, _) = front.verified::<H>(key, trust)?;
     let before = (start.len() - rest.len()) as u64;
     let whole = before.checked_add(front.sealed_len).and_then(|end| end.checked_add(DIGEST_LEN as u64));
     match whole == Some(len) {
@@ -214,13 +228,8 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// Refuses what a newer release wrote.
-    pub fn check(&self, object: impl ToString) -> Result<()> {
-        self.check_for(object, &[])
-    }
-
-    /// The same, where some features are known.
-    fn check_for(&self, object: impl ToString, known: &[&str]) -> Result<()> {
+    /// Refuses what a newer release wrote; some features are known.
+    pub fn check_for(&self, object: impl ToString, known: &[&str]) -> Result<()> {
         let unknown = |what: String| Err(Error::Unknown { object: object.to_string(), what });
         match self.features.iter().find(|feature| !known.contains(&feature.as_str())) {
             _ if self.format != FORMAT => unknown(format!("format {}", self.format)),
@@ -297,9 +306,9 @@ mod tests {
     fn a_signature_counts_in_its_own_role_alone() {
         let (header, bytes) = sample();
         let trusted = [signing().public()];
-        let opened: Opened<Note> = decode(&key(), &bytes.clone().into(), &trusted).unwrap();
+        let opened: Opened<Note> = decode(&key(), &bytes.clone().into(), &Trust::own(&trusted)).unwrap();
         assert_eq!((opened.header, opened.sealed.len()), (header, 5000));
-        let error = decode::<Bill>(&key(), &bytes.into(), &trusted).err().unwrap();
+        let error = decode::<Bill>(&key(), &bytes.into(), &Trust::own(&trusted)).err().unwrap();
         assert!(matches!(error, Error::Untrusted { .. }), "{error}");
     }
 
@@ -310,7 +319,7 @@ mod tests {
         let front = len as usize - 5000 - DIGEST_LEN;
         let mut given = 0;
         loop {
-            match decode_head::<Note>(&key(), &bytes[..given], len, &[signing().public()]).unwrap() {
+            match decode_head::<Note>(&key(), &bytes[..given], len, &Trust::own(&[signing().public()])).unwrap() {
                 Head::Needs(more) if given < front => {
                     assert!(more as usize > given && more as usize <= front, "{given} then {more} of {front}");
                     given += 1; // every length short of the front's is answered like this
@@ -326,7 +335,7 @@ mod tests {
         let (_, bytes) = sample();
         let (len, trusted) = (bytes.len() as u64, [signing().public()]);
         let front = bytes.len() - 5000 - DIGEST_LEN;
-        let refused = |start: &[u8], len: u64| match decode_head::<Note>(&key(), start, len, &trusted) {
+        let refused = |start: &[u8], len: u64| match decode_head::<Note>(&key(), start, len, &Trust::own(&trusted)) {
             Ok(Head::Header(_)) => false,
             Ok(Head::Needs(more)) => more > start.len() as u64 && more <= len, // the caller reads on, and is told then
             Err(_) => true,
@@ -348,7 +357,8 @@ mod tests {
         assert!(encode(&header, &sealed, &signing()).is_none());
         let (_, mut bytes) = sample();
         bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
-        let error = decode_head::<Note>(&key(), &bytes, bytes.len() as u64, &[signing().public()]).err().unwrap();
+        let error =
+            decode_head::<Note>(&key(), &bytes, bytes.len() as u64, &Trust::own(&[signing().public()])).err().unwrap();
         assert!(error.to_string().contains("too long"), "{error}");
     }
 }

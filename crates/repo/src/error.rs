@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use lifeboat_model::{
-    id::{Instance, PointId},
+    id::{Instance, PointId, RepositoryId},
     lsn::Lsn,
 };
 
@@ -24,6 +24,26 @@ pub enum Error {
     NotARepository {
         /// The store, as people name it.
         store: String,
+    },
+    /// A backup, a stream or a dump was to go into a copy.
+    #[error(
+        "{store} is a copy of a repository, and only `lifeboat copy` writes into it; write to the primary, or where that is lost, make a new repository elsewhere and restore from the copy"
+    )]
+    Replica {
+        /// The store, as people name it.
+        store: String,
+    },
+    /// A copy was to go into something else.
+    #[error(
+        "{store} is {is}, not a copy of repository {of}; name an empty folder, or a bucket or prefix that holds nothing"
+    )]
+    NotACopy {
+        /// The store, as people name it.
+        store: String,
+        /// What it is.
+        is: String,
+        /// The primary's id.
+        of: RepositoryId,
     },
     /// Written by a newer release.
     #[error("{object} uses {what}, which this release does not know; use the release that wrote it, or a newer one")]
@@ -47,6 +67,16 @@ pub enum Error {
         /// The object's key.
         object: String,
         /// Which check failed.
+        reason: String,
+    },
+    /// What a point needs cannot be known, so nothing may be removed.
+    #[error(
+        "{object} does not tell what it needs ({reason}), so nothing is removed or taken as proven; look at it with `lifeboat verify`, and if it is no recovery point of yours, say so by naming it to prune with --disregard"
+    )]
+    Unreliable {
+        /// The object's key, or the point's id.
+        object: String,
+        /// What is wrong with it.
         reason: String,
     },
     /// Nothing to restore.
@@ -75,6 +105,14 @@ pub enum Error {
         /// Whose identity opens it.
         needed: String,
     },
+    /// A plugin that an identity needs did not do its part.
+    #[error("{object} was not opened: {reason}")]
+    Plugin {
+        /// The object's key.
+        object: String,
+        /// What the plugin said, or that it is missing.
+        reason: String,
+    },
     /// A key text that does not parse. The text itself is never repeated.
     #[error("not an age {what}: {reason}")]
     BadKey {
@@ -83,9 +121,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another writer holds the lease.
-    #[error("another backup of {instance} is running: {holder}; wait for it, or if it is gone, until {retry}")]
+    /// Another holds the lease.
+    #[error("{what} of {instance} is running: {holder}; wait for it, or if it is gone, until {retry}")]
     Busy {
+        /// What is at it: `another backup`, `a prune`, `a copy`.
+        what: &'static str,
         /// The instance.
         instance: Instance,
         /// Who holds the lease.
@@ -131,6 +171,14 @@ pub enum Error {
         /// What was expected instead.
         reason: String,
     },
+    /// The key to sign with was revoked.
+    #[error(
+        "the signing key was revoked as of {at:.0}: nobody would believe what it signs; make a new one with `lifeboat key rotate signing`"
+    )]
+    RevokedSigner {
+        /// When.
+        at: jiff::Timestamp,
+    },
     /// An object the point would name is not in the store.
     #[error(
         "{object} is not in the repository any more ({reason}); no recovery point was written, start the backup again"
@@ -140,6 +188,18 @@ pub enum Error {
         object: String,
         /// What the store said.
         reason: String,
+    },
+    /// A point would need a lock that an object cannot be given.
+    #[error("the lock of {object} cannot be extended until {until}: {source}; no recovery point was written; {todo}")]
+    Unextendable {
+        /// The object's key.
+        object: String,
+        /// Until when the point needs it.
+        until: jiff::Timestamp,
+        /// What the store said.
+        source: lifeboat_store::Error,
+        /// What to do.
+        todo: &'static str,
     },
     /// A file of the local cache cannot be written.
     #[error("cache file {path}: {source}; free space there or set engine.state_dir elsewhere")]
@@ -178,6 +238,9 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Store(error) => error.is_transient(),
+            Error::Unextendable { source, .. } => {
+                source.is_transient() || matches!(source, lifeboat_store::Error::NotFound { .. })
+            }
             Error::Busy { .. } | Error::LeaseLost { .. } | Error::Gone { .. } => true,
             _ => false,
         }

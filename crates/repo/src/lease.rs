@@ -5,9 +5,16 @@
 //! times, so hosts' clocks do not matter. A writer that was killed leaves its lease behind: the next one on the same
 //! host sees that the process is gone, any other waits until it has outlived its time. So does a writer that could not
 //! give its lease back: this process knows which of its own leases are still held.
+//!
+//! Backups, prunes and copies share the lease, each says what it is for. A prune takes it for short turns, so that whoever
+//! meets a prune waits for its turn instead of failing.
+//!
+//! Leases are deleted, so they are never locked for long: where the bucket locks by default, a lease is put with a lock of
+//! a few seconds of its own, and giving it back waits until that has passed.
 
 use std::{
     collections::HashSet,
+    fmt,
     path::Path,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,22 +22,56 @@ use std::{
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use lifeboat_model::id::{Instance, ObjectId};
-use lifeboat_store::{Key, ObjectInfo};
+use lifeboat_model::{
+    id::{Instance, ObjectId},
+    retention::LockMode,
+};
+use lifeboat_store::{Key, ObjectInfo, Retention, VersionId};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
+    locks,
     progress::Progress,
     repository::InstanceRepo,
 };
 
 /// How long a lease lives without renewal.
-pub(crate) const TTL: Duration = Duration::from_secs(120);
+const TTL: Duration = Duration::from_secs(120);
 const RENEWAL: Duration = Duration::from_secs(30);
+/// No lease is believed to live longer than this without renewal, whatever it says of itself.
+const LONGEST_TTL: Duration = Duration::from_secs(600);
 /// How often the older of two that met tries again.
 const TRIES: u32 = 6;
+/// How long to wait for the turn of a prune.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The lock of a lease where the bucket would give it a longer one, and how long to wait for its end.
+const LOCK: Duration = Duration::from_secs(3);
+const UNLOCK: Duration = Duration::from_secs(10);
+
+/// What a lease is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// A recovery point is being written. What a lease is for that does not say.
+    #[default]
+    Backup,
+    /// Objects are being removed.
+    Prune,
+    /// Objects are being copied from elsewhere.
+    Copy,
+}
+
+impl Purpose {
+    fn words(self) -> &'static str {
+        match self {
+            Purpose::Backup => "another backup",
+            Purpose::Prune => "a prune",
+            Purpose::Copy => "a copy",
+        }
+    }
+}
 
 /// The sessions of this process whose leases are held.
 static LIVE: LazyLock<Mutex<HashSet<ObjectId>>> = LazyLock::new(Mutex::default);
@@ -43,6 +84,8 @@ fn live() -> std::sync::MutexGuard<'static, HashSet<ObjectId>> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Body {
     session: ObjectId,
+    #[serde(default, skip_serializing_if = "is_backup")]
+    purpose: Purpose,
     software: String,
     host: String,
     boot: String,
@@ -53,13 +96,18 @@ struct Body {
     acquired: Timestamp,
 }
 
+fn is_backup(purpose: &Purpose) -> bool {
+    *purpose == Purpose::Backup
+}
+
 impl Body {
-    fn own(session: ObjectId, software: &str, now: Timestamp) -> Self {
+    fn own(session: ObjectId, purpose: Purpose, software: &str, now: Timestamp) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         let pid = std::process::id();
         Body {
             session,
+            purpose,
             software: software.to_owned(),
             host: read("/proc/sys/kernel/hostname"),
             boot: read("/proc/sys/kernel/random/boot_id"),
@@ -122,6 +170,8 @@ struct Held {
     body: Body,
     ticket_ms: u64,
     current: Mutex<Current>,
+    /// Where the bucket locks by default: the store's time, and when it was asked for.
+    default_lock: Option<(Timestamp, Instant)>,
     /// Renewals do not overlap.
     turn: tokio::sync::Mutex<()>,
 }
@@ -129,15 +179,23 @@ struct Held {
 struct Current {
     renewal: u32,
     key: Key,
+    version: Option<VersionId>,
     put_began: Instant,
 }
 
-/// A held lease. Given back by [`release`](Lease::release); dropped, it is given back if a runtime is there to do so.
-pub(crate) struct Lease {
+/// The lease of an instance, held. Given back by [`release`](Claim::release); dropped, it is given back if a runtime is
+/// there to do so.
+pub struct Claim {
     held: Arc<Held>,
     /// Ends the renewals; one that is under way is finished first.
     stop: CancellationToken,
     released: bool,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("held", &self.held.body).finish_non_exhaustive()
+    }
 }
 
 impl Held {
@@ -149,35 +207,60 @@ impl Held {
         self.repo.instance().clone()
     }
 
-    async fn put(repo: &InstanceRepo, key: &Key, body: &Body) -> Result<()> {
-        let json = serde_json::to_vec(body).expect("a lease has only text keys");
-        repo.store().put(key, json.into()).await?;
-        Ok(())
+    async fn put(&self, key: &Key) -> Result<Option<VersionId>> {
+        let json = serde_json::to_vec(&self.body).expect("a lease has only text keys");
+        let lock = |(store, asked): (Timestamp, Instant)| {
+            let until = locks::later(store, asked.elapsed() + LOCK);
+            Retention { mode: LockMode::Governance, until }
+        };
+        let retention = self.default_lock.map(lock);
+        Ok(self.repo.store().put_locked(key, json.into(), retention).await?.version)
     }
 
     /// Puts the next renewal, then removes the one before.
     async fn renew(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let (renewal, old) = {
+        let (renewal, old, version) = {
             let current = self.current();
-            (current.renewal + 1, current.key.clone())
+            (current.renewal + 1, current.key.clone(), current.version.clone())
         };
-        let began = Instant::now();
+        let put_began = Instant::now();
         let key = self.repo.layout().lease(self.ticket_ms, self.body.session, renewal);
-        Self::put(&self.repo, &key, &self.body).await?;
-        *self.current() = Current { renewal, key, put_began: began };
-        self.delete(&old).await
+        let put = self.put(&key).await?;
+        *self.current() = Current { renewal, key, version: put, put_began };
+        match self.delete(&old, version.as_ref()).await {
+            // Right after a renewal it is still locked; giving the lease back removes it.
+            Err(Error::Store(lifeboat_store::Error::Locked { .. })) => Ok(()),
+            other => other,
+        }
     }
 
-    /// Removes a lease object. A writer may lack the right to delete, or the store may keep everything for a time: that
-    /// does no harm, as age decides.
-    async fn delete(&self, key: &Key) -> Result<()> {
-        match self.repo.store().delete(key, None).await {
+    /// Removes a lease object: its first version, for a delete that names none only hides. A writer may lack the right to
+    /// delete, or the store may keep everything for a time: that does no harm, as age decides.
+    async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
+        match self.repo.store().delete(key, version).await {
             Err(lifeboat_store::Error::Denied { reason, .. }) => {
                 tracing::debug!(%key, reason, "a lease object stays until it is removed from outside");
                 Ok(())
             }
             other => Ok(other?),
+        }
+    }
+
+    /// The same of one that may be locked still: waits until that has passed.
+    async fn delete_unlocked(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
+        let began = tokio::time::Instant::now();
+        loop {
+            match self.delete(key, version).await {
+                Err(Error::Store(lifeboat_store::Error::Locked { until, .. })) if began.elapsed() >= UNLOCK => {
+                    tracing::debug!(%key, ?until, "a lease object stays until its lock has ended");
+                    return Ok(());
+                }
+                Err(Error::Store(lifeboat_store::Error::Locked { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                other => return other,
+            }
         }
     }
 
@@ -192,21 +275,24 @@ impl Held {
         };
         let mut live = Vec::new();
         for object in listed.into_iter().filter(|object| !mine(object)) {
-            let body = match store.get(&object.key, None, None).await {
+            let body = match store.get(&object.key, object.version.as_ref(), None).await {
                 Ok(bytes) => serde_json::from_slice::<Body>(&bytes).ok(),
                 Err(lifeboat_store::Error::NotFound { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
             let age = now.duration_since(object.modified);
-            let ttl = body.as_ref().map_or(TTL, |body| Duration::from_millis(body.ttl_ms));
+            let ttl = body.as_ref().map_or(TTL, |body| Duration::from_millis(body.ttl_ms).min(LONGEST_TTL));
             let gone = body.as_ref().is_some_and(|body| body.is_gone(&self.body));
             match body {
                 Some(body) if !gone && age.as_secs_f64() <= ttl.as_secs_f64() => live.push((object, body)),
                 None if age.as_secs_f64() <= ttl.as_secs_f64() => {
                     let unknown = Body { session: ObjectId([0; 16]), host: "(unreadable)".into(), ..self.body.clone() };
-                    live.push((object, unknown));
+                    live.push((object, Body { purpose: Purpose::Backup, ..unknown }));
                 }
-                _ => self.delete(&object.key).await?,
+                _ => match self.delete(&object.key, object.version.as_ref()).await {
+                    Err(Error::Store(lifeboat_store::Error::Locked { .. })) => {}
+                    other => other?,
+                },
             }
         }
         Ok(live)
@@ -220,62 +306,111 @@ impl Held {
         let mut listed = self.repo.store().list(&self.repo.layout().prefix("lease"));
         while let Some(object) = listed.try_next().await? {
             if ticket(&object.key).is_some_and(|(_, session)| session == self.body.session) {
-                self.delete(&object.key).await?;
+                self.delete_unlocked(&object.key, object.version.as_ref()).await?;
             }
         }
         Ok(())
     }
 }
 
-impl Lease {
-    /// Takes the lease, or says who has it.
-    pub async fn acquire(
-        repo: &InstanceRepo,
+/// Who stood in the way of one try.
+enum Rival {
+    /// Both take their leases back; the older may try again.
+    Younger(Body),
+    Older(Body),
+}
+
+impl InstanceRepo {
+    /// Takes the instance's lease, or says who has it. Whoever meets a prune waits for its turn, up to two minutes; of
+    /// others, the one who came first may go on.
+    pub async fn claim(
+        &self,
+        purpose: Purpose,
         software: &str,
         now: Timestamp,
         progress: Arc<dyn Progress>,
-    ) -> Result<Lease> {
-        let mut rival = None;
-        for _ in 0..TRIES {
-            let session = ObjectId(crate::random::bytes()?);
-            let body = Body::own(session, software, now);
-            let ticket_ms = now.as_millisecond().unsigned_abs();
-            let key = repo.layout().lease(ticket_ms, session, 0);
-            let current = Mutex::new(Current { renewal: 0, key: key.clone(), put_began: Instant::now() });
-            let turn = tokio::sync::Mutex::default();
-            live().insert(session);
-            let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, turn });
-            // The put may have an effect and yet report an error: then the object must go as well.
-            let others = match Held::put(repo, &key, &held.body).await {
-                Ok(()) => held.others().await,
-                Err(error) => Err(error),
+    ) -> Result<Claim> {
+        let (began, mut tries, mut told) = (tokio::time::Instant::now(), 0, false);
+        loop {
+            let (older, body) = match Claim::attempt(self, purpose, software, now, &progress).await? {
+                Ok(claim) => return Ok(claim),
+                Err(Rival::Older(body)) => (true, body),
+                Err(Rival::Younger(body)) => (false, body),
             };
-            match others {
-                Ok(others) if others.is_empty() => return Ok(Self::start(held, progress)),
-                Ok(others) => {
-                    held.remove().await?;
-                    let oldest = others.into_iter().min_by_key(|(object, _)| ticket(&object.key));
-                    let Some((object, body)) = oldest else { continue };
-                    let older = ticket(&object.key) < Some((ticket_ms, session));
-                    rival = Some(body);
-                    if older {
-                        break;
-                    }
+            let wait = u64::from(u16::from_le_bytes(crate::random::bytes()?));
+            let wait = if body.purpose == Purpose::Prune && purpose != Purpose::Prune {
+                if began.elapsed() >= PATIENCE {
+                    return Err(self.busy(&body));
                 }
-                Err(error) => {
-                    let _ = held.remove().await;
-                    return Err(error);
+                if !told {
+                    let (holder, most) = (body.describe(), PATIENCE.as_secs());
+                    progress
+                        .note(&format!("a prune is at it ({holder}): waiting for its turn to end, at most {most} s"));
+                    told = true;
                 }
-            }
-            let wait = 50 + u64::from(u16::from_le_bytes(crate::random::bytes()?)) % 250;
+                500 + wait % 1500
+            } else {
+                tries += 1;
+                if older || tries >= TRIES {
+                    return Err(self.busy(&body));
+                }
+                50 + wait % 250
+            };
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
-        let holder = rival.map_or_else(|| "somebody".to_owned(), |body| body.describe());
-        let retry = format!("its lease ends by itself, {} s after its last sign of life", TTL.as_secs());
-        Err(Error::Busy { instance: repo.instance().clone(), holder, retry })
     }
 
-    fn start(held: Arc<Held>, progress: Arc<dyn Progress>) -> Lease {
+    fn busy(&self, holder: &Body) -> Error {
+        let (what, instance) = (holder.purpose.words(), self.instance().clone());
+        let retry = format!("its lease ends by itself, {} s after its last sign of life", TTL.as_secs());
+        Error::Busy { what, instance, holder: holder.describe(), retry }
+    }
+}
+
+impl Claim {
+    /// Puts a lease and looks whether it is the only one.
+    async fn attempt(
+        repo: &InstanceRepo,
+        purpose: Purpose,
+        software: &str,
+        now: Timestamp,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<std::result::Result<Claim, Rival>> {
+        let session = ObjectId(crate::random::bytes()?);
+        let body = Body::own(session, purpose, software, now);
+        let ticket_ms = now.as_millisecond().unsigned_abs();
+        let key = repo.layout().lease(ticket_ms, session, 0);
+        let current = Mutex::new(Current { renewal: 0, key: key.clone(), version: None, put_began: Instant::now() });
+        let default_lock = match repo.store().capabilities().default_retention {
+            true => Some((repo.store().clock().await?, Instant::now())),
+            false => None,
+        };
+        let turn = tokio::sync::Mutex::default();
+        live().insert(session);
+        let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, default_lock, turn });
+        // The put may have an effect and yet report an error: then the object must go as well.
+        let others = match held.put(&key).await {
+            Ok(version) => {
+                held.current().version = version;
+                held.others().await
+            }
+            Err(error) => Err(error),
+        };
+        let others = match others {
+            Ok(others) => others,
+            Err(error) => {
+                let _ = held.remove().await;
+                return Err(error);
+            }
+        };
+        let oldest = others.into_iter().min_by_key(|(object, _)| ticket(&object.key));
+        let Some((object, body)) = oldest else { return Ok(Ok(Self::start(held, progress.clone()))) };
+        held.remove().await?;
+        let older = ticket(&object.key) < Some((ticket_ms, session));
+        Ok(Err(if older { Rival::Older(body) } else { Rival::Younger(body) }))
+    }
+
+    fn start(held: Arc<Held>, progress: Arc<dyn Progress>) -> Claim {
         let (shared, stop) = (held.clone(), CancellationToken::new());
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -285,10 +420,10 @@ impl Lease {
                 }
             }
         });
-        Lease { held, stop, released: false }
+        Claim { held, stop, released: false }
     }
 
-    /// Makes sure that nobody else can have taken the lease; to be called right before the point is written.
+    /// Makes sure that nobody else can have taken the lease; to be called right before what must not be done twice.
     pub async fn recheck(&self) -> Result<()> {
         let held = &self.held;
         let lost = |reason: String| Error::LeaseLost { instance: held.instance(), reason };
@@ -311,7 +446,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Claim {
     fn drop(&mut self) {
         self.stop.cancel();
         live().remove(&self.held.body.session);

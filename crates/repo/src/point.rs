@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use lifeboat_model::{
     id::{Instance, ObjectId, PointId, RepositoryId, Sha256Digest, Tenant},
     lsn::Lsn,
+    retention::LockMode,
     signature::{PublicKey, SigningKey},
 };
-use lifeboat_store::{Key, VersionId};
+use lifeboat_store::{Key, ObjectInfo, VersionId};
 use serde::{Deserialize, Serialize};
 
 pub use crate::envelope::{FORMAT, SealedPart};
@@ -21,6 +22,7 @@ use crate::{
     error::{Error, Result},
     seal::{self, Identity},
     tree::TreeKind,
+    trust::Trust,
 };
 
 /// In the features of a point that holds logical dumps and no instance: a reader that does not know of dumps would take
@@ -55,7 +57,7 @@ pub struct ObjectRef {
     /// The version that was written, where the store has versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// Until when the store refuses to delete it.
+    /// Until when the store refuses to delete it, as it was put or extended before the point was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_until: Option<Timestamp>,
 }
@@ -122,6 +124,12 @@ pub struct PointHeader {
     pub wal: Option<WalRange>,
     /// Sizes and counts, by name, for people and reports.
     pub sizes: BTreeMap<String, u64>,
+    /// Until when all that it names, and itself, was locked when it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_until: Option<Timestamp>,
+    /// How firmly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_mode: Option<LockMode>,
     /// The sealed details.
     pub sealed: SealedPart,
     /// Every object it needs.
@@ -171,8 +179,8 @@ pub struct PointDetails {
     pub notes: Vec<String>,
 }
 
-/// A point's place: all that its key tells.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A point's place, as a listing tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PointRef {
     /// When it was finished, to the second.
     pub time: Timestamp,
@@ -180,6 +188,10 @@ pub struct PointRef {
     pub id: PointId,
     /// Its key.
     pub key: Key,
+    /// The first version of the key, where the store has versions: no other counts.
+    pub version: Option<VersionId>,
+    /// When the store received it, by its own clock.
+    pub modified: Timestamp,
 }
 
 /// Which point is wanted.
@@ -212,6 +224,8 @@ pub struct Point {
     pub key: Key,
     /// The version that was read or written, where the store has versions.
     pub version: Option<VersionId>,
+    /// When the store received it, by its own clock; of one just written, by the writer's.
+    pub modified: Timestamp,
     /// SHA-256 of the whole object: what evidence refers to.
     pub sha256: Sha256Digest,
     /// The key that signed it.
@@ -245,7 +259,8 @@ impl Point {
 
     /// Where it lies.
     pub fn reference(&self) -> PointRef {
-        PointRef { time: self.header.finished, id: self.header.point, key: self.key.clone() }
+        let (time, id, key) = (self.header.finished, self.header.point, self.key.clone());
+        PointRef { time, id, key, version: self.version.clone(), modified: self.modified }
     }
 
     pub(crate) fn object(&self, key: &Key) -> Result<&ObjectRef> {
@@ -260,15 +275,11 @@ pub(crate) fn encode(header: &PointHeader, sealed: &[u8], signing: &SigningKey) 
     envelope::encode(header, sealed, signing).ok_or_else(too_long)
 }
 
-/// Reads an object and verifies digest and signature; `trusted` is what the configuration pins.
-pub(crate) fn decode(
-    key: &Key,
-    version: Option<VersionId>,
-    bytes: &bytes::Bytes,
-    trusted: &[PublicKey],
-) -> Result<Point> {
-    let Opened { header, signer, sha256, sealed } = envelope::decode(key, bytes, trusted)?;
-    Ok(Point { header, key: key.clone(), version, sha256, signer, skipped: Vec::new(), sealed })
+/// Reads an object and verifies digest and signature.
+pub(crate) fn decode(info: &ObjectInfo, bytes: &bytes::Bytes, trust: &Trust<'_>) -> Result<Point> {
+    let Opened { header, signer, sha256, sealed } = envelope::decode(&info.key, bytes, trust)?;
+    let (key, version, modified) = (info.key.clone(), info.version.clone(), info.modified);
+    Ok(Point { header, key, version, modified, sha256, signer, skipped: Vec::new(), sealed })
 }
 
 #[cfg(test)]
@@ -279,6 +290,10 @@ mod tests {
 
     fn key() -> Key {
         Key::new("t/i/points/20261121T200732Z-0101010101010101").unwrap()
+    }
+
+    fn info() -> ObjectInfo {
+        ObjectInfo { key: key(), len: 0, version: None, modified: Timestamp::UNIX_EPOCH }
     }
 
     fn sample(signing: &SigningKey) -> (Vec<u8>, Identity) {
@@ -301,6 +316,8 @@ mod tests {
             trees: vec![],
             wal: Some(WalRange { system_id: u64::MAX, timeline: 1, start: Lsn(1), end: Lsn(2), objects: vec![] }),
             sizes: BTreeMap::new(),
+            retain_until: None,
+            lock_mode: None,
             sealed: SealedPart { len: sealed.bytes.len() as u64, sha256: sealed.sha256 },
             objects: vec![],
         };
@@ -326,7 +343,7 @@ mod tests {
     fn round_trip() {
         let signing = SigningKey::from_seed(&[7; 32]);
         let (bytes, identity) = sample(&signing);
-        let point = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap();
+        let point = decode(&info(), &bytes.into(), &Trust::own(&[signing.public()])).unwrap();
         assert_eq!(point.header.wal.as_ref().unwrap().system_id, u64::MAX);
         assert_eq!(point.open_details(&[identity]).unwrap().notes, ["odd"]);
         let wrong = point.open_details(&[Identity::generate()]).unwrap_err();
@@ -337,7 +354,7 @@ mod tests {
     fn every_change_is_refused() {
         let signing = SigningKey::from_seed(&[7; 32]);
         let (bytes, _) = sample(&signing);
-        let refused = |bytes: Vec<u8>| decode(&key(), None, &bytes.into(), &[signing.public()]).is_err();
+        let refused = |bytes: Vec<u8>| decode(&info(), &bytes.into(), &Trust::own(&[signing.public()])).is_err();
         for at in 0..bytes.len() {
             assert!(refused(bytes[..at].to_vec()), "cut at {at}");
             let mut changed = bytes.clone();
@@ -358,19 +375,19 @@ mod tests {
         let signing = SigningKey::from_seed(&[7; 32]);
         let (bytes, _) = sample(&signing);
         let other = SigningKey::from_seed(&[8; 32]).public();
-        let error = decode(&key(), None, &bytes.clone().into(), &[other]).unwrap_err();
+        let error = decode(&info(), &bytes.clone().into(), &Trust::own(&[other])).unwrap_err();
         assert!(matches!(error, Error::Untrusted { .. }), "{error}");
 
-        let point = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap();
+        let point = decode(&info(), &bytes.into(), &Trust::own(&[signing.public()])).unwrap();
         assert!(!point.header.is_dump());
         let dump = PointHeader { features: vec![DUMP.into()], ..point.header.clone() };
         let bytes = encode(&dump, &point.sealed, &signing).unwrap();
-        assert!(decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap().header.is_dump());
+        assert!(decode(&info(), &bytes.into(), &Trust::own(&[signing.public()])).unwrap().header.is_dump());
         let newer = PointHeader { format: 2, ..point.header.clone() };
         let richer = PointHeader { features: vec![DUMP.into(), "sparse".into()], ..point.header.clone() };
         for header in [newer, richer] {
             let bytes = encode(&header, &point.sealed, &signing).unwrap();
-            let error = decode(&key(), None, &bytes.into(), &[signing.public()]).unwrap_err();
+            let error = decode(&info(), &bytes.into(), &Trust::own(&[signing.public()])).unwrap_err();
             assert!(matches!(error, Error::Unknown { .. }), "{error}");
         }
     }

@@ -1,28 +1,43 @@
 //! The repository as a whole, and one instance's part of it.
 
+use std::{fmt, sync::Arc, time::Duration};
+
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
     id::{Instance, RepositoryId, Tenant},
+    retention::LockMode,
     signature::PublicKey,
 };
-use lifeboat_store::{Key, SharedStore, Stored, VersionId};
+use lifeboat_store::{Key, ObjectInfo, Retention, SharedStore, Store as _, VersionId, first::FirstVersionStore};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     envelope::Version,
     error::{Error, Result},
     layout::{self, Layout},
-    point::{self, FORMAT, Point, PointRef, PointSelector},
+    locks::{self, Locks},
+    point::{self, FORMAT, Point, PointHeader, PointRef, PointSelector},
+    trust::{Revocation, Trust},
+    writer::Clock,
 };
 
 /// The content of `lifeboat.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Marker {
     format: u32,
+    /// [`REPLICA`] in a copy: a release that does not know of copies would write into it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    features: Vec<String>,
     repository: RepositoryId,
     created: Timestamp,
+    /// It is a copy of the repository with this id: VersionIds in headers are those of the primary.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    replica: bool,
 }
+
+/// In the features of a marker whose repository is a copy.
+const REPLICA: &str = "replica";
 
 /// A store that holds a repository.
 #[derive(Debug, Clone)]
@@ -30,6 +45,35 @@ pub struct Repository {
     store: SharedStore,
     id: RepositoryId,
     created: Timestamp,
+    replica: bool,
+    evidence_lock: Option<EvidenceLock>,
+}
+
+/// How long evidence is locked.
+#[derive(Clone)]
+struct EvidenceLock {
+    mode: LockMode,
+    length: Duration,
+    clock: Clock,
+}
+
+impl fmt::Debug for EvidenceLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:?}", self.mode, self.length)
+    }
+}
+
+/// An evidence object's place, as a listing tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceRef {
+    /// Its key.
+    pub key: Key,
+    /// The first version of the key, where the store has versions: no other counts.
+    pub version: Option<VersionId>,
+    /// Length in bytes.
+    pub len: u64,
+    /// When the store received it, by its own clock.
+    pub modified: Timestamp,
 }
 
 impl Repository {
@@ -39,8 +83,31 @@ impl Repository {
             Err(Error::NotARepository { .. }) => {}
             other => return other,
         }
-        let marker = Marker { format: FORMAT, repository: id, created: now };
-        let json = serde_json::to_vec_pretty(&marker).expect("a marker has only text keys");
+        let marker = Marker { format: FORMAT, features: Vec::new(), repository: id, created: now, replica: false };
+        Self::mark(store, &marker).await
+    }
+
+    /// Makes the store a copy of `primary`: the same id, and nothing is written into it but copies. Where it is that
+    /// already, it is opened; a repository of its own, or a copy of another one, is refused.
+    pub async fn init_replica(store: SharedStore, primary: &Repository) -> Result<Self> {
+        let opened = match Self::open(store.clone()).await {
+            Err(Error::NotARepository { .. }) => {
+                let (repository, created) = (primary.id, primary.created);
+                let features = vec![REPLICA.to_owned()];
+                let marker = Marker { format: FORMAT, features, repository, created, replica: true };
+                Self::mark(store, &marker).await?
+            }
+            opened => opened?,
+        };
+        if opened.replica && opened.id == primary.id {
+            return Ok(opened);
+        }
+        let is = if opened.replica { "a copy of repository" } else { "a repository of its own, with id" };
+        Err(Error::NotACopy { store: opened.store.describe(), is: format!("{is} {}", opened.id), of: primary.id })
+    }
+
+    async fn mark(store: SharedStore, marker: &Marker) -> Result<Self> {
+        let json = serde_json::to_vec_pretty(marker).expect("a marker has only text keys");
         match store.put(&marker_key(), json.into()).await {
             Ok(_) | Err(lifeboat_store::Error::AlreadyExists { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -52,16 +119,30 @@ impl Repository {
     /// Opens an existing repository.
     pub async fn open(store: SharedStore) -> Result<Self> {
         let key = marker_key();
-        let bytes = match store.get(&key, None, None).await {
+        // The first version of the marker counts, as of every object: read by key alone, it would be whoever wrote last.
+        let first = FirstVersionStore::new(store.clone());
+        let bytes = match first.get(&key, None, None).await {
             Err(lifeboat_store::Error::NotFound { .. }) => {
                 return Err(Error::NotARepository { store: store.describe() });
             }
             other => other?,
         };
         let bad = |e: serde_json::Error| Error::damaged(&key, e);
-        serde_json::from_slice::<Version>(&bytes).map_err(bad)?.check(&key)?;
-        let marker: Marker = serde_json::from_slice(&bytes).map_err(bad)?;
-        Ok(Self { store, id: marker.repository, created: marker.created })
+        serde_json::from_slice::<Version>(&bytes).map_err(bad)?.check_for(&key, &[REPLICA])?;
+        let Marker { repository: id, created, replica, .. } = serde_json::from_slice(&bytes).map_err(bad)?;
+        let store = if replica { Arc::new(first) } else { store };
+        Ok(Self { store, id, created, replica, evidence_lock: None })
+    }
+
+    /// From now on, evidence is locked so firmly and for so long from its writing on, by the store's time.
+    pub fn with_evidence_lock(self, lock: Option<(LockMode, Duration, Clock)>) -> Self {
+        let evidence_lock = lock.map(|(mode, length, clock)| EvidenceLock { mode, length, clock });
+        Self { evidence_lock, ..self }
+    }
+
+    /// Whether it is a copy: then only copies are written into it.
+    pub fn is_replica(&self) -> bool {
+        self.replica
     }
 
     /// Its id.
@@ -82,7 +163,8 @@ impl Repository {
     /// One instance's part; nothing is read yet.
     pub fn instance(&self, tenant: &Tenant, instance: &Instance) -> InstanceRepo {
         let layout = Layout::new(tenant.clone(), instance.clone());
-        InstanceRepo { store: self.store.clone(), repository: self.id, layout }
+        let (store, repository, replica) = (self.store.clone(), self.id, self.replica);
+        InstanceRepo { store, repository, replica, layout, locks: None, revocations: Arc::default() }
     }
 
     /// The instances of a tenant that have recovery points, in the order of their names. Asks for two names of each,
@@ -107,23 +189,28 @@ impl Repository {
     /// Writes an evidence object `<tenant>/evidence/<name>`, once.
     pub async fn put_evidence(&self, tenant: &Tenant, name: &str, bytes: bytes::Bytes) -> Result<Key> {
         let key = Layout::evidence(tenant, name)?;
-        self.store.put(&key, bytes).await?;
+        let retention = self.evidence_lock.as_ref().map(|EvidenceLock { mode, length, clock }| {
+            let until = locks::round_up(locks::later(clock(), *length));
+            Retention { mode: *mode, until }
+        });
+        self.store.put_locked(&key, bytes, retention).await?;
         Ok(key)
     }
 
-    /// The keys of a tenant's evidence whose name starts with `prefix`, in the order of the names.
-    pub async fn list_evidence(&self, tenant: &Tenant, prefix: &str) -> Result<Vec<Key>> {
+    /// A tenant's evidence whose name starts with `prefix`, in the order of the names.
+    pub async fn list_evidence(&self, tenant: &Tenant, prefix: &str) -> Result<Vec<EvidenceRef>> {
         let objects = self.store.list(&format!("{tenant}/evidence/{prefix}"));
-        Ok(objects.map_ok(|object| object.key).try_collect().await?)
+        let reference = |ObjectInfo { key, len, version, modified }| EvidenceRef { key, version, len, modified };
+        Ok(objects.map_ok(reference).try_collect().await?)
     }
 
     /// Reads an evidence object.
-    pub async fn get_evidence(&self, key: &Key) -> Result<bytes::Bytes> {
-        Ok(self.store.get(key, None, None).await?)
+    pub async fn get_evidence(&self, evidence: &EvidenceRef) -> Result<bytes::Bytes> {
+        Ok(self.store.get(&evidence.key, evidence.version.as_ref(), None).await?)
     }
 }
 
-fn marker_key() -> Key {
+pub(crate) fn marker_key() -> Key {
     Key::new(layout::REPOSITORY).expect("a fixed valid key")
 }
 
@@ -132,7 +219,10 @@ fn marker_key() -> Key {
 pub struct InstanceRepo {
     store: SharedStore,
     repository: RepositoryId,
+    replica: bool,
     layout: Layout,
+    locks: Option<Locks>,
+    revocations: Arc<[Revocation]>,
 }
 
 impl InstanceRepo {
@@ -160,18 +250,58 @@ impl InstanceRepo {
         &self.layout
     }
 
-    /// Puts an object whose key is new and random. Where the reply was lost, the object is looked for: it lies there
-    /// whole, or the put did not succeed.
-    pub(crate) async fn put_once(&self, key: &Key, bytes: bytes::Bytes) -> Result<Stored> {
-        let len = bytes.len() as u64;
-        let error = match self.store.put(key, bytes).await {
-            Ok(stored) => return Ok(stored),
-            Err(error) if error.is_transient() => error,
-            Err(error) => return Err(error.into()),
-        };
-        match self.store.head(key, None).await {
-            Ok(info) if info.len == len => Ok(Stored { version: info.version }),
-            _ => Err(error.into()),
+    /// Whether it lies in a copy.
+    pub fn is_replica(&self) -> bool {
+        self.replica
+    }
+
+    /// Refuses a copy: what is written into one and not into its primary would belong to neither.
+    pub(crate) fn check_not_replica(&self) -> Result<()> {
+        match self.replica {
+            true => Err(Error::Replica { store: self.store.describe() }),
+            false => Ok(()),
+        }
+    }
+
+    /// From now on, everything that is written is locked like this; with none, nothing is.
+    pub fn with_locks(self, locks: Option<Locks>) -> Self {
+        Self { locks, ..self }
+    }
+
+    /// How what is written is locked.
+    pub fn locks(&self) -> Option<&Locks> {
+        self.locks.as_ref()
+    }
+
+    /// What these keys signed does not count where the store received it after the key was revoked.
+    pub fn with_revocations(self, revocations: Vec<Revocation>) -> Self {
+        Self { revocations: revocations.into(), ..self }
+    }
+
+    /// What an object's signatures are held against that the store received at this time.
+    pub(crate) fn trust<'a>(&'a self, trusted: &'a [PublicKey], received: Timestamp) -> Trust<'a> {
+        Trust { trusted, revoked: &self.revocations, received: Some(received) }
+    }
+
+    /// The keys that are revoked.
+    pub fn revocations(&self) -> &[Revocation] {
+        &self.revocations
+    }
+
+    /// Refuses to sign with a key that nobody would believe.
+    pub(crate) fn check_signer(&self, key: &PublicKey) -> Result<()> {
+        match self.revocations.iter().find(|revocation| revocation.key == *key) {
+            Some(Revocation { at, .. }) => Err(Error::RevokedSigner { at: *at }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first version of a key: the object. What was put over it later does not count.
+    pub(crate) async fn first(&self, key: &Key) -> Result<ObjectInfo> {
+        // Of all keys that start with it, the key itself sorts first.
+        match self.store.list(key.as_str()).try_next().await? {
+            Some(info) if info.key == *key => Ok(info),
+            _ => Err(lifeboat_store::Error::NotFound { key: key.to_string() }.into()),
         }
     }
 
@@ -181,39 +311,32 @@ impl InstanceRepo {
         let mut points = Vec::new();
         while let Some(object) = objects.try_next().await? {
             if let Some((time, id)) = layout::point_parts(&object.key) {
-                points.push(PointRef { time, id, key: object.key });
+                let ObjectInfo { key, version, modified, .. } = object;
+                points.push(PointRef { time, id, key, version, modified });
             }
         }
-        points.sort();
+        points.sort_by_key(|point| (point.time, point.id));
         Ok(points)
     }
 
-    /// Reads a point and verifies digest, signature and that it belongs here.
+    /// Reads a point and verifies digest, signature and that it belongs where it lies.
     pub async fn read_point(&self, reference: &PointRef, trusted: &[PublicKey]) -> Result<Point> {
-        self.read_point_version(&reference.key, None, trusted).await
+        let PointRef { key, version, modified, .. } = reference.clone();
+        let bytes = self.store.get(&key, version.as_ref(), None).await?;
+        let info = ObjectInfo { key, len: bytes.len() as u64, version, modified };
+        let read = point::decode(&info, &bytes, &self.trust(trusted, modified));
+        read.and_then(|point| self.in_its_place(point)).map_err(|error| first_version(&info, error))
     }
 
-    /// [`read_point`](Self::read_point) for a recorded version.
-    pub async fn read_point_version(
-        &self,
-        key: &Key,
-        version: Option<&VersionId>,
-        trusted: &[PublicKey],
-    ) -> Result<Point> {
-        // The version is asked for first, so that the bytes read are those of the version named.
-        let info = self.store.head(key, version).await?;
-        let bytes = self.store.get(key, info.version.as_ref(), None).await?;
-        let point = point::decode(key, info.version, &bytes, trusted)?;
-        let header = &point.header;
-        let here = header.repository == self.repository
-            && (&header.tenant, &header.instance) == (self.tenant(), self.instance())
-            && layout::point_parts(key).is_some_and(|(_, id)| id == header.point);
-        if here {
+    fn in_its_place(&self, point: Point) -> Result<Point> {
+        let PointHeader { repository, tenant, instance, finished, point: id, .. } = &point.header;
+        let here = *repository == self.repository && (tenant, instance) == (self.tenant(), self.instance());
+        // The whole name, time included: an old point under a newer name would pass for the newest.
+        if here && point.key == self.layout.point(*finished, *id) {
             return Ok(point);
         }
-        let of =
-            format!("{} of {}/{} in repository {}", header.point, header.tenant, header.instance, header.repository);
-        Err(Error::Untrusted { object: key.to_string(), reason: format!("it is a copy of point {of}") })
+        let of = format!("{id} of {tenant}/{instance}, finished {finished:.0}, in repository {repository}");
+        Err(Error::Untrusted { object: point.key.to_string(), reason: format!("it is a copy of point {of}") })
     }
 
     /// Finds and verifies a point. `Latest` passes over newer ones that do not verify and says so in the result.
@@ -256,5 +379,18 @@ impl InstanceRepo {
             [newest, ..] => format!("that verifies; {} do not, the newest: {newest}", skipped.len()),
         };
         Err(Error::NoPoint { instance: self.instance().clone(), wanted })
+    }
+}
+
+/// Says that it is the first version that does not verify, and that no later one is looked at.
+fn first_version(info: &ObjectInfo, error: Error) -> Error {
+    let told = |reason: String| match info.version {
+        Some(_) => format!("{reason} (this is the first version of its key; later ones never count)"),
+        None => reason,
+    };
+    match error {
+        Error::Untrusted { object, reason } => Error::Untrusted { object, reason: told(reason) },
+        Error::Damaged { object, reason } => Error::Damaged { object, reason: told(reason) },
+        other => other,
     }
 }

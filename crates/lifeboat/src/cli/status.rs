@@ -16,9 +16,8 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{
     point::{Point, PointSelector},
-    repository::Repository,
+    repository::{EvidenceRef, Repository},
 };
-use lifeboat_store::Key;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -235,7 +234,7 @@ async fn row(
     repository: &Repository,
     config: &Config,
     (name, instance): (&Instance, &InstanceConfig),
-    evidence: &[Key],
+    evidence: &[EvidenceRef],
     now: Timestamp,
 ) -> Result<Row> {
     let repo = repository.instance(&config.tenant, name);
@@ -315,11 +314,11 @@ fn drill_facts(drill: &DrillPredicate, instance: &InstanceConfig, now: Timestamp
 }
 
 /// One instance's statements, by their keys, oldest first.
-struct Statements<'a>(Vec<(&'a Key, EvidenceKey)>);
+struct Statements<'a>(Vec<(&'a EvidenceRef, EvidenceKey)>);
 
 impl<'a> Statements<'a> {
-    fn of(evidence: &'a [Key], instance: &Instance) -> Self {
-        let parsed = evidence.iter().filter_map(|key| Some((key, key.as_str().parse::<EvidenceKey>().ok()?)));
+    fn of(evidence: &'a [EvidenceRef], instance: &Instance) -> Self {
+        let parsed = evidence.iter().filter_map(|found| Some((found, found.key.as_str().parse::<EvidenceKey>().ok()?)));
         Statements(parsed.filter(|(_, parts)| parts.instance == *instance).collect())
     }
 
@@ -331,8 +330,8 @@ impl<'a> Statements<'a> {
     /// were passed over because they do not hold, so that a forged or damaged one is not silently an older one's glory.
     async fn last_drill(&self, repository: &Repository, config: &Config) -> Result<(Option<DrillPredicate>, u64)> {
         let mut passed_over = 0;
-        for (key, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
-            let envelope = repository.get_evidence(key).await?;
+        for (found, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
+            let envelope = repository.get_evidence(found).await?;
             let sound = verify(&envelope, &config.keys.trusted_keys).ok().filter(|verified| {
                 verified.statement.storage_key().as_ref() == Some(parts) && verified.contradictions.is_empty()
             });

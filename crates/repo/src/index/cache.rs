@@ -112,7 +112,7 @@ async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<ObjectId>) -
             }
             // Sealed to another host: nothing of it can ever be used here.
             Err(OpenError::WrongIdentity) => builder.state.covered.extend([id]),
-            Err(OpenError::Damaged(reason)) => {
+            Err(OpenError::Damaged(reason) | OpenError::Plugin(reason)) => {
                 load.progress.note(&format!("{key} is damaged ({reason}): what it lists is stored anew"));
             }
         }
@@ -165,7 +165,8 @@ impl Builder {
                 state.runs.iter().map(|name| Run::open(&dir.join(name)).map(Arc::new)).collect();
             if let Ok(runs) = runs {
                 let meta = |(id, len, sha256, version): &(_, _, _, Option<VersionId>)| {
-                    (*id, PackMeta { len: *len, sha256: *sha256, version: version.clone() })
+                    let (len, sha256, version) = (*len, *sha256, version.clone());
+                    (*id, PackMeta { len, sha256, version, retain_until: None })
                 };
                 let metas = state.packs.iter().map(meta).collect();
                 return Ok(Self { dir, state, runs, metas, gathered: Vec::new(), changed: false });

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
+use jiff::Timestamp;
 use lifeboat_model::id::{ChunkId, ObjectId, Sha256Digest};
 use lifeboat_store::VersionId;
 
@@ -24,6 +25,8 @@ pub(crate) struct PackMeta {
     pub len: u64,
     pub sha256: Sha256Digest,
     pub version: Option<VersionId>,
+    /// Until when it is locked, where this is known: of packs of this run.
+    pub retain_until: Option<Timestamp>,
 }
 
 /// Whether a chunk is stored.

@@ -78,7 +78,7 @@ fn read(content: &[u8]) -> Result<IndexContent, Bad> {
         let sha256 = Sha256Digest(input.array()?);
         let version = Some(text(&mut input)?).filter(|text| !text.is_empty()).map(VersionId);
         let table = PackTable::decode(&mut input)?;
-        packs.push(IndexedPack { id, meta: PackMeta { len, sha256, version }, table });
+        packs.push(IndexedPack { id, meta: PackMeta { len, sha256, version, retain_until: None }, table });
     }
     input.end()?;
     Ok(IndexContent { chunk_key, recipients, packs })
@@ -99,7 +99,7 @@ mod tests {
     fn round_trip() {
         let identity = Identity::generate();
         let frame = FrameTable { len: 10, raw_len: 5, chunks: vec![(ChunkId([1; 32]), 2), (ChunkId([2; 32]), 3)] };
-        let meta = |version| PackMeta { len: 99, sha256: Sha256Digest([4; 32]), version };
+        let meta = |version| PackMeta { len: 99, sha256: Sha256Digest([4; 32]), version, retain_until: None };
         let pack = |id, version| IndexedPack {
             id: ObjectId([id; 16]),
             meta: meta(version),

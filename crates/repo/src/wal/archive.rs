@@ -132,7 +132,8 @@ impl WalArchive {
         let mut wanted = HEAD.min(object.len);
         loop {
             let start = self.repo.store().get(&object.key, object.version.as_ref(), Some(0..wanted)).await?;
-            match envelope::decode_head(&object.key, &start, object.len, trusted)? {
+            let trust = self.repo.trust(trusted, object.modified);
+            match envelope::decode_head(&object.key, &start, object.len, &trust)? {
                 Head::Header(header) => return self.fitting(header, object),
                 Head::Needs(more) => wanted = more,
             }
@@ -144,7 +145,8 @@ impl WalArchive {
         let file = self.fetch(object).await?;
         let (archive, object, trusted) = (self.clone(), object.clone(), trusted.to_vec());
         let verifying = move || {
-            let opened = envelope::decode::<WalHeader>(&object.key, &file, &trusted)?;
+            let trust = archive.repo.trust(&trusted, object.modified);
+            let opened = envelope::decode::<WalHeader>(&object.key, &file, &trust)?;
             archive.fitting(opened.header, &object).map(drop)
         };
         blocking("verifying WAL", verifying).await
@@ -164,7 +166,7 @@ impl WalArchive {
     }
 
     /// The header, if it is the one of the object of this name.
-    pub(super) fn fitting(&self, header: WalHeader, object: &WalObject) -> Result<WalHeader> {
+    pub(crate) fn fitting(&self, header: WalHeader, object: &WalObject) -> Result<WalHeader> {
         let repo = &self.repo;
         let untrusted = |reason: String| Error::Untrusted { object: object.key.to_string(), reason };
         if header.repository != repo.repository()

@@ -119,19 +119,22 @@ pub struct WalObject {
     pub last: Lsn,
     /// Length of the object.
     pub len: u64,
-    /// The version listed or written, where the store has versions.
+    /// The first version of the key, or the one written, where the store has versions.
     pub version: Option<VersionId>,
+    /// When the store received it, by its own clock; of one just written, by the writer's if it has one, else 1970.
+    pub modified: Timestamp,
 }
 
 impl WalObject {
-    fn new(name: &WalName, key: Key, len: u64, version: Option<VersionId>) -> Self {
+    fn new(name: &WalName, info: ObjectInfo) -> Self {
         let WalName { kind, system_id, timeline, first, last, .. } = *name;
-        Self { kind, key, system_id, timeline, first, last, len, version }
+        let ObjectInfo { key, len, version, modified } = info;
+        Self { kind, key, system_id, timeline, first, last, len, version, modified }
     }
 
-    fn listed(layout: &Layout, info: ObjectInfo) -> std::result::Result<Self, Key> {
+    pub(crate) fn listed(layout: &Layout, info: ObjectInfo) -> std::result::Result<Self, Key> {
         match layout.wal_name(&info.key) {
-            Some(name) => Ok(Self::new(&name, info.key, info.len, info.version)),
+            Some(name) => Ok(Self::new(&name, info)),
             None => Err(info.key),
         }
     }

@@ -47,7 +47,8 @@ impl WalReader {
     }
 
     fn open(&self, object: &WalObject, file: &Bytes) -> Result<Bytes> {
-        let Opened { header, sealed, .. } = envelope::decode::<WalHeader>(&object.key, file, &self.trusted)?;
+        let trust = self.archive.repo.trust(&self.trusted, object.modified);
+        let Opened { header, sealed, .. } = envelope::decode::<WalHeader>(&object.key, file, &trust)?;
         let header = self.archive.fitting(header, object)?;
         let needed = format!("a recovery identity of {}", header.recipients.join(" or "));
         let WalHeader { system_id, timeline, first, last, .. } = header;

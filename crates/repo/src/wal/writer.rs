@@ -1,11 +1,13 @@
 //! Storing parts of a stream, each sealed, signed and durable by itself.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lifeboat_model::{
     id::{ObjectId, Sha256Digest},
     lsn::Lsn,
     signature::SigningKey,
 };
+use lifeboat_store::ObjectInfo;
 
 use super::{
     Commits, MAX_SEGMENT, MIN_SEGMENT, WalHeader, WalName, WalObject, WalObjectKind,
@@ -16,6 +18,7 @@ use crate::{
     blocking::blocking,
     envelope::{self, FORMAT, SealedPart},
     error::{Error, Result},
+    locks::Keep,
     repository::InstanceRepo,
     seal::Recipient,
 };
@@ -52,6 +55,8 @@ impl WalWriter {
         bytes: Bytes,
         commits: Option<Commits>,
     ) -> Result<WalObject> {
+        self.repo.check_not_replica()?;
+        self.repo.check_signer(&self.signing.public())?;
         let range = Range::new(system_id, timeline, first, bytes.len())?;
         check_cut(kind, segment_size, &range)?;
         let Range { last, .. } = range;
@@ -60,8 +65,13 @@ impl WalWriter {
         let writer = self.clone();
         let sealed = blocking("sealing WAL", move || writer.seal(header, range, &bytes)).await?;
         let (key, len) = (self.repo.layout().wal_object(&name), sealed.len() as u64);
-        let stored = self.repo.put_once(&key, sealed).await?;
-        Ok(WalObject::new(&name, key, len, stored.version))
+        let keep = match kind {
+            WalObjectKind::Slice => Keep::Slice,
+            WalObjectKind::Segment => Keep::Segment,
+        };
+        let version = self.repo.put_once(&key, sealed, keep).await?.version;
+        let modified = self.repo.locks().map_or(Timestamp::UNIX_EPOCH, |locks| (locks.clock)());
+        Ok(WalObject::new(&name, ObjectInfo { key, len, version, modified }))
     }
 
     fn header(&self, name: &WalName, segment_size: u64, commits: Option<Commits>) -> WalHeader {

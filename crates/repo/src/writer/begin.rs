@@ -17,7 +17,8 @@ use crate::{
     error::{Error, Result},
     index::{self, PackMeta},
     layout,
-    lease::Lease,
+    lease::{Claim, Purpose},
+    locks::Keep,
     point::{ObjectKind, ObjectRef, Point, PointSelector},
     progress::Progress,
     repository::InstanceRepo,
@@ -44,8 +45,11 @@ pub(super) async fn begin(
     options: WriterOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<Writer> {
+    repo.check_not_replica()?;
     check(&keys, &options)?;
-    let lease = Lease::acquire(&repo, &options.software, (options.clock)(), progress.clone()).await?;
+    repo.check_signer(&keys.signing.public())?;
+    check_locks(&repo)?;
+    let lease = repo.claim(Purpose::Backup, &options.software, (options.clock)(), progress.clone()).await?;
     match prepare(repo, keys, options, progress).await {
         Ok((shared, run)) => start(shared, run, lease),
         Err(error) => {
@@ -65,6 +69,15 @@ fn check(keys: &WriterKeys, options: &WriterOptions) -> Result<()> {
     }
     if !(4 << 20..=64 << 20).contains(&options.pack_size) {
         return Err(Error::usage(format!("packs of {} bytes: 4 to 64 MiB are possible", options.pack_size)));
+    }
+    Ok(())
+}
+
+/// Refuses before anything is written what the store would refuse at the first object.
+fn check_locks(repo: &InstanceRepo) -> Result<()> {
+    if repo.locks().is_some() && !repo.store().capabilities().locks {
+        let (key, store) = (repo.layout().prefix("points"), repo.store().describe());
+        return Err(lifeboat_store::Error::NoLocks { key, store }.into());
     }
     Ok(())
 }
@@ -118,7 +131,7 @@ async fn prepare(
     Ok((shared, Run { keys, options, previous, builds_on_previous, chunk_key: key_object }))
 }
 
-fn start(shared: Shared, run: Run, lease: Lease) -> Result<Writer> {
+fn start(shared: Shared, run: Run, lease: Claim) -> Result<Writer> {
     let shared = Arc::new(shared);
     let cores = || std::thread::available_parallelism().map_or(2, usize::from);
     let workers = if run.options.workers == 0 { cores() } else { run.options.workers }.min(MAX_WORKERS);
@@ -168,8 +181,12 @@ fn check_clock(options: &WriterOptions, previous: Option<&Point>) -> Result<()> 
 
 fn packs_of(point: &Point) -> Vec<(ObjectId, PackMeta)> {
     let packs = point.header.objects.iter().filter(|object| object.kind == ObjectKind::Pack);
-    let meta =
-        |object: &ObjectRef| PackMeta { len: object.len, sha256: object.sha256, version: object.version.clone() };
+    let meta = |object: &ObjectRef| PackMeta {
+        len: object.len,
+        sha256: object.sha256,
+        version: object.version.clone(),
+        retain_until: None,
+    };
     packs.filter_map(|object| Some((layout::last_id(&object.key)?, meta(object)))).collect()
 }
 
@@ -215,6 +232,7 @@ fn open_key(
     let json = seal::open_all(std::slice::from_ref(host), file).map_err(|error| match error {
         OpenError::WrongIdentity => "is sealed to another host",
         OpenError::Damaged(_) => "is damaged",
+        OpenError::Plugin(_) => "needs a plugin that failed",
     })?;
     let json = zeroize::Zeroizing::new(json);
     let key = ChunkKey::from_json(&json)?;
@@ -230,6 +248,7 @@ async fn store_key(
     let recipients: Vec<Recipient> = recipients.iter().cloned().chain([host]).collect();
     let sealed = seal::seal(&recipients, &key.to_json())?;
     let (name, len) = (repo.layout().chunk_key(key.id), sealed.bytes.len() as u64);
-    let version = repo.store().put(&name, sealed.bytes.into()).await?.version;
-    Ok(ObjectRef { key: name, kind: ObjectKind::Key, len, sha256: sealed.sha256, version, retain_until: None })
+    let (stored, retain_until) = repo.put_kept(&name, sealed.bytes.into(), Keep::Point).await?;
+    let (kind, sha256, version) = (ObjectKind::Key, sealed.sha256, stored.version);
+    Ok(ObjectRef { key: name, kind, len, sha256, version, retain_until })
 }

@@ -1,7 +1,7 @@
 //! The end of a run. The point is written last, after everything that it names has been seen to be there.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     sync::PoisonError,
     time::Duration,
@@ -9,6 +9,7 @@ use std::{
 
 use futures::TryStreamExt as _;
 use lifeboat_model::{id::ObjectId, time};
+use lifeboat_store::{Key, ObjectInfo, Retention, VersionId};
 
 use super::{
     PointDraft, Shared, WalSink, Writer,
@@ -19,11 +20,13 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    lease::Lease,
+    lease::Claim,
+    locks::{Keep, Wanted},
     point::{self, DUMP, FORMAT, ObjectKind, ObjectRef, Point, PointHeader, SealedPart, TreeRef, WalRange},
-    repository::InstanceRepo,
+    repository::{InstanceRepo, marker_key},
     seal,
     tree::TreeKind,
+    trust::Trust,
 };
 
 pub(super) async fn commit(writer: Writer, draft: PointDraft) -> Result<Point> {
@@ -81,7 +84,7 @@ struct Content {
     slices: Vec<StoredSlice>,
 }
 
-async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, draft: PointDraft) -> Result<Point> {
+async fn publish(shared: &Shared, run: &Run, lease: &Claim, content: Content, draft: PointDraft) -> Result<Point> {
     let Content { summary, durable, slices } = content;
     let mut objects = vec![run.chunk_key.clone()];
     objects.extend(packs(shared, &durable, &summary.packs)?);
@@ -103,9 +106,10 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
     };
     check_durable(&shared.repo, &objects).await?;
 
+    let finished = finished(run).await;
+    let lock = lock(shared, run, finished, &mut objects).await?;
     let details = serde_json::to_vec(&draft.details).map_err(|e| Error::usage(format!("the details: {e}")))?;
     let sealed = seal::seal(&shared.metadata_recipients, &details)?;
-    let finished = finished(run).await;
     let header = PointHeader {
         format: FORMAT,
         features: features(&summary.trees, draft.wal.is_some())?,
@@ -121,15 +125,53 @@ async fn publish(shared: &Shared, run: &Run, lease: &Lease, content: Content, dr
         sizes: sizes(shared, &summary, packs, &objects),
         trees: summary.trees,
         wal,
+        retain_until: lock.map(|lock| lock.until),
+        lock_mode: lock.map(|lock| lock.mode),
         sealed: SealedPart { len: sealed.bytes.len() as u64, sha256: sealed.sha256 },
         objects,
     };
     let bytes: bytes::Bytes = point::encode(&header, &sealed.bytes, &run.keys.signing)?.into();
     let key = shared.repo.layout().point(finished, shared.point);
-    let mut made = point::decode(&key, None, &bytes, &[run.keys.signing.public()])?;
+    let modified = shared.repo.locks().map_or(finished, |locks| (locks.clock)());
+    let info = ObjectInfo { key: key.clone(), len: bytes.len() as u64, version: None, modified };
+    let mut made = point::decode(&info, &bytes, &Trust::own(&[run.keys.signing.public()]))?;
     lease.recheck().await?;
-    made.version = shared.repo.store().put(&key, bytes).await?.version;
+    let keep = lock.map_or(Keep::Point, |lock| Keep::Until(lock.until));
+    made.version = shared.repo.put_kept(&key, bytes, keep).await?.0.version;
     Ok(made)
+}
+
+/// Locks all that the point names until its end, and the repository's marker with it. What is locked so long already, as
+/// it was put by this run or as the previous point's signed header promises, costs no request.
+async fn lock(
+    shared: &Shared,
+    run: &Run,
+    finished: jiff::Timestamp,
+    objects: &mut [ObjectRef],
+) -> Result<Option<Retention>> {
+    let Some(locks) = shared.repo.locks() else { return Ok(None) };
+    let retention = locks.of_point(finished);
+    let promised = promised(run, retention);
+    let mut wanted = Vec::new();
+    for object in objects {
+        let promised = promised.get(&(&object.key, &object.version)).copied();
+        object.retain_until = object.retain_until.max(promised);
+        if object.retain_until.is_none_or(|until| until < retention.until) {
+            wanted.push(Wanted { key: object.key.clone(), version: object.version.clone() });
+            object.retain_until = Some(retention.until);
+        }
+    }
+    let marker = shared.repo.first(&marker_key()).await?;
+    wanted.push(Wanted { key: marker.key, version: marker.version });
+    shared.repo.extend(wanted, retention).await?;
+    Ok(Some(retention))
+}
+
+/// Until when the previous point says that its objects are locked, where that is at least as firm.
+fn promised(run: &Run, wanted: Retention) -> HashMap<(&Key, &Option<VersionId>), jiff::Timestamp> {
+    let firm = |point: &&Point| point.header.lock_mode.is_some_and(|mode| mode >= wanted.mode);
+    let objects = run.previous.as_ref().filter(firm).into_iter().flat_map(|point| &point.header.objects);
+    objects.filter_map(|object| Some(((&object.key, &object.version), object.retain_until?))).collect()
 }
 
 /// What a reader must know. A point with dumps holds nothing else, so that it is never taken for a backup.
@@ -171,7 +213,7 @@ fn packs(shared: &Shared, durable: &Durable, used: &HashSet<ObjectId>) -> Result
         let meta = durable.packs.get(&id).or_else(|| shared.index.stored_pack(id));
         let meta = meta.ok_or_else(|| Error::Gone { object: key.to_string(), reason: "it was not stored".into() })?;
         let (len, sha256, version) = (meta.len, meta.sha256, meta.version.clone());
-        Ok(ObjectRef { key, kind: ObjectKind::Pack, len, sha256, version, retain_until: None })
+        Ok(ObjectRef { key, kind: ObjectKind::Pack, len, sha256, version, retain_until: meta.retain_until })
     };
     used.into_iter().map(reference).collect()
 }

@@ -210,7 +210,7 @@ pub struct Writer {
     collector: Collector,
     uploading: tokio::task::JoinHandle<uploads::Durable>,
     wal: WalSink,
-    lease: crate::lease::Lease,
+    lease: crate::lease::Claim,
     run: begin::Run,
 }
 

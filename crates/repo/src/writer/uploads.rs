@@ -14,6 +14,7 @@ use super::Shared;
 use crate::{
     error::{Error, Result},
     index::{self, IndexedPack, PackMeta},
+    locks::Keep,
     pack::PackTable,
     point::{ObjectKind, ObjectRef},
     progress::Counter,
@@ -99,7 +100,8 @@ impl Uploads {
             done.unwrap_or_else(|e| Err(Error::Io { what: "uploading".into(), source: std::io::Error::other(e) }));
         match self.shared.failure.note(done) {
             Some(Done::Object(object, Some((id, table)))) => {
-                let meta = PackMeta { len: object.len, sha256: object.sha256, version: object.version };
+                let ObjectRef { len, sha256, version, retain_until, .. } = object;
+                let meta = PackMeta { len, sha256, version, retain_until };
                 self.shared.progress.add(Counter::Packs, 1);
                 self.durable.packs.insert(id, meta.clone());
                 self.chunks += table.chunks();
@@ -148,9 +150,9 @@ pub(super) async fn put(
     bytes: Bytes,
     sha256: Sha256Digest,
 ) -> Result<(ObjectRef, Bytes)> {
-    let stored = shared.repo.store().put(&key, bytes.clone()).await?;
+    let (stored, retain_until) = shared.repo.put_kept(&key, bytes.clone(), Keep::Point).await?;
     let len = bytes.len() as u64;
     shared.progress.add(Counter::StoredBytes, len);
     *shared.stored_bytes.lock().unwrap_or_else(PoisonError::into_inner) += len;
-    Ok((ObjectRef { key, kind, len, sha256, version: stored.version, retain_until: None }, bytes))
+    Ok((ObjectRef { key, kind, len, sha256, version: stored.version, retain_until }, bytes))
 }

@@ -104,18 +104,18 @@ impl List {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let keys = repository.list_evidence(&config.tenant, "").await?;
-        let wanted: Vec<_> = keys
+        let stored = repository.list_evidence(&config.tenant, "").await?;
+        let wanted: Vec<_> = stored
             .into_iter()
-            .filter_map(|key| key.as_str().parse::<EvidenceKey>().ok().map(|parts| (key, parts)))
+            .filter_map(|evidence| evidence.key.as_str().parse::<EvidenceKey>().ok().map(|parts| (evidence, parts)))
             .filter(|(_, parts)| self.instance.as_ref().is_none_or(|instance| *instance == parts.instance))
             .filter(|(_, parts)| self.kind.as_ref().is_none_or(|kind| *kind == parts.kind))
             .collect();
         let skip = if self.limit == 0 { 0 } else { wanted.len().saturating_sub(self.limit) };
         let mut statements = Vec::new();
-        for (key, parts) in &wanted[skip..] {
-            let envelope = repository.get_evidence(key).await?;
-            statements.push(row(key.to_string(), parts, &envelope, &config.keys.trusted_keys));
+        for (evidence, parts) in &wanted[skip..] {
+            let envelope = repository.get_evidence(evidence).await?;
+            statements.push(row(evidence.key.to_string(), parts, &envelope, &config.keys.trusted_keys));
         }
         let exit = if statements.iter().all(|row| row.verified) { Exit::Ok } else { Exit::CheckFailed };
         let repository = repository.store().describe();

@@ -77,11 +77,12 @@ impl Show {
     async fn stored(&self, session: &Session) -> Result<(String, Vec<u8>)> {
         let loaded = wire::load_config(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let mut keys = repository.list_evidence(&config.tenant, "").await?;
+        let mut stored = repository.list_evidence(&config.tenant, "").await?;
         let run = |key: &str| key.parse::<EvidenceKey>().map(|parts| parts.run.to_string()).unwrap_or_default();
-        keys.retain(|key| key.as_str().ends_with(&self.what) || run(key.as_str()).starts_with(&self.what));
-        match keys.as_slice() {
-            [key] => Ok((key.to_string(), repository.get_evidence(key).await?.to_vec())),
+        let is_meant = |name: &str| name.ends_with(&self.what) || run(name).starts_with(&self.what);
+        stored.retain(|evidence| is_meant(evidence.key.as_str()));
+        match stored.as_slice() {
+            [found] => Ok((found.key.to_string(), repository.get_evidence(found).await?.to_vec())),
             [] => Err(Failure::new(Exit::NotFound, format!("no file and no run \"{}\"", self.what))
                 .next("lifeboat evidence list")),
             many => Err(Failure::new(Exit::Usage, format!("\"{}\" fits {} statements", self.what, many.len()))

@@ -149,9 +149,9 @@ async fn stored(session: &Session, verifier: &mut SetVerifier) -> Result<Vec<Row
     let loaded = wire::load_config(session)?;
     let (repository, config) = wire::open_for_reading(&loaded).await?;
     let mut rows = Vec::new();
-    for key in repository.list_evidence(&config.tenant, "").await? {
-        let envelope = repository.get_evidence(&key).await?;
-        rows.push(verifier.add(key.as_str(), &envelope).into());
+    for evidence in repository.list_evidence(&config.tenant, "").await? {
+        let envelope = repository.get_evidence(&evidence).await?;
+        rows.push(verifier.add(evidence.key.as_str(), &envelope).into());
     }
     Ok(rows)
 }
