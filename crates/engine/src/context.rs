@@ -61,7 +61,7 @@ impl Context {
     }
 
     /// An instance's targets. The parser refuses an instance whose tier does not exist.
-    pub fn tier(&self, instance: &InstanceConfig) -> Result<Tier> {
+    pub fn tier(&self, instance: &InstanceConfig) -> Result<&Tier> {
         self.config.tier_of(instance).ok_or_else(|| Error::NoTier(instance.tier.clone()))
     }
 }

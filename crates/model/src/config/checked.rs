@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::{files::FileCheck, nearest::nearest};
 use crate::{
     id::{Instance, Tenant, TierName},
+    retention::{LockMode, LockPolicy, RetentionPolicy},
     signature::PublicKey,
     size::ByteSize,
     time::Span,
@@ -17,17 +19,57 @@ use crate::{
 pub struct Config {
     /// Who owns the instances.
     pub tenant: Tenant,
-    /// Where recovery points and evidence are kept.
+    /// Where recovery points and evidence are kept: the primary.
     pub repository: RepositoryConfig,
+    /// What the primary is called; [`Config::PRIMARY`] unless it has a name.
+    pub repository_name: String,
+    /// Where they are copied to.
+    pub copies: Vec<CopyConfig>,
     /// Whom backups are sealed to, and what signs them.
     pub keys: KeysConfig,
     /// Recovery classes by name.
     pub tiers: BTreeMap<TierName, Tier>,
     /// Protected Odoo systems by name; at least one.
     pub instances: BTreeMap<Instance, InstanceConfig>,
+    /// How long evidence is kept.
+    pub evidence: EvidenceConfig,
     /// How the work is done on this host.
     pub engine: EngineConfig,
     pub(super) files: Vec<FileCheck>,
+}
+
+/// Another place that points and evidence are copied to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyConfig {
+    /// What it is called; no two repositories have the same name.
+    pub name: String,
+    /// Where it is.
+    pub repository: RepositoryConfig,
+    /// How it locks what it keeps; none: as the tiers demand.
+    pub lock: Option<CopyLock>,
+}
+
+/// How a copy locks what it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyLock {
+    /// Not at all, whatever the tiers demand of the primary.
+    None,
+    /// In this mode, where a tier has a lock.
+    Mode(LockMode),
+}
+
+/// How long evidence is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvidenceConfig {
+    /// From when it was written on.
+    pub retain: Span,
+}
+
+impl Default for EvidenceConfig {
+    /// Six years, two of them leap years (HIPAA 164.316(b)(2)).
+    fn default() -> Self {
+        EvidenceConfig { retain: Span(Duration::from_secs(2192 * 86_400)) }
+    }
 }
 
 /// The place of a repository.
@@ -85,25 +127,42 @@ impl fmt::Display for SecretSource {
 /// Keys: public ones by value, private ones by file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeysConfig {
-    /// `age1…` recipients, at least one, whose identities live elsewhere and open everything.
+    /// `age1…` and SSH recipients, at least one, whose identities live elsewhere and open everything; without comments.
     pub recovery_recipients: Vec<String>,
     /// This host's age identity: it opens indexes and trees, never data.
     pub host_identity_file: PathBuf,
+    /// Identities that this host had before: they still open what was sealed to them.
+    pub former_host_identity_files: Vec<PathBuf>,
     /// This host's Ed25519 key, which signs points and evidence.
     pub signing_key_file: PathBuf,
     /// The public keys whose points and evidence are believed.
     pub trusted_keys: Vec<PublicKey>,
+    /// Trusted keys that are believed only for what the store received before a moment.
+    pub revoked: Vec<RevokedKey>,
     /// A recovery identity, for restores and drills. On a backup host it undoes the point of sealing: a warning.
     pub recovery_identity_file: Option<PathBuf>,
 }
 
-/// A recovery class.
+/// A signing key that fell into other hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevokedKey {
+    /// The key.
+    pub key: PublicKey,
+    /// From when on it is not believed, by the store's clock.
+    pub at: Timestamp,
+}
+
+/// A recovery class.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tier {
     /// How much work may be lost.
     pub rpo: Span,
     /// How long until people work again.
     pub rto: Span,
+    /// How its objects are locked; none: not at all.
+    pub lock: Option<LockPolicy>,
+    /// What is kept; none: everything, for ever.
+    pub retention: Option<RetentionPolicy>,
 }
 
 /// One protected Odoo system.
@@ -350,6 +409,9 @@ fn known_instances(name: &str, known: &[String]) -> String {
 }
 
 impl Config {
+    /// The name of a primary that has been given none.
+    pub const PRIMARY: &str = "main";
+
     /// The named instance, or an error that names those that exist.
     pub fn instance(&self, name: &str) -> Result<(&Instance, &InstanceConfig), UnknownInstance> {
         self.instances
@@ -359,8 +421,18 @@ impl Config {
     }
 
     /// The tier of an instance; the parser has made sure that it exists.
-    pub fn tier_of(&self, instance: &InstanceConfig) -> Option<Tier> {
-        self.tiers.get(&instance.tier).copied()
+    pub fn tier_of(&self, instance: &InstanceConfig) -> Option<&Tier> {
+        self.tiers.get(&instance.tier)
+    }
+
+    /// How firmly evidence is locked: like the firmest tier of an instance; none where no tier has a lock.
+    pub fn evidence_lock(&self) -> Option<LockMode> {
+        self.instances.values().filter_map(|instance| self.tier_of(instance)?.lock.map(|lock| lock.mode)).max()
+    }
+
+    /// The names of all repositories, the primary first.
+    pub fn repository_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.repository_name.as_str()).chain(self.copies.iter().map(|copy| copy.name.as_str()))
     }
 
     /// Every file and folder that the configuration names, with its key and line, for checks that need the disk.

@@ -8,6 +8,7 @@
 mod checked;
 mod files;
 mod nearest;
+pub(crate) use nearest::nearest;
 mod problem;
 mod recipient;
 mod sections;
@@ -25,9 +26,9 @@ use toml::de::DeTable;
 use source::{Place, Source, Table};
 
 pub use checked::{
-    Config, ConfigCommand, ConfigSources, DrillConfig, DumpConfig, DumpProgram, EngineConfig, FilestoreConfig,
-    InstanceConfig, KeysConfig, PostgresConfig, RepositoryConfig, S3Config, SecretSource, StandbyConfig, Tier, TlsMode,
-    UnknownInstance, WalConfig, WitnessConfig,
+    Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DumpConfig, DumpProgram, EngineConfig,
+    EvidenceConfig, FilestoreConfig, InstanceConfig, KeysConfig, PostgresConfig, RepositoryConfig, RevokedKey,
+    S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};

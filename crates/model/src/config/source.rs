@@ -141,6 +141,10 @@ impl<'s> Value<'s> {
         self.value.is_str()
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        self.value.is_array()
+    }
+
     /// Says which type was expected and which was found, never the value.
     pub(super) fn wrong_type(&self, expected: &str, hint: &str) -> Reported {
         self.place.problem(format!("expected {expected}, found {}", self.kind()), hint)

@@ -279,7 +279,7 @@ fn problems_one_by_one() {
         (&[("[engine]", "[engin]")], "F:37: engin: unknown key; did you mean \"engine\"?"),
         (
             &[("[engine]", "[colours]")],
-            "F:37: colours: unknown key; known here: engine, instances, keys, repository, tenant, tiers",
+            "F:37: colours: unknown key; known here: engine, evidence, instances, keys, repository, tenant, tiers",
         ),
         (
             &[("paths = [\"/etc/odoo\", ", "paths = [\"etc/odoo\", ")],
@@ -334,11 +334,11 @@ fn problems_one_by_one() {
         ),
         (
             &[("recovery_recipients = [\"age1ql", "recovery_recipients = [\"age1pl")],
-            "F:5: keys.recovery_recipients[0]: an age recipient with a wrong letter or length; copy it again; nothing sealed to it could be opened",
+            "F:5: keys.recovery_recipients[0]: a recipient with a wrong letter or length; copy it again; nothing sealed to it could be opened",
         ),
         (
-            &[("recovery_recipients = [\"age1ql", "recovery_recipients = [\"ssh-ed25519 AAAAC3")],
-            "F:5: keys.recovery_recipients[0]: not an age recipient; a recipient starts with age1",
+            &[("recovery_recipients = [\"age1ql", "recovery_recipients = [\"gpg:AAAAC3")],
+            "F:5: keys.recovery_recipients[0]: not an age recipient; a recipient starts with age1, ssh-ed25519 or ssh-rsa",
         ),
         (
             &[("trusted_keys = [\"lifeboat-ed25519:6", "trusted_keys = [\"ed25519:6")],

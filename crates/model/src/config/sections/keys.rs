@@ -2,7 +2,7 @@
 
 use crate::{
     config::{
-        checked::KeysConfig,
+        checked::{KeysConfig, RevokedKey},
         files::FileKind,
         recipient::{self, RecipientError},
         source::{Result, Value},
@@ -31,6 +31,9 @@ pub(super) fn read(value: &Value<'_>) -> Result<KeysConfig> {
         "add host_identity_file = \"…\"; `lifeboat init` makes the key",
         |value| value.path(FileKind::Secret),
     );
+    let former_host_identity_files = table.optional("former_host_identity_files", |value| {
+        value.filled_list_of("name a former host identity, or remove the line", |value| value.path(FileKind::Secret))
+    });
     let signing_key_file =
         table.required("signing_key_file", "add signing_key_file = \"…\"; `lifeboat init` makes the key", |value| {
             value.path(FileKind::Secret)
@@ -45,6 +48,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<KeysConfig> {
             )
         },
     );
+    let revoked = table.optional("revoked", |value| value.list_of(revoked));
     let recovery_identity_file = table.optional("recovery_identity_file", |value| {
         value.place.warn(
             "whoever takes this host can read every backup",
@@ -63,8 +67,10 @@ pub(super) fn read(value: &Value<'_>) -> Result<KeysConfig> {
     Ok(KeysConfig {
         recovery_recipients,
         host_identity_file: host_identity_file?,
+        former_host_identity_files: former_host_identity_files?.unwrap_or_default(),
         signing_key_file: signing_key_file?,
         trusted_keys: trusted_keys?,
+        revoked: revoked?.unwrap_or_default(),
         recovery_identity_file: recovery_identity_file?,
     })
 }
@@ -73,26 +79,48 @@ fn recipient(value: &Value<'_>) -> Result<String> {
     let text = value.filled()?;
     if is_private_key(text) {
         // The scan for private keys has said the rest.
-        return Err(value
-            .place
-            .problem("expected a public recipient, found a private key", "use the text that starts with age1"));
+        return Err(value.place.problem(
+            "expected a public recipient, found a private key",
+            "use its public half: age1…, ssh-ed25519 … or ssh-rsa …",
+        ));
     }
-    let problem = |message, hint| Err(value.place.problem(message, hint));
+    let problem = |message: &str, hint: &str| Err(value.place.problem(message, hint));
     match recipient::check(text) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(RecipientError::NotAge) => problem("not an age recipient", "a recipient starts with age1"),
-        Err(RecipientError::OtherKind) => problem(
-            "an age recipient of another kind",
+        Ok(recipient) => Ok(recipient),
+        Err(RecipientError::NotAge) => {
+            problem("not an age recipient", "a recipient starts with age1, ssh-ed25519 or ssh-rsa")
+        }
+        Err(RecipientError::PostQuantum) => problem(
+            "a post-quantum recipient, which may not stand beside recipients of other kinds",
             "use an X25519 recipient, as `lifeboat init` and age-keygen make them",
         ),
-        Err(RecipientError::Mistyped) => problem(
-            "an age recipient with a wrong letter or length",
-            "copy it again; nothing sealed to it could be opened",
+        Err(RecipientError::SshKind(kind)) => problem(
+            &format!("an SSH key of kind {kind}, which cannot be sealed to"),
+            "use one of kind ssh-ed25519 or ssh-rsa: ssh-keygen -t ed25519",
         ),
+        Err(RecipientError::RsaBits(bits)) => problem(
+            &format!("an RSA key of {bits} bits"),
+            "use one of 2048 to 4096 bits, or better: ssh-keygen -t ed25519",
+        ),
+        Err(RecipientError::Mistyped) => {
+            problem("a recipient with a wrong letter or length", "copy it again; nothing sealed to it could be opened")
+        }
     }
 }
 
 fn trusted(value: &Value<'_>) -> Result<PublicKey> {
     let hint = "write \"lifeboat-ed25519:\" and 44 base64 characters, as `lifeboat init` printed it";
     value.filled()?.parse().map_err(|_| value.place.problem("not a Lifeboat public key", hint))
+}
+
+fn revoked(value: &Value<'_>) -> Result<RevokedKey> {
+    let table = value.table()?;
+    let hint = "add key = \"lifeboat-ed25519:…\" and at = \"2026-11-21T14:00:00Z\"";
+    let key = table.required("key", hint, trusted);
+    let at = table.required("at", hint, |value| {
+        let wrong = "write a time with its zone, as \"2026-11-21T14:00:00Z\"";
+        value.filled()?.parse().map_err(|_| value.place.problem("not a time", wrong))
+    });
+    table.finish();
+    Ok(RevokedKey { key: key?, at: at? })
 }

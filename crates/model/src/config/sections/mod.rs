@@ -3,8 +3,10 @@
 mod drill;
 mod dump;
 mod engine;
+mod evidence;
 mod instance;
 mod keys;
+mod locks;
 mod postgres;
 mod repository;
 mod sources;

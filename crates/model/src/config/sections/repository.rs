@@ -1,19 +1,126 @@
-//! `[repository]`: a folder, or a bucket.
+//! `[repository]`: a folder, or a bucket; or `[[repository]]`, a section for the primary and one for each copy.
 
 use url::{Host, Url};
 
-use crate::config::{
-    checked::{RepositoryConfig, S3Config, SecretSource},
-    files::FileKind,
-    source::{Result, Table, Value},
-    value::is_url_with_login,
+use crate::{
+    config::{
+        checked::{Config, CopyConfig, CopyLock, RepositoryConfig, S3Config, SecretSource},
+        files::FileKind,
+        source::{Place, Result, Table, Value},
+        value::is_url_with_login,
+    },
+    id::TierName,
 };
+
+use super::tiers;
 
 /// What S3-compatible services expect in a signature when they know no regions.
 const DEFAULT_REGION: &str = "us-east-1";
 
-pub(super) fn read(value: &Value<'_>) -> Result<RepositoryConfig> {
+pub(super) struct Repositories {
+    pub(super) name: String,
+    pub(super) primary: RepositoryConfig,
+    pub(super) copies: Vec<CopyConfig>,
+}
+
+/// One section, or one for each with name and role.
+pub(super) fn read(value: &Value<'_>) -> Result<Repositories> {
+    if !value.is_list() {
+        let table = value.table()?;
+        let name = table.optional("name", name);
+        let primary = place(&table);
+        let name = name?.unwrap_or_else(|| Config::PRIMARY.to_owned());
+        return Ok(Repositories { name, primary: primary?, copies: Vec::new() });
+    }
+    let entries: Vec<(Place<'_>, Result<Entry>)> =
+        value.list()?.iter().map(|value| (value.place.clone(), entry(value))).collect();
+    let mut read = Vec::new();
+    let mut failed = None;
+    for (place, entry) in entries {
+        match entry {
+            Ok(entry) => read.push((place, entry)),
+            Err(reported) => failed = Some(reported),
+        }
+    }
+    match failed {
+        Some(reported) => Err(reported),
+        None => together(value, read),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Primary,
+    Copy,
+}
+
+struct Entry {
+    role: Role,
+    copy: CopyConfig,
+}
+
+fn entry(value: &Value<'_>) -> Result<Entry> {
     let table = value.table()?;
+    let name = table.required("name", "add name = \"…\", what commands and reports call this repository", name);
+    let role = table.required("role", "add role = \"primary\" or role = \"copy\"", role);
+    let lock = table.optional("lock", copy_lock);
+    let repository = place(&table);
+    let (role, lock) = (role?, lock?);
+    if let (Role::Primary, Some(_), Some(value)) = (role, lock, table.get("lock")) {
+        return Err(value
+            .place
+            .problem("the primary is locked as each tier says", "remove it, and see [tiers.<name>.lock]"));
+    }
+    Ok(Entry { role, copy: CopyConfig { name: name?, repository: repository?, lock } })
+}
+
+/// Exactly one primary, and no two with the same name or place.
+fn together(value: &Value<'_>, entries: Vec<(Place<'_>, Entry)>) -> Result<Repositories> {
+    let mut failed = None;
+    for (index, (place, entry)) in entries.iter().enumerate() {
+        let before = || entries[..index].iter().map(|(_, entry)| entry);
+        if before().any(|other| other.copy.name == entry.copy.name) {
+            failed = Some(place.problem("another repository has the same name", "give each a name of its own"));
+        }
+        if let Some(other) = before().find(|other| same_place(&other.copy.repository, &entry.copy.repository)) {
+            let message = format!("lies in the same place as \"{}\"", other.copy.name);
+            failed = Some(place.problem(message, "a copy that goes with the original is none: use another place"));
+        }
+        if entry.role == Role::Primary && before().any(|other| other.role == Role::Primary) {
+            failed =
+                Some(place.problem("there is a primary already", "backups go to one repository: make this a copy"));
+        }
+    }
+    let (primary, copies): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().map(|(_, entry)| entry).partition(|entry| entry.role == Role::Primary);
+    match (failed, primary.into_iter().next()) {
+        (Some(reported), _) => Err(reported),
+        (None, None) => Err(value
+            .place
+            .problem("none of them is the primary", "give the one that backups go to role = \"primary\"")),
+        (None, Some(primary)) => Ok(Repositories {
+            name: primary.copy.name,
+            primary: primary.copy.repository,
+            copies: copies.into_iter().map(|entry| entry.copy).collect(),
+        }),
+    }
+}
+
+fn same_place(one: &RepositoryConfig, other: &RepositoryConfig) -> bool {
+    match (one, other) {
+        (RepositoryConfig::Local { path: one }, RepositoryConfig::Local { path: other }) => {
+            one.starts_with(other) || other.starts_with(one)
+        }
+        (RepositoryConfig::S3(one), RepositoryConfig::S3(other)) => {
+            let nested = one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix);
+            let service = |s3: &S3Config| (s3.endpoint.clone(), s3.endpoint.is_none().then(|| s3.region.clone()));
+            service(one) == service(other) && one.bucket == other.bucket && nested
+        }
+        _ => false,
+    }
+}
+
+fn place(table: &Table<'_>) -> Result<RepositoryConfig> {
     let path = table.optional("path", |value| value.path(FileKind::Created));
     let s3 = table.optional("s3", s3);
     table.finish();
@@ -24,6 +131,27 @@ pub(super) fn read(value: &Value<'_>) -> Result<RepositoryConfig> {
         (None, None) => {
             Err(table.place.problem("names no place", "add path = \"/srv/lifeboat\" or a [repository.s3] section"))
         }
+    }
+}
+
+fn name(value: &Value<'_>) -> Result<String> {
+    let text = value.filled()?;
+    let checked = text.parse::<TierName>(); // the same form as all names that people choose
+    checked.map(|name| name.to_string()).map_err(|error| value.place.problem(error.to_string(), ""))
+}
+
+fn role(value: &Value<'_>) -> Result<Role> {
+    match value.filled()? {
+        "primary" => Ok(Role::Primary),
+        "copy" => Ok(Role::Copy),
+        _ => Err(value.place.problem("not a role", "use \"primary\" (backups go there) or \"copy\"")),
+    }
+}
+
+fn copy_lock(value: &Value<'_>) -> Result<CopyLock> {
+    match value.filled()? {
+        "none" => Ok(CopyLock::None),
+        _ => tiers::lock_mode(value).map(CopyLock::Mode),
     }
 }
 

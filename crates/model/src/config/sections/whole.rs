@@ -1,6 +1,6 @@
 //! The file as a whole, and what concerns more than one section.
 
-use std::{collections::BTreeMap, fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr};
 
 use crate::config::{
     checked::{Config, RepositoryConfig},
@@ -8,7 +8,7 @@ use crate::config::{
     value::is_private_key,
 };
 
-use super::{engine, instance, keys, repository, tiers};
+use super::{engine, evidence, instance, keys, locks, repository, tiers};
 
 pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     refuse_private_keys(table);
@@ -18,14 +18,19 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     let keys = table.required("keys", "add the section; `lifeboat init` writes it and makes the keys", keys::read);
     let tiers = table.optional("tiers", tiers::read);
     let instances = table.optional("instances", |value| named(value, instance::read));
+    let evidence = table.optional("evidence", evidence::read);
     let engine = engine::read(table.get("engine"));
     table.finish();
+    let repository = repository?;
     let config = Config {
         tenant: tenant?,
-        repository: repository?,
+        repository: repository.primary,
+        repository_name: repository.name,
+        copies: repository.copies,
         keys: keys?,
         tiers: tiers?.unwrap_or_default(),
         instances: instances?.unwrap_or_default(),
+        evidence: evidence?.unwrap_or_default(),
         engine: engine?,
         files: Vec::new(),
     };
@@ -34,6 +39,7 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     }
     tiers_exist(table, &config);
     paths_are_apart(table, &config);
+    locks::hold(table, &config);
     Ok(config)
 }
 
@@ -88,14 +94,18 @@ fn tiers_exist(table: &Table<'_>, config: &Config) {
 /// What is read must not hold what is written, and what is written must not hold what opens it.
 fn paths_are_apart(table: &Table<'_>, config: &Config) {
     let files = table.place.source.files();
-    let repository = match &config.repository {
-        RepositoryConfig::Local { path } => Some(path),
-        RepositoryConfig::S3(_) => None,
-    };
+    let copies = config.copies.iter().map(|copy| &copy.repository);
+    let repositories: Vec<&PathBuf> = std::iter::once(&config.repository)
+        .chain(copies)
+        .filter_map(|repository| match repository {
+            RepositoryConfig::Local { path } => Some(path),
+            RepositoryConfig::S3(_) => None,
+        })
+        .collect();
     for check in &files {
         let place = table.place.at(check);
         let is_source = check.key.ends_with(".filestore.path") || check.key.contains(".config.paths[");
-        if let Some(repository) = repository {
+        for repository in &repositories {
             if is_source && repository.starts_with(&check.path) {
                 place.problem(
                     "the repository lies in here: a backup would take in itself",
