@@ -1,87 +1,30 @@
-//! Sealing to age recipients and opening with identities (<https://age-encryption.org/v1>, binary, X25519).
+//! Sealing to age recipients and opening with identities (<https://age-encryption.org/v1>, binary).
 //!
 //! Nothing here is home-made: [`Sealer`] only counts and hashes the ciphertext while it passes, so that no byte is
 //! read again for its digest. age authenticates the content but not the sender; that is what the point's signature
 //! is for.
 
-use std::{
-    fmt,
-    io::{self, BufRead, Read, Write},
-    str::FromStr,
-};
+use std::io::{self, BufRead, Read, Write};
 
-use age::secrecy::ExposeSecret as _;
-use lifeboat_model::{id::Sha256Digest, secret::Secret};
+use age::plugin::ResolveError;
+use lifeboat_model::id::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
-/// Somebody who can open what is sealed to them: `age1…`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Recipient(age::x25519::Recipient);
+mod file;
+mod identity;
+mod recipient;
 
-impl FromStr for Recipient {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let parsed = text.trim().parse::<age::x25519::Recipient>();
-        let reason = |reason: &str| format!("{reason} (expected a public key that starts with age1)");
-        parsed.map(Self).map_err(|e| Error::BadKey { what: "recipient", reason: reason(e) })
-    }
-}
-
-impl fmt::Display for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for Recipient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Recipient({self})")
-    }
-}
-
-/// The private half. Never printed.
-#[derive(Clone)]
-pub struct Identity(age::x25519::Identity);
-
-impl Identity {
-    /// A new one, from the operating system's random numbers.
-    pub fn generate() -> Self {
-        Self(age::x25519::Identity::generate())
-    }
-
-    /// Reads an age identity file's text: comments and empty lines are skipped, exactly one key is expected.
-    pub fn from_secret_text(text: &Secret) -> Result<Self> {
-        let lines = text.expose().lines().map(str::trim);
-        let keys: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        let bad = |reason: &str| Error::BadKey { what: "identity", reason: reason.to_owned() };
-        match keys.as_slice() {
-            [key] => key.parse().map(Self).map_err(bad),
-            [] => Err(bad("no line with AGE-SECRET-KEY-1…")),
-            _ => Err(bad("more than one key; keep one key a file")),
-        }
-    }
-
-    /// The text form, `AGE-SECRET-KEY-1…`, for a key file with mode 0600.
-    pub fn to_secret_text(&self) -> Secret {
-        Secret::new(self.0.to_string().expose_secret())
-    }
-
-    /// The public half.
-    pub fn recipient(&self) -> Recipient {
-        Recipient(self.0.to_public())
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Identity(public {})", self.recipient())
-    }
-}
+pub use file::{IdentityFile, LockedIdentity, MAX_FILE, UnlockError, lock_identity};
+pub use identity::{Ask, Identity, Nobody};
+pub use recipient::Recipient;
 
 /// Who an object is sealed to.
 pub type Recipients = [Recipient];
+
+/// The longest header of an age file that is written: readers of a pack need all of it first.
+pub(crate) const MAX_HEADER: usize = 256 << 10;
 
 /// Collects ciphertext and hashes it as it comes.
 #[derive(Default)]
@@ -119,11 +62,9 @@ impl Sealer {
     /// Starts a file sealed to all of `recipients`, in `buffer` (emptied, its capacity is used).
     pub fn new(recipients: &Recipients, mut buffer: Vec<u8>) -> Result<Self> {
         buffer.clear();
-        let list = recipients.iter().map(|recipient| &recipient.0 as &dyn age::Recipient);
-        let sealing = |e: String| Error::Io { what: "sealing".into(), source: io::Error::other(e) };
-        let encryptor = age::Encryptor::with_recipients(list).map_err(|e| sealing(e.to_string()))?;
+        let encryptor = recipient::encryptor(recipients)?;
         let out = HashedBuffer { bytes: buffer, hash: Sha256::new() };
-        let stream = encryptor.wrap_output(out).map_err(|e| sealing(e.to_string()))?;
+        let stream = encryptor.wrap_output(out).map_err(recipient::sealing)?;
         Ok(Self { stream, plain: 0 })
     }
 
@@ -170,14 +111,24 @@ pub(crate) enum OpenError {
     WrongIdentity,
     /// It is no age file, was cut short or was changed.
     Damaged(String),
+    /// A plugin, or a card behind it, did not do its part: nothing is said of the file.
+    Plugin(String),
 }
 
 impl From<age::DecryptError> for OpenError {
     fn from(error: age::DecryptError) -> Self {
         match error {
             age::DecryptError::NoMatchingKeys => OpenError::WrongIdentity,
+            age::DecryptError::Plugin(errors) => OpenError::Plugin(plugin_words(&errors)),
+            age::DecryptError::PluginResolve(error) => OpenError::Plugin(missing_plugin(&error)),
             other => OpenError::Damaged(other.to_string()),
         }
+    }
+}
+
+impl From<ResolveError> for OpenError {
+    fn from(error: ResolveError) -> Self {
+        OpenError::Plugin(missing_plugin(&error))
     }
 }
 
@@ -187,6 +138,7 @@ impl OpenError {
         match self {
             OpenError::WrongIdentity => Error::WrongIdentity { object: object.to_string(), needed: needed.to_owned() },
             OpenError::Damaged(reason) => Error::damaged(object, reason),
+            OpenError::Plugin(reason) => Error::Plugin { object: object.to_string(), reason },
         }
     }
 }
@@ -197,7 +149,22 @@ pub(crate) fn open<R: BufRead>(
     file: R,
 ) -> std::result::Result<age::stream::StreamReader<R>, OpenError> {
     let decryptor = age::Decryptor::new_buffered(file)?;
-    Ok(decryptor.decrypt(identities.iter().map(|identity| &identity.0 as &dyn age::Identity))?)
+    let keys = identities.iter().flat_map(Identity::keys);
+    let openers: Vec<_> = keys.map(identity::Key::opener).collect::<std::result::Result<_, _>>()?;
+    Ok(decryptor.decrypt(openers.iter().map(identity::Opener::as_age))?)
+}
+
+/// What a plugin said went wrong, in one line.
+fn plugin_words(errors: &[impl std::fmt::Display]) -> String {
+    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    format!("an age plugin says: {}", words.join("; ").split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn missing_plugin(error: &ResolveError) -> String {
+    match error {
+        ResolveError::MissingPlugin { binary_name } => format!("{binary_name} is not on PATH; install it"),
+        other => other.to_string(),
+    }
 }
 
 /// Length of the header and nonce at the start of an age file; none if it does not end in these bytes.
@@ -216,42 +183,4 @@ pub(crate) fn open_all(identities: &[Identity], file: &[u8]) -> std::result::Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn opens_for_each_recipient_and_nobody_else() {
-        let (a, b, c) = (Identity::generate(), Identity::generate(), Identity::generate());
-        let sealed = seal(&[a.recipient(), b.recipient()], b"patient").unwrap();
-        assert_eq!(sealed.sha256.0, <[u8; 32]>::from(Sha256::digest(&sealed.bytes)));
-        for identity in [&a, &b] {
-            assert_eq!(open_all(std::slice::from_ref(identity), &sealed.bytes).unwrap(), b"patient");
-        }
-        assert!(matches!(open_all(&[c], &sealed.bytes), Err(OpenError::WrongIdentity)));
-    }
-
-    #[test]
-    fn every_flipped_byte_and_every_cut_is_noticed() {
-        let identity = Identity::generate();
-        let sealed = seal(&[identity.recipient()], b"patient").unwrap().bytes;
-        for at in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[at] ^= 1;
-            assert!(open_all(std::slice::from_ref(&identity), &changed).is_err(), "byte {at}");
-            assert!(open_all(std::slice::from_ref(&identity), &sealed[..at]).is_err(), "cut at {at}");
-        }
-    }
-
-    #[test]
-    fn texts() {
-        let identity = Identity::generate();
-        let text = Secret::new(format!("# created: today\n\n{}\n", identity.to_secret_text().expose()));
-        assert_eq!(Identity::from_secret_text(&text).unwrap().recipient(), identity.recipient());
-        assert_eq!(identity.recipient().to_string().parse::<Recipient>().unwrap(), identity.recipient());
-        assert!(!format!("{identity:?}").contains("SECRET"));
-        for bad in ["", "# only a comment", "AGE-SECRET-KEY-1XYZ"] {
-            let error = Identity::from_secret_text(&Secret::new(bad)).unwrap_err().to_string();
-            assert!(!error.contains("XYZ"), "{error}");
-        }
-    }
-}
+mod tests;

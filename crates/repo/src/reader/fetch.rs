@@ -26,6 +26,8 @@ const PIECE: u64 = 64 << 10;
 const SEALED_PIECE: u64 = PIECE + 16;
 /// Enough for the header of a file with dozens of recipients.
 const HEAD: u64 = 8 << 10;
+/// Enough for the largest one that is written: plugins may make long stanzas.
+const LONG_HEAD: u64 = seal::MAX_HEADER as u64;
 /// Headers kept; a restore goes through packs one after the other.
 const HEADS: usize = 64;
 
@@ -104,7 +106,11 @@ impl Packs {
         if let Some((_, head)) = self.lock().iter().find(|(id, _)| *id == pack) {
             return Ok(head.clone());
         }
-        let bytes = self.store.get(&object.key, object.version.as_ref(), Some(0..HEAD.min(object.len))).await?;
+        let start = |len: u64| self.store.get(&object.key, object.version.as_ref(), Some(0..len.min(object.len)));
+        let mut bytes = start(HEAD).await?;
+        if seal::header_len(&bytes).is_none() && object.len > HEAD {
+            bytes = start(LONG_HEAD).await?;
+        }
         let payload = self.payload(&bytes).map_err(|e| e.of(&object.key, &self.needed))?;
         let head = Head { bytes: bytes.slice(..payload.min(bytes.len())), payload: payload as u64 };
         let mut heads = self.lock();

@@ -272,7 +272,7 @@ impl Shared {
                 .frame(place.frame_offset, place.frame_len, sealed_frame)
                 .map_err(|error| match error {
                     OpenError::WrongIdentity => "it is sealed to none of the given identities".to_owned(),
-                    OpenError::Damaged(reason) => reason,
+                    OpenError::Damaged(reason) | OpenError::Plugin(reason) => reason,
                 })
                 .and_then(|()| decompressor.open(sealed_frame));
             match opened {
