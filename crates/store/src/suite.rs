@@ -3,15 +3,21 @@
 //! It works under a folder of its own with a random name, so a shared bucket will do, and removes what it wrote.
 //! A broken promise is a panic that names it.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, future};
 
-use crate::{Error, Key, ObjectInfo, Store, Stored, VersionId};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::retention::LockMode;
+
+use crate::{Error, Key, LockState, ObjectInfo, Retention, Store, Stored, VersionId, VersionInfo};
 
 /// Larger than every backend's multipart threshold, and not a whole number of parts.
 const LARGE: usize = 40 * 1024 * 1024 + 12_345;
+
+/// How long to wait between two looks at something that will come.
+const POLL: Duration = Duration::from_millis(200);
 
 /// Holds `store` against the whole contract.
 pub async fn run(store: &dyn Store) {
@@ -29,6 +35,11 @@ pub async fn run(store: &dyn Store) {
     suite.absent_is_said_plainly().await;
     suite.deletes_can_be_repeated().await;
     suite.many_at_once_do_not_mix().await;
+    suite.versions_are_all_listed().await;
+    suite.locks_are_refused_where_there_are_none().await;
+    suite.locks_hold_until_they_end().await;
+    suite.holds_hold_until_they_are_released().await;
+    suite.the_clock_is_the_one_that_stamps().await;
     suite.clean_up().await;
 }
 
@@ -330,8 +341,147 @@ impl Suite<'_> {
         assert_same(&self.get(&key, None, None).await, &pattern(winners[0] as u64, 100_000), "the winner's bytes");
     }
 
+    async fn all_versions(&self, key: &Key) -> Vec<VersionInfo> {
+        match self.store.list_versions(key.as_str(), "").try_collect().await {
+            Ok(found) => found,
+            Err(e) => panic!("list versions of {key}: {e}"),
+        }
+    }
+
+    async fn versions_are_all_listed(&self) {
+        let key = self.key("all/one");
+        let mut versions = vec![self.put(&key, pattern(20, 10)).await.version];
+        if self.store.capabilities().versions {
+            // Where there are versions, a put to a taken key makes another.
+            for len in [11, 12] {
+                versions.insert(0, self.put(&key, pattern(20, len)).await.version);
+            }
+        }
+        let found = self.all_versions(&key).await;
+        let seen: Vec<_> = found.iter().map(|found| (found.info.version.clone(), found.latest)).collect();
+        let expected: Vec<_> = versions.iter().cloned().enumerate().map(|(place, id)| (id, place == 0)).collect();
+        assert_eq!(seen, expected, "all versions, the newest first");
+        assert!(found.iter().all(|found| !found.delete_marker && found.info.key == key));
+        let first = self.listed(key.as_str()).await;
+        assert_eq!(first.len(), 1, "a key is listed once");
+        assert_eq!(
+            (&first[0].version, first[0].len),
+            (&versions[versions.len() - 1], 10),
+            "the first version is listed"
+        );
+        let after = self.store.list_versions(&format!("{}/all/", self.folder), key.as_str());
+        assert!(after.try_collect::<Vec<_>>().await.is_ok_and(|found| found.is_empty()), "nothing comes after {key}");
+    }
+
+    async fn locks_are_refused_where_there_are_none(&self) {
+        if self.store.capabilities().locks {
+            return;
+        }
+        let key = self.key("unlockable/one");
+        let retention = Retention { mode: LockMode::Governance, until: Timestamp::MAX };
+        let answer = self.store.put_locked(&key, Bytes::new(), Some(retention)).await;
+        assert!(matches!(answer, Err(Error::NoLocks { .. })), "a put with a lock gave {answer:?}");
+        assert!(self.listed(key.as_str()).await.is_empty(), "nothing was put without the lock");
+        let version = self.put(&key, Bytes::new()).await.version;
+        assert_eq!(self.store.lock_state(&key, version.as_ref()).await.ok(), Some(LockState::default()));
+        let answer = self.store.extend_lock(&key, version.as_ref(), retention).await;
+        assert!(matches!(answer, Err(Error::NoLocks { .. })), "{answer:?}");
+        let answer = self.store.set_legal_hold(&key, version.as_ref(), true).await;
+        assert!(matches!(answer, Err(Error::NoLocks { .. })), "{answer:?}");
+    }
+
+    async fn lock_of(&self, key: &Key, version: Option<&VersionId>) -> LockState {
+        match self.store.lock_state(key, version).await {
+            Ok(state) => state,
+            Err(e) => panic!("lock of {key}: {e}"),
+        }
+    }
+
+    async fn now(&self) -> Timestamp {
+        match self.store.clock().await {
+            Ok(now) => now,
+            Err(e) => panic!("clock: {e}"),
+        }
+    }
+
+    async fn assert_delete_is_refused(&self, key: &Key, version: Option<&VersionId>, until: Option<Timestamp>) {
+        match self.store.delete(key, version).await {
+            Err(Error::Locked { key: named, until: said }) => assert_eq!((named.as_str(), said), (key.as_str(), until)),
+            other => panic!("delete of {key}, locked until {until:?}, gave {other:?}"),
+        }
+    }
+
+    /// Objects of one request and of several, with a lock of a few seconds.
+    async fn locks_hold_until_they_end(&self) {
+        if !self.store.capabilities().locks {
+            return;
+        }
+        for (name, len) in [("locked/small", 1000), ("locked/large", LARGE)] {
+            let (key, bytes) = (self.key(name), pattern(21, len));
+            let whole = Timestamp::from_second(self.now().await.as_second()).expect("a whole second");
+            let governance = |seconds| Retention { mode: LockMode::Governance, until: whole + seconds };
+            let (short, long) = (governance(SignedDuration::from_secs(10)), governance(SignedDuration::from_secs(12)));
+            let put = self.store.put_locked(&key, bytes.clone(), Some(short)).await;
+            let version = put.unwrap_or_else(|e| panic!("put {key}: {e}")).version;
+            let state = async || self.lock_of(&key, version.as_ref()).await;
+            let locked = |retention| LockState { retention: Some(retention), legal_hold: false };
+            assert_eq!(state().await, locked(short), "the lock of {key} as read back");
+            self.assert_delete_is_refused(&key, version.as_ref(), Some(short.until)).await;
+            for (asked, then) in [(short, short), (long, long), (long, long), (short, long)] {
+                let extended = self.store.extend_lock(&key, version.as_ref(), asked).await;
+                extended.unwrap_or_else(|e| panic!("extend {key} to {}: {e}", asked.until));
+                assert_eq!(state().await, locked(then), "the lock of {key} after {} was asked for", asked.until);
+            }
+            self.assert_delete_is_refused(&key, version.as_ref(), Some(long.until)).await;
+            assert_same(&self.get(&key, version.as_ref(), None).await, &bytes, "a locked object");
+            self.delete_when_the_lock_has_ended(&key, version.as_ref(), long.until).await;
+        }
+    }
+
+    async fn delete_when_the_lock_has_ended(&self, key: &Key, version: Option<&VersionId>, until: Timestamp) {
+        for _ in 0..600 {
+            match self.store.delete(key, version).await {
+                Ok(()) => return assert!(self.now().await >= until, "{key} was deleted before {until}"),
+                Err(Error::Locked { .. } | Error::Denied { .. }) => tokio::time::sleep(POLL).await,
+                Err(e) => panic!("delete {key} after its lock: {e}"),
+            }
+        }
+        panic!("{key} is still locked long after {until}");
+    }
+
+    async fn holds_hold_until_they_are_released(&self) {
+        if !self.store.capabilities().locks {
+            return;
+        }
+        let key = self.key("held/one");
+        let version = self.put(&key, pattern(22, 100)).await.version;
+        for held in [false, true, true] {
+            let set = self.store.set_legal_hold(&key, version.as_ref(), held).await;
+            set.unwrap_or_else(|e| panic!("legal hold of {key}: {e}"));
+            let state = LockState { retention: None, legal_hold: held };
+            assert_eq!(self.lock_of(&key, version.as_ref()).await, state);
+        }
+        self.assert_delete_is_refused(&key, version.as_ref(), None).await;
+        let released = self.store.set_legal_hold(&key, version.as_ref(), false).await;
+        released.unwrap_or_else(|e| panic!("release {key}: {e}"));
+        self.store.delete(&key, version.as_ref()).await.unwrap_or_else(|e| panic!("delete {key} once released: {e}"));
+    }
+
+    async fn the_clock_is_the_one_that_stamps(&self) {
+        let key = self.key("clock/one");
+        let before = self.now().await;
+        self.put(&key, Bytes::new()).await;
+        let modified = match self.store.head(&key, None).await {
+            Ok(info) => info.modified,
+            Err(e) => panic!("head {key}: {e}"),
+        };
+        // Both may be cut to whole seconds.
+        let apart = modified.duration_since(before).abs();
+        assert!(apart <= SignedDuration::from_secs(30), "stamped {modified}, the clock showed {before}");
+    }
+
     async fn clean_up(&self) {
-        for _ in 0..2 {
+        for _ in 0..4 {
             for info in self.listed(&format!("{}/", self.folder)).await {
                 let removed = self.store.delete(&info.key, info.version.as_ref()).await;
                 removed.unwrap_or_else(|e| panic!("delete {}: {e}", info.key));

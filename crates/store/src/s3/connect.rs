@@ -8,7 +8,7 @@ use aws_sdk_s3::{
         BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
         SharedHttpClient, StalledStreamProtectionConfig,
     },
-    types::BucketVersioningStatus,
+    types::{BucketVersioningStatus, ObjectLockEnabled},
 };
 use aws_smithy_http_client::{
     Builder,
@@ -19,7 +19,7 @@ use lifeboat_model::secret::Secret;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
-use super::{Bucket, failure};
+use super::{Bucket, Versioning, failure};
 use crate::{Error, Result, retry::Policy};
 
 /// Where a bucket is and who asks. The credentials print nowhere.
@@ -91,7 +91,8 @@ const FIRST_ATTEMPTS: u32 = 4;
 
 pub(super) async fn open(options: S3Options) -> Result<Bucket> {
     let mut bucket = bucket(&options)?;
-    bucket.versions = bucket.keeps_versions().await?;
+    bucket.versioning = bucket.keeps_versions().await?;
+    bucket.ask_locks().await?;
     Ok(bucket)
 }
 
@@ -107,7 +108,10 @@ pub(super) fn bucket(options: &S3Options) -> Result<Bucket> {
         name: options.bucket.clone(),
         prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
         endpoint,
-        versions: false,
+        versioning: Versioning::Unknown,
+        locks: false,
+        default_retention: false,
+        reads_holds: AtomicBool::new(false),
         conditional: AtomicBool::new(true),
         limits: options.limits.clone(),
         multipart_threshold: options.multipart_threshold,
@@ -174,15 +178,19 @@ fn ca_certificates(path: &PathBuf) -> std::result::Result<Vec<u8>, String> {
 }
 
 impl Bucket {
-    /// Whether versioning is on. A credential that may not ask (a narrow writer) is taken as "unknown": false.
-    async fn keeps_versions(&self) -> Result<bool> {
-        let policy = Policy { attempts: FIRST_ATTEMPTS.min(self.policy().attempts), ..*self.policy() };
+    /// Whether the bucket keeps versions.
+    async fn keeps_versions(&self) -> Result<Versioning> {
         let name = self.describe();
-        match policy.run(|| self.attempt("open", &name, 0, self.versioning(&name))).await {
-            Ok(status) => Ok(status == Some(BucketVersioningStatus::Enabled)),
+        match self.first_policy().run(|| self.attempt("open", &name, 0, self.versioning(&name))).await {
+            Ok(Some(BucketVersioningStatus::Enabled)) => Ok(Versioning::On),
+            Ok(Some(_)) => {
+                tracing::warn!(bucket = name, "versioning is suspended: what is put now can be overwritten");
+                Ok(Versioning::On)
+            }
+            Ok(None) => Ok(Versioning::Off),
             Err(Error::Denied { reason, .. }) if failure::is_missing_right(&reason) => {
                 tracing::debug!(bucket = name, reason, "may not ask whether the bucket keeps versions");
-                Ok(false)
+                Ok(Versioning::Unknown)
             }
             Err(error @ (Error::NotFound { .. } | Error::Other { .. })) => {
                 let reason = format!("it does not answer like S3 ({error}); check endpoint and path_style");
@@ -190,6 +198,41 @@ impl Bucket {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the bucket has Object Lock, and a default retention. Object Lock implies versions.
+    async fn ask_locks(&mut self) -> Result<()> {
+        if self.versioning == Versioning::Off {
+            return Ok(());
+        }
+        let name = self.describe();
+        match self.first_policy().run(|| self.attempt("open", &name, 0, self.lock_configuration(&name))).await {
+            Ok(Some(default_retention)) => {
+                (self.locks, self.default_retention, self.versioning) = (true, default_retention, Versioning::On);
+            }
+            Ok(None) => {}
+            Err(Error::Denied { reason, .. }) => tracing::warn!(
+                bucket = name,
+                reason,
+                "may not ask whether the bucket has Object Lock (s3:GetBucketObjectLockConfiguration); taken as no"
+            ),
+            // Servers that do not know the question have no locks.
+            Err(Error::NotFound { .. } | Error::Other { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// `None`: no Object Lock; else whether it has a default retention.
+    async fn lock_configuration(&self, name: &str) -> Result<Option<bool>> {
+        let answer = self.client.get_object_lock_configuration().bucket(&self.name).send().await;
+        let found = answer.map_err(|e| self.failure("open", name, e))?.object_lock_configuration;
+        let enabled = found.filter(|found| found.object_lock_enabled == Some(ObjectLockEnabled::Enabled));
+        Ok(enabled.map(|found| found.rule.is_some_and(|rule| rule.default_retention.is_some())))
+    }
+
+    fn first_policy(&self) -> Policy {
+        Policy { attempts: FIRST_ATTEMPTS.min(self.policy().attempts), ..*self.policy() }
     }
 
     async fn versioning(&self, name: &str) -> Result<Option<BucketVersioningStatus>> {

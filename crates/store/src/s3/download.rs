@@ -9,7 +9,7 @@ use aws_sdk_s3::{operation::get_object::GetObjectOutput, operation::head_object:
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Bucket, failure, version};
+use super::{Bucket, Versioning, failure};
 use crate::{Error, Key, ObjectInfo, Result, VersionId, check_length, check_range};
 
 /// Memory asked for before a byte has come; beyond it the buffer grows with what really arrives.
@@ -111,7 +111,7 @@ impl Bucket {
         Ok(ObjectInfo {
             key: key.clone(),
             len: length(key, answer.content_length)?,
-            version: version(answer.version_id.as_deref()),
+            version: self.version(answer.version_id.as_deref()),
             modified: timestamp(answer.last_modified.as_ref()),
         })
     }
@@ -119,7 +119,7 @@ impl Bucket {
     pub(super) async fn delete(&self, key: &Key, asked: Option<&VersionId>) -> Result<()> {
         // Deleting without a version would only lay a marker over the newest one.
         let newest = match asked {
-            None if self.versions => match self.head(key, None).await {
+            None if self.versioning != Versioning::Off => match self.head(key, None).await {
                 Err(Error::NotFound { .. }) => return Ok(()),
                 info => info?.version,
             },
@@ -132,6 +132,7 @@ impl Bucket {
         };
         match self.policy().run(|| self.attempt("delete", key.as_str(), 0, request())).await {
             Err(Error::NotFound { .. }) => Ok(()),
+            Err(refusal @ Error::Denied { .. }) => Err(self.explain_delete(key, newest.as_ref(), refusal).await),
             done => done,
         }
     }

@@ -1,30 +1,32 @@
 //! Listing: page by page, each at most a thousand names, in the order of the keys.
 //!
-//! In a bucket with versions the pages are of versions, of which the newest of each key is taken: it costs the same
-//! number of requests (there is one version of each object) and tells the version id. A key whose newest version is a
-//! delete marker is not listed. A listing that begins in the middle asks for the names after a key: what lies before it
-//! is not paged over.
+//! In a bucket with versions the pages are of versions: it costs the same number of requests (there is one version of
+//! each object) and tells the version id. A server lists the versions of a key together, the newest first, so that the
+//! **first** version of a key is the last of them, wherever the pages end: one name is held back until the next key
+//! comes. Delete markers are passed over, so nobody who lays one hides anything from a listing. A listing that begins in
+//! the middle asks for the names after a key: what lies before it is not paged over.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cmp::Reverse, collections::VecDeque, sync::Arc};
 
+use aws_sdk_s3::primitives::DateTime;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{Bucket, S3Store, download::timestamp, failure, version};
-use crate::{Error, Key, ObjectInfo, Result, VersionId};
+use super::{Bucket, S3Store, Versioning, download::timestamp, failure};
+use crate::{Error, Key, ObjectInfo, Result, VersionInfo};
 
 /// Where the next page begins.
 #[derive(Debug, Clone)]
 enum Next {
     First { versions: bool },
     Versions { key: String, version: Option<String> },
-    Objects { token: String },
+    Objects { token: Option<String> },
     End,
 }
 
 struct Listing {
     bucket: Arc<Bucket>,
     span: Span,
-    found: VecDeque<ObjectInfo>,
+    found: VecDeque<VersionInfo>,
     next: Next,
 }
 
@@ -33,22 +35,41 @@ struct Span {
     prefix: String,
     /// Names come after this one.
     after: Option<String>,
+    /// Names alone will do, where versions may not be listed.
+    or_names: bool,
 }
 
+/// The first version of each key.
 pub(super) fn list(bucket: Arc<Bucket>, prefix: &str, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-    let next = Next::First { versions: bucket.versions };
-    let after = (!after.is_empty()).then(|| format!("{}{after}", bucket.prefix));
-    let span = Span { prefix: format!("{}{prefix}", bucket.prefix), after };
-    let listing = Listing { bucket, span, found: VecDeque::new(), next };
+    // Where there are locks, there are versions that a thief may have hidden: names alone would mislead.
+    let or_names = !bucket.locks;
+    let listing = Listing::new(bucket, prefix, after, or_names);
+    stream::try_unfold((listing, None), async |(mut listing, mut held)| {
+        let first = listing.next_first(&mut held).await?;
+        Ok(first.map(|info| (info, (listing, held))))
+    })
+    .boxed()
+}
+
+/// Every version and delete marker.
+pub(super) fn versions(bucket: Arc<Bucket>, prefix: &str, after: &str) -> BoxStream<'static, Result<VersionInfo>> {
+    let listing = Listing::new(bucket, prefix, after, false);
     stream::try_unfold(listing, async |mut listing| {
-        let found = listing.next_object().await?;
+        let found = listing.next_version().await?;
         Ok(found.map(|info| (info, listing)))
     })
     .boxed()
 }
 
 impl Listing {
-    async fn next_object(&mut self) -> Result<Option<ObjectInfo>> {
+    fn new(bucket: Arc<Bucket>, prefix: &str, after: &str, or_names: bool) -> Self {
+        let next = Next::First { versions: bucket.versioning != Versioning::Off };
+        let after = (!after.is_empty()).then(|| format!("{}{after}", bucket.prefix));
+        let span = Span { prefix: format!("{}{prefix}", bucket.prefix), after, or_names };
+        Self { bucket, span, found: VecDeque::new(), next }
+    }
+
+    async fn next_version(&mut self) -> Result<Option<VersionInfo>> {
         loop {
             if let Some(info) = self.found.pop_front() {
                 return Ok(Some(info));
@@ -61,6 +82,22 @@ impl Listing {
             self.next = next;
         }
     }
+
+    /// Goes on to the next key; `held` is the oldest version seen of the key that is being read.
+    async fn next_first(&mut self, held: &mut Option<ObjectInfo>) -> Result<Option<ObjectInfo>> {
+        while let Some(version) = self.next_version().await? {
+            if version.delete_marker {
+                continue;
+            }
+            let before = held.replace(version.info);
+            if let (Some(before), Some(now)) = (before, held.as_ref())
+                && before.key != now.key
+            {
+                return Ok(Some(before));
+            }
+        }
+        Ok(held.take())
+    }
 }
 
 impl Span {
@@ -70,13 +107,15 @@ impl Span {
 }
 
 impl Bucket {
-    async fn page(&self, span: &Span, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+    async fn page(&self, span: &Span, next: &Next) -> Result<(Vec<VersionInfo>, Next)> {
         let prefix = span.prefix.as_str();
         let answer = self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(span, next))).await;
         match answer {
             // A credential that may list objects but not their versions: the names are worth more than nothing.
             Err(Error::Denied { reason, .. })
-                if matches!(next, Next::First { versions: true }) && failure::is_missing_right(&reason) =>
+                if span.or_names
+                    && matches!(next, Next::First { versions: true })
+                    && failure::is_missing_right(&reason) =>
             {
                 let next = Next::First { versions: false };
                 self.policy().run(|| self.attempt("list", prefix, 0, self.page_once(span, &next))).await
@@ -85,12 +124,12 @@ impl Bucket {
         }
     }
 
-    async fn page_once(&self, span: &Span, next: &Next) -> Result<(Vec<ObjectInfo>, Next)> {
+    async fn page_once(&self, span: &Span, next: &Next) -> Result<(Vec<VersionInfo>, Next)> {
         match next {
             Next::First { versions: true } => self.page_of_versions(span, span.after.clone(), None).await,
             Next::First { versions: false } => self.page_of_objects(span, None).await,
             Next::Versions { key, version } => self.page_of_versions(span, Some(key.clone()), version.clone()).await,
-            Next::Objects { token } => self.page_of_objects(span, Some(token.clone())).await,
+            Next::Objects { token } => self.page_of_objects(span, token.clone()).await,
             Next::End => Ok((Vec::new(), Next::End)),
         }
     }
@@ -100,7 +139,7 @@ impl Bucket {
         span: &Span,
         key: Option<String>,
         version_marker: Option<String>,
-    ) -> Result<(Vec<ObjectInfo>, Next)> {
+    ) -> Result<(Vec<VersionInfo>, Next)> {
         let prefix = span.prefix.as_str();
         let request = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
         let answer = request.set_key_marker(key).set_version_id_marker(version_marker).send().await;
@@ -112,29 +151,33 @@ impl Bucket {
             (Some(true), None) => return Err(no_marker(prefix)),
             _ => Next::End,
         };
-        let found = answer.versions().iter().filter(|found| found.is_latest() == Some(true));
-        let found = found.filter(|found| span.wants(found.key())); // a server may repeat the key it begins after
-        let found = found.filter_map(|found| {
-            let modified = timestamp(found.last_modified());
-            self.info(found.key(), found.size(), version(found.version_id()), modified)
+        // A server may repeat the key that it begins after.
+        let objects = answer.versions().iter().filter(|found| span.wants(found.key())).filter_map(|found| {
+            let info = self.info(found.key(), found.size(), found.version_id(), found.last_modified())?;
+            Some(VersionInfo { info, latest: found.is_latest() == Some(true), delete_marker: false })
         });
-        Ok((found.collect(), next))
+        let markers = answer.delete_markers().iter().filter(|found| span.wants(found.key())).filter_map(|found| {
+            let info = self.info(found.key(), Some(0), found.version_id(), found.last_modified())?;
+            Some(VersionInfo { info, latest: found.is_latest() == Some(true), delete_marker: true })
+        });
+        Ok((merge(objects.collect(), markers.collect()), next))
     }
 
-    async fn page_of_objects(&self, span: &Span, token: Option<String>) -> Result<(Vec<ObjectInfo>, Next)> {
+    async fn page_of_objects(&self, span: &Span, token: Option<String>) -> Result<(Vec<VersionInfo>, Next)> {
         let prefix = span.prefix.as_str();
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let start = span.after.clone().filter(|_| token.is_none());
         let answer = request.set_start_after(start).set_continuation_token(token).send().await;
         let answer = answer.map_err(|e| self.failure("list", prefix, e))?;
         let next = match (answer.is_truncated(), answer.next_continuation_token()) {
-            (Some(true), Some(token)) => Next::Objects { token: token.to_owned() },
+            (Some(true), Some(token)) => Next::Objects { token: Some(token.to_owned()) },
             (Some(true), None) => return Err(no_marker(prefix)),
             _ => Next::End,
         };
-        let found = answer.contents().iter().filter(|found| span.wants(found.key()));
-        let found =
-            found.filter_map(|found| self.info(found.key(), found.size(), None, timestamp(found.last_modified())));
+        let found = answer.contents().iter().filter(|found| span.wants(found.key())).filter_map(|found| {
+            let info = self.info(found.key(), found.size(), None, found.last_modified())?;
+            Some(VersionInfo { info, latest: true, delete_marker: false })
+        });
         Ok((found.collect(), next))
     }
 
@@ -143,24 +186,46 @@ impl Bucket {
         &self,
         path: Option<&str>,
         size: Option<i64>,
-        version: Option<VersionId>,
-        modified: jiff::Timestamp,
+        version: Option<&str>,
+        modified: Option<&DateTime>,
     ) -> Option<ObjectInfo> {
         let key = Key::new(path?.strip_prefix(&self.prefix)?).ok()?;
-        Some(ObjectInfo { key, len: u64::try_from(size?).ok()?, version, modified })
+        let len = u64::try_from(size?).ok()?;
+        Some(ObjectInfo { key, len, version: self.version(version), modified: timestamp(modified) })
     }
 
-    /// All versions of one key, newest first.
-    pub(super) async fn versions_of(&self, key: &Key) -> Result<Vec<VersionId>> {
-        let path = self.path(key);
-        let request = || async {
-            let answer = self.client.list_object_versions().bucket(&self.name).prefix(&path).send().await;
-            let answer = answer.map_err(|e| self.failure("list", key.as_str(), e))?;
-            let same = answer.versions().iter().filter(|found| found.key() == Some(&path));
-            Ok(same.filter_map(|found| version(found.version_id())).collect())
-        };
-        self.policy().run(|| self.attempt("list", key.as_str(), 0, request())).await
+    /// The versions of one key, the newest first, at most `most`; delete markers left out.
+    pub(super) async fn versions_of(self: &Arc<Self>, key: &Key, most: usize) -> Result<Vec<ObjectInfo>> {
+        let mut found = Vec::new();
+        // Other keys that begin with this one come after it.
+        let mut listing = Listing::new(Arc::clone(self), key.as_str(), "", false);
+        while let Some(version) = listing.next_version().await? {
+            if version.info.key != *key || found.len() >= most {
+                break;
+            }
+            if !version.delete_marker {
+                found.push(version.info);
+            }
+        }
+        Ok(found)
     }
+}
+
+/// One page in order again: a server sends versions and delete markers as one list, which the client takes apart.
+fn merge(objects: Vec<VersionInfo>, markers: Vec<VersionInfo>) -> Vec<VersionInfo> {
+    if markers.is_empty() {
+        return objects;
+    }
+    let place = |found: &VersionInfo| (found.info.key.clone(), Reverse(found.latest), Reverse(found.info.modified));
+    let (mut objects, mut markers) = (VecDeque::from(objects), VecDeque::from(markers));
+    let mut merged = Vec::with_capacity(objects.len() + markers.len());
+    while let (Some(object), Some(marker)) = (objects.front(), markers.front()) {
+        let next = if place(marker) <= place(object) { &mut markers } else { &mut objects };
+        merged.extend(next.pop_front());
+    }
+    merged.extend(objects);
+    merged.extend(markers);
+    merged
 }
 
 impl S3Store {
@@ -216,7 +281,7 @@ mod tests {
         let bucket = connect::bucket(&options).unwrap();
         bucket.client.create_bucket().bucket(&bucket.name).send().await.unwrap();
         let store = S3Store::connect(options).await.unwrap();
-        assert!(!store.bucket.versions);
+        assert_eq!(store.bucket.versioning, Versioning::Off);
         suite::run(&store).await;
         bucket.client.delete_bucket().bucket(&bucket.name).send().await.unwrap();
     }

@@ -5,15 +5,15 @@
 //! a body, and each part of it, is a slice of the caller's buffer.
 //!
 //! **One put, one version.** A reply can be lost after the server did its work. Each put therefore carries a random
-//! tag as object metadata, and after any fault that leaves doubt the key is looked at before anything is sent again:
-//! our tag there means that the put had succeeded. `If-None-Match: *` is sent too, and honoured servers then refuse a
+//! tag as object metadata, and after any fault that leaves doubt the key is looked at (all its versions, for a thief
+//! may have laid a newer one over ours) before anything is sent again: our tag there means that the put had succeeded. `If-None-Match: *` is sent too, and honoured servers then refuse a
 //! taken key; some accept the header and overwrite all the same, so nothing here rests on it and keys must be unique.
 //!
 //! **Retries** are [`crate::retry`]'s alone; the SDK's own are off. Every attempt has a time limit, and a body that
 //! stalls is given up early. Dropping a future drops its connection; an unfinished multipart upload is then aborted.
 //!
-//! Read on: `connect.rs` for the client and its TLS, `upload.rs`, `download.rs`, `listing.rs`; and `failure.rs` for
-//! what the servers' answers mean.
+//! Read on: `connect.rs` for the client and its TLS, `upload.rs`, `download.rs`, `listing.rs`, `lock.rs` for Object
+//! Lock and what a credential must be allowed to see of it; and `failure.rs` for what the servers' answers mean.
 
 use std::{fmt, future::Future, ops::Range, sync::Arc, sync::atomic::AtomicBool, time::Duration};
 
@@ -22,12 +22,17 @@ use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId, retry::Policy};
+use crate::{
+    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, Store, Stored, VersionId, VersionInfo,
+    retry::Policy,
+};
 
+mod clock;
 mod connect;
 mod download;
 mod failure;
 mod listing;
+mod lock;
 mod upload;
 
 pub use connect::{Limits, S3Options};
@@ -46,17 +51,36 @@ struct Bucket {
     prefix: String,
     /// Where requests go, for messages.
     endpoint: String,
-    /// Whether the bucket keeps versions.
-    versions: bool,
+    versioning: Versioning,
+    /// Whether the bucket has Object Lock.
+    locks: bool,
+    /// Whether it locks by itself what is put without a lock.
+    default_retention: bool,
+    /// Whether this credential was seen to be allowed to read legal holds.
+    reads_holds: AtomicBool,
     /// Whether `If-None-Match: *` is sent; off once the server has said that it does not know it.
     conditional: AtomicBool,
     limits: Limits,
     multipart_threshold: u64,
 }
 
+/// Whether the bucket keeps versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Versioning {
+    Off,
+    /// Also where it is suspended now: there are versions, and whoever suspended it may have hidden some.
+    On,
+    /// This credential may not ask.
+    Unknown,
+}
+
 impl S3Store {
-    /// Makes the client and asks the bucket whether it keeps versions: a wrong endpoint, bucket, key or clock is
-    /// found here, with words for it, before any work has begun.
+    /// Makes the client and asks the bucket whether it keeps versions and has Object Lock: a wrong endpoint, bucket,
+    /// key or clock is found here, with words for it, before any work has begun.
+    ///
+    /// A credential should have `s3:GetBucketVersioning` and `s3:GetBucketObjectLockConfiguration`, which reveal
+    /// nothing (`lifeboat repo policy` grants them to every role). One that may not ask about locks is taken to have
+    /// none, with a warning: then a tier that wants locks is refused, and nothing is left unlocked in silence.
     pub async fn connect(options: S3Options) -> Result<Self> {
         let bucket = connect::open(options).await?;
         Ok(Self { bucket: Arc::new(bucket) })
@@ -76,6 +100,13 @@ impl Bucket {
 
     fn path(&self, key: &Key) -> String {
         format!("{}{key}", self.prefix)
+    }
+
+    /// A version id worth recording. Servers say `null` where there are no versions; where there are, `null` names what
+    /// was put while there were none.
+    fn version(&self, text: Option<&str>) -> Option<VersionId> {
+        let named = text.filter(|text| !text.is_empty() && (*text != "null" || self.versioning == Versioning::On));
+        named.map(|text| VersionId(text.to_owned()))
     }
 
     fn policy(&self) -> &Policy {
@@ -98,11 +129,6 @@ impl Bucket {
     }
 }
 
-/// A version id worth recording: servers say `null` where there are none.
-fn version(text: Option<&str>) -> Option<VersionId> {
-    text.filter(|text| !text.is_empty() && *text != "null").map(|text| VersionId(text.to_owned()))
-}
-
 #[async_trait]
 impl Store for S3Store {
     fn describe(&self) -> String {
@@ -110,14 +136,19 @@ impl Store for S3Store {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { versions: self.bucket.versions, ..Capabilities::default() }
+        Capabilities {
+            versions: self.bucket.versioning == Versioning::On,
+            refuses_overwrite: false,
+            locks: self.bucket.locks,
+            default_retention: self.bucket.default_retention,
+        }
     }
 
     async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
         if retention.is_some() {
-            return Err(Error::NoLocks { key: key.to_string(), store: self.describe() });
+            self.bucket.demand_locks(key)?;
         }
-        self.bucket.put(key, bytes).await
+        self.bucket.put(key, bytes, retention).await
     }
 
     async fn get(&self, key: &Key, version: Option<&VersionId>, range: Option<Range<u64>>) -> Result<Bytes> {
@@ -132,11 +163,27 @@ impl Store for S3Store {
         listing::list(Arc::clone(&self.bucket), prefix, after)
     }
 
-    async fn clock(&self) -> Result<jiff::Timestamp> {
-        Ok(jiff::Timestamp::now())
+    fn list_versions(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<VersionInfo>> {
+        listing::versions(Arc::clone(&self.bucket), prefix, after)
     }
 
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
         self.bucket.delete(key, version).await
+    }
+
+    async fn lock_state(&self, key: &Key, version: Option<&VersionId>) -> Result<LockState> {
+        self.bucket.lock_state(key, version).await
+    }
+
+    async fn extend_lock(&self, key: &Key, version: Option<&VersionId>, retention: Retention) -> Result<()> {
+        self.bucket.extend_lock(key, version, retention).await
+    }
+
+    async fn set_legal_hold(&self, key: &Key, version: Option<&VersionId>, held: bool) -> Result<()> {
+        self.bucket.set_legal_hold(key, version, held).await
+    }
+
+    async fn clock(&self) -> Result<jiff::Timestamp> {
+        self.bucket.clock().await
     }
 }

@@ -19,8 +19,8 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
-use super::{Bucket, version};
-use crate::{Error, Key, Result, Stored, retry::Attempts};
+use super::{Bucket, Versioning, lock};
+use crate::{Error, Key, Result, Retention, Stored, VersionId, retry::Attempts};
 
 /// The object metadata that names the put which wrote it.
 const TAG: &str = "lifeboat-put";
@@ -29,11 +29,31 @@ const MOST_PARTS: u64 = 10_000;
 /// How long an abandoned multipart upload may take to be aborted.
 const ABORT_LIMIT: Duration = Duration::from_secs(30);
 
+/// Versions of one key that are looked at for our tag. Each has one writer; others' versions are newer.
+const MOST_VERSIONS: usize = 1000;
+
 /// One put: its object, and a random tag by which we know the object again as ours.
 struct Put<'a> {
     key: &'a Key,
     bytes: Bytes,
+    retention: Option<Retention>,
     tag: String,
+}
+
+/// What lies under a put's key.
+enum There {
+    Nothing,
+    /// Our own object, of an attempt whose reply was lost.
+    Ours(Stored),
+    Others,
+}
+
+impl There {
+    fn ours(self, put: &Put<'_>) -> Result<Stored> {
+        let There::Ours(stored) = self else { return Err(Error::AlreadyExists { key: put.key.to_string() }) };
+        tracing::debug!(key = %put.key, "an earlier attempt had succeeded, its reply was lost");
+        Ok(stored)
+    }
 }
 
 /// A body's hash, in the two forms that a request carries it.
@@ -77,8 +97,8 @@ fn body(bytes: &Bytes) -> ByteStream {
 }
 
 impl Bucket {
-    pub(super) async fn put(self: &Arc<Self>, key: &Key, bytes: Bytes) -> Result<Stored> {
-        let put = Put { key, bytes, tag: random_tag(key)? };
+    pub(super) async fn put(self: &Arc<Self>, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
+        let put = Put { key, bytes, retention, tag: random_tag(key)? };
         if put.bytes.len() as u64 > self.multipart_threshold {
             self.put_parts(&put).await
         } else {
@@ -86,7 +106,7 @@ impl Bucket {
         }
     }
 
-    async fn put_whole(&self, put: &Put<'_>) -> Result<Stored> {
+    async fn put_whole(self: &Arc<Self>, put: &Put<'_>) -> Result<Stored> {
         let digest = Digest::of(put.key, &put.bytes).await?;
         self.until_settled(put, || self.send_whole(put, &digest)).await
     }
@@ -98,6 +118,8 @@ impl Bucket {
             .bucket(&self.name)
             .key(self.path(put.key))
             .metadata(TAG, &put.tag)
+            .set_object_lock_mode(lock::mode(put.retention))
+            .set_object_lock_retain_until_date(lock::until(put.retention))
             .set_if_none_match(self.if_none_match())
             .checksum_sha256(&digest.base64)
             .content_type("application/octet-stream")
@@ -106,12 +128,12 @@ impl Bucket {
             .customize()
             .interceptor(SignHash(digest.hex.clone()));
         let answer = request.send().await.map_err(|e| self.failure("put", put.key.as_str(), e))?;
-        Ok(Stored { version: version(answer.version_id()) })
+        Ok(Stored { version: self.version(answer.version_id()) })
     }
 
     /// Repeats a request that makes the object visible, until it is known whether it did.
     async fn until_settled<F: Future<Output = Result<Stored>>>(
-        &self,
+        self: &Arc<Self>,
         put: &Put<'_>,
         send: impl Fn() -> F,
     ) -> Result<Stored> {
@@ -131,7 +153,12 @@ impl Bucket {
     }
 
     /// Decides what a failed attempt was: no effect (`None`: send again), done with its reply lost (`Some`), or final.
-    async fn after_fault(&self, put: &Put<'_>, error: Error, attempts: &mut Attempts) -> Result<Option<Stored>> {
+    async fn after_fault(
+        self: &Arc<Self>,
+        put: &Put<'_>,
+        error: Error,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Stored>> {
         match &error {
             Error::Other { reason, .. } if self.gives_up_condition(reason) => return Ok(None),
             _ => {}
@@ -139,36 +166,81 @@ impl Bucket {
         // On a first attempt the key was taken before. Later, the taker may be our own first attempt; and an upload
         // that is gone may have been completed by it.
         let taken_or_gone = matches!(error, Error::AlreadyExists { .. } | Error::NotFound { .. });
-        let found = if taken_or_gone && attempts.is_retry() {
-            match self.look(put.key, None).await {
-                Err(Error::NotFound { .. }) => return Err(error),
-                found => found?,
-            }
-        } else {
+        if !(taken_or_gone && attempts.is_retry()) {
             attempts.wait_after(error).await?;
-            match self.look(put.key, None).await {
-                Err(Error::NotFound { .. }) => return Ok(None),
-                found => found?,
-            }
-        };
-        let ours = found.metadata().and_then(|metadata| metadata.get(TAG)) == Some(&put.tag);
-        if ours && found.content_length() == Some(put.bytes.len() as i64) {
-            tracing::debug!(key = %put.key, "an earlier attempt had succeeded, its reply was lost");
-            return Ok(Some(Stored { version: version(found.version_id()) }));
+            return match self.there(put).await? {
+                There::Nothing => Ok(None),
+                found => found.ours(put).map(Some),
+            };
         }
-        Err(Error::AlreadyExists { key: put.key.to_string() })
+        match self.there(put).await? {
+            There::Nothing => Err(error),
+            found => found.ours(put).map(Some),
+        }
     }
 
-    /// An attempt that we gave up may still have been carried out, behind the one that succeeded.
-    async fn watch_for_a_second(&self, put: &Put<'_>, stored: Stored) -> Result<Stored> {
-        if let Some(kept) = &stored.version {
-            let versions = self.versions_of(put.key).await?;
-            if versions.len() > 1 {
-                let surplus: Vec<_> = versions.iter().filter(|version| *version != kept).collect();
-                tracing::warn!(key = %put.key, kept = kept.0, ?surplus, "repeated requests left more than one version");
+    /// An attempt that we gave up may still have been carried out, before or behind the one that succeeded. The first
+    /// of them is the object: all have the same bytes and the same lock.
+    async fn watch_for_a_second(self: &Arc<Self>, put: &Put<'_>, stored: Stored) -> Result<Stored> {
+        if stored.version.is_none() {
+            return Ok(stored);
+        }
+        match self.there(put).await {
+            Ok(There::Ours(first)) => Ok(first),
+            Ok(_) => Ok(stored),
+            Err(Error::Denied { reason, .. }) => {
+                let key = put.key;
+                tracing::warn!(%key, reason, "may not look whether repeated requests left more than one version");
+                Ok(stored)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What lies under the key of a put. Where there are versions all of them are looked at: one of somebody else, or a
+    /// delete marker, may lie over ours.
+    async fn there(self: &Arc<Self>, put: &Put<'_>) -> Result<There> {
+        if self.versioning == Versioning::Off {
+            return self.there_newest(put).await;
+        }
+        let versions = match self.versions_of(put.key, MOST_VERSIONS).await {
+            Err(Error::Denied { .. }) => return self.there_newest(put).await,
+            versions => versions?,
+        };
+        let mut ours = Vec::new();
+        for info in versions.iter().rev().filter(|info| info.len == put.bytes.len() as u64) {
+            if self.is_ours(put, info.version.as_ref()).await? {
+                ours.push(info.version.clone());
             }
         }
-        Ok(stored)
+        if ours.len() > 1 {
+            tracing::warn!(key = %put.key, kept = ?ours[0], surplus = ?ours[1..], "repeated requests left more than one version");
+        }
+        Ok(match ours.into_iter().next() {
+            Some(version) => There::Ours(Stored { version }),
+            None if versions.is_empty() => There::Nothing,
+            None => There::Others,
+        })
+    }
+
+    async fn there_newest(&self, put: &Put<'_>) -> Result<There> {
+        let found = match self.look(put.key, None).await {
+            Err(Error::NotFound { .. }) => return Ok(There::Nothing),
+            found => found?,
+        };
+        let same_length = found.content_length() == Some(put.bytes.len() as i64);
+        if same_length && found.metadata().and_then(|metadata| metadata.get(TAG)) == Some(&put.tag) {
+            return Ok(There::Ours(Stored { version: self.version(found.version_id()) }));
+        }
+        Ok(There::Others)
+    }
+
+    async fn is_ours(&self, put: &Put<'_>, version: Option<&VersionId>) -> Result<bool> {
+        match self.look(put.key, version).await {
+            Ok(found) => Ok(found.metadata().and_then(|metadata| metadata.get(TAG)) == Some(&put.tag)),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn if_none_match(&self) -> Option<String> {
@@ -197,7 +269,16 @@ impl Bucket {
             Ok(_) => upload.forget(),
             Err(_) => upload.abort().await,
         }
-        done
+        self.make_sure_of_the_lock(put, done?).await
+    }
+
+    /// A lock is asked for when an upload in parts begins, and Ceph 18 forgets it without a word (it was seen to). So it
+    /// is put on the finished version once more, which changes nothing where it stood already.
+    async fn make_sure_of_the_lock(&self, put: &Put<'_>, stored: Stored) -> Result<Stored> {
+        if let Some(retention) = put.retention {
+            self.extend_lock(put.key, stored.version.as_ref(), retention).await?;
+        }
+        Ok(stored)
     }
 
     async fn begin_parts(self: &Arc<Self>, put: &Put<'_>) -> Result<Upload> {
@@ -208,6 +289,8 @@ impl Bucket {
                 .bucket(&self.name)
                 .key(self.path(put.key))
                 .metadata(TAG, &put.tag)
+                .set_object_lock_mode(lock::mode(put.retention))
+                .set_object_lock_retain_until_date(lock::until(put.retention))
                 .content_type("application/octet-stream")
                 .checksum_algorithm(ChecksumAlgorithm::Sha256);
             let answer = create.send().await.map_err(|e| self.failure("put", put.key.as_str(), e))?;
@@ -256,7 +339,7 @@ impl Bucket {
             .set_if_none_match(self.if_none_match())
             .multipart_upload(all);
         let answer = request.send().await.map_err(|e| self.failure("put", put.key.as_str(), e))?;
-        Ok(Stored { version: version(answer.version_id()) })
+        Ok(Stored { version: self.version(answer.version_id()) })
     }
 }
 
