@@ -1,0 +1,183 @@
+//! One object on its way: read by its version, verified, put with its lock.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use lifeboat_store::{Key, Retention, VersionId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Copying, Side};
+use crate::{
+    blocking::blocking,
+    error::{Error, Result},
+    progress::Counter,
+};
+
+/// How many bytes may be in flight, in KiB: a semaphore's permits can express any sensible amount of memory so.
+pub(super) struct Budget {
+    room: Arc<Semaphore>,
+    most: u32,
+}
+
+impl Budget {
+    pub fn new(bytes: u64) -> Self {
+        let most = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).clamp(1, 1 << 22);
+        Self { room: Arc::new(Semaphore::new(most as usize)), most }
+    }
+
+    /// Waits for room. What is larger than all of it waits until it is alone.
+    async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).clamp(1, self.most);
+        let taken = Arc::clone(&self.room).acquire_many_owned(permits).await;
+        taken.map_err(|_| Error::usage("the copy was closed"))
+    }
+}
+
+/// An object to copy.
+pub(super) struct Item {
+    pub key: Key,
+    /// The version to read.
+    pub version: Option<VersionId>,
+    pub len: u64,
+    /// Its lock in the copy.
+    pub retention: Option<Retention>,
+}
+
+/// How an object is verified, on a blocking thread.
+pub(super) type Check = Box<dyn FnOnce(&Bytes) -> Result<()> + Send>;
+
+/// What became of an object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is durable in the copy, and was not before.
+    New,
+    /// It was there.
+    There,
+    /// It is not, for the problem that has been noted.
+    Bad,
+}
+
+impl Copying<'_> {
+    /// Makes sure that an object is in the copy, verified while it passes, and locked long enough.
+    pub(super) async fn send(&self, item: Item, check: Check) -> Result<Sent> {
+        if let Some(held) = self.present.get(&item.key) {
+            if held.len != item.len {
+                self.problem(Side::Copy, &item.key, &other_length(held.len, item.len), None);
+                return Ok(Sent::Bad);
+            }
+            return self.extend(&item, held.is_locked_until(item.until())).await;
+        }
+        if self.known_problem(&item.key).is_some() {
+            return Ok(Sent::Bad);
+        }
+        let _room = self.budget.take(item.len).await?;
+        let verified = match self.fetch(&item, check).await {
+            Ok(bytes) => bytes,
+            Err(error) => match blame(&error) {
+                Some(what) => {
+                    self.problem(Side::Source, &item.key, &what, None);
+                    return Ok(Sent::Bad);
+                }
+                None => return Err(error),
+            },
+        };
+        self.put(&item, verified).await
+    }
+
+    async fn fetch(&self, item: &Item, check: Check) -> Result<Bytes> {
+        // Longer than a header or a listing says, it would not fit the memory that was set aside for it.
+        let info = self.from.store().head(&item.key, item.version.as_ref()).await?;
+        if info.len != item.len {
+            return Err(Error::damaged(&item.key, other_length(info.len, item.len)));
+        }
+        let file = self.from.store().get(&item.key, item.version.as_ref(), None).await?;
+        self.progress.add(Counter::FetchedBytes, file.len() as u64);
+        blocking("verifying", move || check(&file).map(|()| file)).await
+    }
+
+    async fn put(&self, item: &Item, bytes: Bytes) -> Result<Sent> {
+        let len = bytes.len() as u64;
+        if let Err(error) = self.to.store().put_locked(&item.key, bytes, item.retention).await {
+            let taken = matches!(error, lifeboat_store::Error::AlreadyExists { .. });
+            if !taken && !error.is_transient() {
+                return Err(error.into());
+            }
+            // Where the reply was lost, it lies there whole, or the put did not succeed.
+            match self.to.store().head(&item.key, None).await {
+                Ok(info) if info.len == len => {}
+                Ok(info) if taken => {
+                    self.problem(Side::Copy, &item.key, &other_length(info.len, len), None);
+                    return Ok(Sent::Bad);
+                }
+                _ => return Err(error.into()),
+            }
+            if taken {
+                self.extend(item, false).await?;
+            }
+        }
+        self.present.insert(&item.key, len, item.retention.map(|retention| retention.until));
+        self.progress.add(Counter::StoredBytes, len);
+        self.progress.add(Counter::Objects, 1);
+        let mut state = self.state();
+        state.report.objects += 1;
+        state.report.bytes += len;
+        Ok(Sent::New)
+    }
+
+    /// Makes the lock of an object that is there long enough.
+    async fn extend(&self, item: &Item, is_locked: bool) -> Result<Sent> {
+        if let (Some(retention), false) = (item.retention, is_locked) {
+            self.to.store().extend_lock(&item.key, None, retention).await?;
+            self.present.insert(&item.key, item.len, Some(retention.until));
+            self.state().report.extended += 1;
+        }
+        Ok(Sent::There)
+    }
+
+    /// Does the work of every item, some at the same time; stops at the first error, or when `go_on` says so.
+    pub(super) async fn each<'s>(
+        &'s self,
+        jobs: impl Iterator<Item = BoxFuture<'s, Result<Sent>>>,
+        mut each: impl FnMut(&Sent) -> bool,
+    ) -> Result<()> {
+        let (mut jobs, mut go_on) = (jobs.fuse(), true);
+        let mut running: FuturesUnordered<BoxFuture<'s, Result<Sent>>> = FuturesUnordered::new();
+        loop {
+            while go_on
+                && running.len() < self.options.at_once.max(1)
+                && let Some(job) = jobs.next()
+            {
+                running.push(job);
+            }
+            match running.next().await {
+                Some(done) => go_on &= each(&done?),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Item {
+    fn until(&self) -> jiff::Timestamp {
+        self.retention.map_or(jiff::Timestamp::MIN, |retention| retention.until)
+    }
+}
+
+fn other_length(is: u64, wanted: u64) -> String {
+    format!("it has {is} bytes, {wanted} were written")
+}
+
+/// What is wrong with an object, where an error says that it is missing, damaged or not to be trusted. Anything else
+/// says nothing of the object, and ends the run.
+pub(super) fn blame(error: &Error) -> Option<String> {
+    use lifeboat_store::Error as Store;
+    match error {
+        Error::Damaged { reason, .. } => Some(reason.clone()),
+        Error::Untrusted { reason, .. } => Some(format!("it is not to be trusted: {reason}")),
+        Error::Unknown { .. } => Some(error.to_string()),
+        Error::Store(Store::NotFound { .. }) => Some("it is missing".to_owned()),
+        Error::Store(Store::Damaged { reason, .. }) => Some(reason.clone()),
+        _ => None,
+    }
+}
