@@ -70,6 +70,20 @@ impl Layout {
         key(format!("{}{system_id}/{timeline:08x}/{:016x}-{:016x}-{id}", self.prefix("wal"), first.0, last.0))
     }
 
+    /// The prefix of all that belongs to the instance.
+    pub fn root(&self) -> String {
+        format!("{}/{}/", self.tenant, self.instance)
+    }
+
+    /// The system id in the key of a point's own slice; none where it is none.
+    pub fn point_wal_system(&self, key: &Key) -> Option<u64> {
+        let mut parts = key.as_str().strip_prefix(&self.prefix("wal"))?.split('/');
+        let system_id = parts.next()?.parse().ok()?;
+        let timeline = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let (first, last, id) = lsns_and_id(parts.next()?)?;
+        (self.wal(system_id, timeline, first, last, id) == *key).then_some(system_id)
+    }
+
     /// The prefix of a stream's slices or segments.
     pub fn wal_folder(&self, kind: WalObjectKind, system_id: u64, timeline: u32) -> String {
         format!("{}{system_id}/{timeline:08x}/{}/", self.prefix("wal"), kind.folder())

@@ -28,6 +28,7 @@ mod random;
 pub mod reach;
 pub mod reader;
 pub mod repository;
+pub mod retain;
 pub mod seal;
 pub mod tree;
 pub mod trust;

@@ -28,8 +28,14 @@ use crate::{
 };
 
 mod data;
+mod locks;
+mod scrub;
+mod signs;
 mod wal;
 
+pub use locks::{LocksReport, locks};
+pub use scrub::{ScrubCursor, ScrubOptions, ScrubReport, days_of_share, scrub};
+pub use signs::{Sign, SignKind, SignsReport, signs};
 pub use wal::{StreamReport, WalCheckMode, WalCheckReport, wal};
 
 /// Objects looked at the same time without reading them.

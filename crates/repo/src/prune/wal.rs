@@ -1,0 +1,70 @@
+//! WAL: of points, and of the archive.
+
+use lifeboat_store::ObjectInfo;
+
+use super::{Found, PruneKind, Run, Versions, removal::Candidate};
+use crate::{
+    error::Result,
+    reach::{Cover, WalRule},
+    wal::{WalObject, WalObjectKind},
+};
+
+impl Run<'_> {
+    /// Of each stream come the points' own slices first, then its segments, then its slices: as their keys sort.
+    pub(super) async fn wal(&mut self, rule: &WalRule) -> Result<()> {
+        let mut versions = Versions::new(&**self.repo.store(), &self.prefix("wal"));
+        let mut cover = Cover::new(self.repo.wal_archive(), self.trusted);
+        while let Some(found) = versions.next().await? {
+            if self.options.cancel.is_cancelled() {
+                break;
+            }
+            match found {
+                Found::Foreign(version) => self.foreign(version.info, version.delete_marker).await?,
+                Found::Object { info, over } => match WalObject::listed(self.repo.layout(), info.clone()) {
+                    Ok(object) => self.archived(object, info, over, rule, &mut cover).await?,
+                    Err(_) => self.of_a_point(info, over).await?,
+                },
+            }
+        }
+        self.flush().await
+    }
+
+    async fn archived(
+        &mut self,
+        object: WalObject,
+        info: ObjectInfo,
+        over: u64,
+        rule: &WalRule,
+        cover: &mut Cover,
+    ) -> Result<()> {
+        self.report.objects += 1;
+        let system = Some(object.system_id);
+        let kind = match object.kind {
+            WalObjectKind::Segment => PruneKind::Segment,
+            WalObjectKind::Slice => PruneKind::Slice,
+        };
+        let why = if !rule.needs_object(object.system_id, object.timeline, object.last, object.modified) {
+            "no kept point and no window of recovery needs it"
+        } else if object.kind == WalObjectKind::Slice && cover.supersedes(&object, rule).await? {
+            "a segment that verifies holds its range"
+        } else {
+            self.systems.extend(system);
+            self.keep(&info, kind);
+            return Ok(());
+        };
+        self.unneeded(Candidate { info, kind, why: why.to_owned(), leased: false, system }, over).await
+    }
+
+    async fn of_a_point(&mut self, info: ObjectInfo, over: u64) -> Result<()> {
+        let Some(system) = self.repo.layout().point_wal_system(&info.key) else { return self.stranger(info).await };
+        self.report.objects += 1;
+        if self.reach.contains(&info.key) {
+            self.systems.insert(system);
+            self.keep(&info, PruneKind::PointWal);
+            return Ok(());
+        }
+        let leased = !self.is_released(&info);
+        let (kind, why) = (PruneKind::PointWal, "no point names it".to_owned());
+        self.unneeded(Candidate { info, kind, why, leased, system: Some(system) }, over).await
+    }
+}
