@@ -6,6 +6,7 @@
 //! [`Config::files`] lists what to look at, with line numbers, so that those messages look the same.
 
 mod checked;
+mod choose;
 mod files;
 mod nearest;
 pub(crate) use nearest::nearest;
@@ -30,6 +31,7 @@ pub use checked::{
     EvidenceConfig, FilestoreConfig, InstanceConfig, KeysConfig, PostgresConfig, RepositoryConfig, RevokedKey,
     S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
 };
+pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};
 pub use starter::{StarterValues, starter};
