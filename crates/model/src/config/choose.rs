@@ -24,7 +24,8 @@ fn known_repositories(name: &str, known: &[String]) -> String {
 
 impl Config {
     /// The same configuration with another repository in the place of the primary, which locks as that copy does. What
-    /// works on a primary so works on a copy.
+    /// works on a primary so works on a copy. What is remembered of it has a folder of its own: a copy has the id of its
+    /// primary, and what holds of the one need not hold of the other.
     pub fn at(&self, name: &str) -> Result<Config, UnknownRepository> {
         if name == self.repository_name {
             return Ok(self.clone());
@@ -35,6 +36,7 @@ impl Config {
         };
         let (repository, repository_name) = (copy.repository.clone(), copy.name.clone());
         let mut config = Config { repository, repository_name, copies: Vec::new(), ..self.clone() };
+        config.engine.state_dir = config.engine.state_dir.join("copies").join(name);
         for tier in config.tiers.values_mut() {
             match (copy.lock, &mut tier.lock) {
                 (Some(CopyLock::None), lock) => *lock = None,
@@ -120,6 +122,7 @@ odoo_image = "odoo:19"
             assert_eq!(mode(&copy), expected, "{lock}");
             assert!(matches!(&copy.repository, RepositoryConfig::S3(s3) if s3.bucket == "far"));
             assert_eq!((copy.repository_name.as_str(), copy.copies.len()), ("offsite", 0));
+            assert_eq!(copy.engine.state_dir, config.engine.state_dir.join("copies/offsite"));
             assert_eq!(mode(&config), Some(LockMode::Compliance), "the primary's stay");
             assert_eq!(config.at("main").unwrap(), config);
         }
