@@ -170,8 +170,6 @@ struct Held {
     body: Body,
     ticket_ms: u64,
     current: Mutex<Current>,
-    /// Where the bucket locks by default: the store's time, and when it was asked for.
-    default_lock: Option<(Timestamp, Instant)>,
     /// Renewals do not overlap.
     turn: tokio::sync::Mutex<()>,
 }
@@ -209,12 +207,15 @@ impl Held {
 
     async fn put(&self, key: &Key) -> Result<Option<VersionId>> {
         let json = serde_json::to_vec(&self.body).expect("a lease has only text keys");
-        let lock = |(store, asked): (Timestamp, Instant)| {
-            let until = locks::later(store, asked.elapsed() + LOCK);
-            Retention { mode: LockMode::Governance, until }
+        let store = self.repo.store();
+        let retention = match store.capabilities().default_retention {
+            true => {
+                let until = locks::later(store.clock().await?, LOCK);
+                Some(Retention { mode: LockMode::Governance, until })
+            }
+            false => None,
         };
-        let retention = self.default_lock.map(lock);
-        Ok(self.repo.store().put_locked(key, json.into(), retention).await?.version)
+        Ok(store.put_locked(key, json.into(), retention).await?.version)
     }
 
     /// Puts the next renewal, then removes the one before.
@@ -381,13 +382,9 @@ impl Claim {
         let ticket_ms = now.as_millisecond().unsigned_abs();
         let key = repo.layout().lease(ticket_ms, session, 0);
         let current = Mutex::new(Current { renewal: 0, key: key.clone(), version: None, put_began: Instant::now() });
-        let default_lock = match repo.store().capabilities().default_retention {
-            true => Some((repo.store().clock().await?, Instant::now())),
-            false => None,
-        };
         let turn = tokio::sync::Mutex::default();
         live().insert(session);
-        let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, default_lock, turn });
+        let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, turn });
         // The put may have an effect and yet report an error: then the object must go as well.
         let others = match held.put(&key).await {
             Ok(version) => {

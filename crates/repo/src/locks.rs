@@ -21,6 +21,8 @@ use crate::{
 /// Locks that are extended at the same time.
 const AT_ONCE: usize = 16;
 const HOUR: i64 = 3600;
+/// Locks that are shorter than an hour, for trying out, end at whole minutes.
+const MINUTE: i64 = 60;
 
 /// What an object is, as far as its lock goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +78,18 @@ impl Locks {
             Keep::Slice => after(self.slice),
             Keep::Evidence => after(self.evidence),
         };
-        Retention { mode: self.mode, until: round_up(until) }
+        self.rounded(until)
     }
 
     /// The lock of all objects of a point that was finished at this time.
     pub(crate) fn of_point(&self, finished: Timestamp) -> Retention {
         let least = later((self.clock)(), self.minimum);
-        Retention { mode: self.mode, until: round_up((self.point_end)(finished).max(least)) }
+        self.rounded((self.point_end)(finished).max(least))
+    }
+
+    fn rounded(&self, until: Timestamp) -> Retention {
+        let step = if self.minimum < Duration::from_secs(HOUR as u64) { MINUTE } else { HOUR };
+        Retention { mode: self.mode, until: round_to(until, step) }
     }
 }
 
@@ -94,9 +101,13 @@ pub(crate) fn later(time: Timestamp, length: Duration) -> Timestamp {
 
 /// The end of the hour, so that repeated runs ask for the same.
 pub fn round_up(time: Timestamp) -> Timestamp {
+    round_to(time, HOUR)
+}
+
+fn round_to(time: Timestamp, step: i64) -> Timestamp {
     let seconds = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
-    let hours = seconds.div_euclid(HOUR) + i64::from(seconds.rem_euclid(HOUR) > 0);
-    Timestamp::from_second(hours * HOUR).unwrap_or(time)
+    let steps = seconds.div_euclid(step) + i64::from(seconds.rem_euclid(step) > 0);
+    Timestamp::from_second(steps * step).unwrap_or(time)
 }
 
 /// An object whose lock must reach so far.
@@ -198,5 +209,7 @@ mod tests {
         assert_eq!(until(Keep::Until(at("2026-12-01T00:00:01Z"))), "2026-12-01T01:00:00Z");
         let soon = Locks { point_end: Arc::new(|finished| finished), ..locks };
         assert_eq!(soon.until(Keep::Point).until.to_string(), "2026-12-05T21:00:00Z", "the least");
+        let short = Locks { minimum: Duration::from_secs(90), ..soon };
+        assert_eq!(short.until(Keep::Point).until.to_string(), "2026-11-21T20:32:00Z", "a trial does not last an hour");
     }
 }

@@ -47,6 +47,7 @@ pub struct Repository {
     created: Timestamp,
     replica: bool,
     evidence_lock: Option<EvidenceLock>,
+    revocations: Arc<[Revocation]>,
 }
 
 /// How long evidence is locked.
@@ -131,13 +132,23 @@ impl Repository {
         serde_json::from_slice::<Version>(&bytes).map_err(bad)?.check_for(&key, &[REPLICA])?;
         let Marker { repository: id, created, replica, .. } = serde_json::from_slice(&bytes).map_err(bad)?;
         let store = if replica { Arc::new(first) } else { store };
-        Ok(Self { store, id, created, replica, evidence_lock: None })
+        Ok(Self { store, id, created, replica, evidence_lock: None, revocations: Arc::default() })
     }
 
     /// From now on, evidence is locked so firmly and for so long from its writing on, by the store's time.
     pub fn with_evidence_lock(self, lock: Option<(LockMode, Duration, Clock)>) -> Self {
         let evidence_lock = lock.map(|(mode, length, clock)| EvidenceLock { mode, length, clock });
         Self { evidence_lock, ..self }
+    }
+
+    /// From now on, what these keys signed and the store received later does not count, in all instances.
+    pub fn with_revocations(self, revocations: Vec<Revocation>) -> Self {
+        Self { revocations: revocations.into(), ..self }
+    }
+
+    /// The keys that are revoked.
+    pub fn revocations(&self) -> &[Revocation] {
+        &self.revocations
     }
 
     /// Whether it is a copy: then only copies are written into it.
@@ -164,7 +175,7 @@ impl Repository {
     pub fn instance(&self, tenant: &Tenant, instance: &Instance) -> InstanceRepo {
         let layout = Layout::new(tenant.clone(), instance.clone());
         let (store, repository, replica) = (self.store.clone(), self.id, self.replica);
-        InstanceRepo { store, repository, replica, layout, locks: None, revocations: Arc::default() }
+        InstanceRepo { store, repository, replica, layout, locks: None, revocations: self.revocations.clone() }
     }
 
     /// The instances of a tenant that have recovery points, in the order of their names. Asks for two names of each,

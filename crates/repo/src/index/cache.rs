@@ -12,14 +12,19 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use lifeboat_model::id::{ObjectId, Sha256Digest};
-use lifeboat_store::VersionId;
+use jiff::Timestamp;
+use lifeboat_model::{
+    id::{ObjectId, Sha256Digest},
+    signature::PublicKey,
+};
+use lifeboat_store::{ObjectInfo, VersionId};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Index, PackMeta,
-    object::{self, IndexContent},
+    object::IndexContent,
     run::{self, Record, Run},
+    signed::IndexObject,
 };
 use crate::{
     blocking::blocking,
@@ -28,7 +33,7 @@ use crate::{
     layout,
     progress::Progress,
     repository::InstanceRepo,
-    seal::{Identity, OpenError, Recipient},
+    seal::{Identity, Recipient},
 };
 
 const STATE: &str = "state";
@@ -43,6 +48,8 @@ const FETCHES: usize = 4;
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     valid_for: String,
+    /// When the store received the first signed index object.
+    signed_since: Option<Timestamp>,
     covered: BTreeSet<ObjectId>,
     runs: Vec<String>,
     packs: Vec<(ObjectId, u64, Sha256Digest, Option<VersionId>)>,
@@ -54,9 +61,11 @@ pub(crate) struct Load<'a> {
     pub chunk_key: &'a ChunkKey,
     pub host: &'a Identity,
     pub recipients: &'a [Recipient],
+    /// Whose index objects count.
+    pub trusted: &'a [PublicKey],
     pub cache_dir: &'a Path,
     pub progress: &'a dyn Progress,
-    /// Packs that the previous point vouches for, should an index object have gone.
+    /// Packs that the previous point vouches for, should an index object have gone or be unsigned.
     pub vouched: Vec<(ObjectId, PackMeta)>,
 }
 
@@ -68,56 +77,103 @@ pub(crate) async fn load(load: Load<'_>) -> Result<Index> {
     let mut listed = Vec::new();
     let mut objects = repo.store().list(&repo.layout().prefix("index"));
     while let Some(object) = objects.try_next().await? {
-        listed.extend(layout::last_id(&object.key).map(|id| (object.modified, id)));
+        listed.extend(layout::last_id(&object.key).map(|id| (id, object)));
     }
     // Oldest first: where a chunk was stored again, the newest place is added last and counts.
-    listed.sort();
-    let listed: Vec<ObjectId> = listed.into_iter().map(|(_, id)| id).collect();
-    let valid_for = fingerprint(load.chunk_key, load.recipients);
-    let all: BTreeSet<ObjectId> = listed.iter().copied().collect();
+    listed.sort_by_key(|(id, object)| (object.modified, *id));
+    let valid_for = fingerprint(&load);
+    let all: BTreeSet<ObjectId> = listed.iter().map(|(id, _)| *id).collect();
     let builder = blocking("loading the index", move || Builder::open(dir, valid_for, &all)).await?;
     let builder = add_new(&load, builder, listed).await?;
     let Loaded { mut metas, runs, spill } = blocking("loading the index", move || builder.finish()).await?;
     for (id, meta) in load.vouched {
-        metas.entry(id).or_insert(meta);
+        metas.insert(id, meta);
     }
     let stored = present(repo, metas).await?;
     Ok(Index::new(stored, runs, spill))
 }
 
-fn fingerprint(key: &ChunkKey, recipients: &[Recipient]) -> String {
-    let recipients: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
-    let text = format!("1 {} {}", key.id, recipients.into_iter().collect::<Vec<_>>().join(" "));
+/// What decides which entries may be used.
+fn fingerprint(load: &Load<'_>) -> String {
+    let recipients: BTreeSet<String> = load.recipients.iter().map(ToString::to_string).collect();
+    let trusted: BTreeSet<String> = load.trusted.iter().map(ToString::to_string).collect();
+    let revoked = load.repo.revocations().iter();
+    let revoked: BTreeSet<String> = revoked.map(|revoked| format!("{} {}", revoked.key, revoked.at)).collect();
+    let text = format!("2 {} {recipients:?} {trusted:?} {revoked:?}", load.chunk_key.id);
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
-/// Fetches the index objects that the cache does not cover.
-async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<ObjectId>) -> Result<Builder> {
-    let missing: Vec<_> = listed.into_iter().filter(|id| !builder.state.covered.contains(id)).collect();
-    let fetch = |id: ObjectId| async move {
-        let key = load.repo.layout().index(id);
-        let file = load.repo.store().get(&key, None, None).await?;
-        let host = [load.host.clone()];
-        let content = blocking("loading the index", move || Ok(object::decode(&host, &file))).await?;
-        Ok::<_, Error>((id, key, content))
+/// Fetches the index objects that the cache does not cover. What cannot be used is told each time, since it may be the
+/// trace of an attack.
+async fn add_new(load: &Load<'_>, mut builder: Builder, listed: Vec<(ObjectId, ObjectInfo)>) -> Result<Builder> {
+    let missing: Vec<_> = listed.into_iter().filter(|(id, _)| !builder.state.covered.contains(id)).collect();
+    let fetch = |(id, info): (ObjectId, ObjectInfo)| async move {
+        let read = read(load, &info).await;
+        Ok::<_, Error>((id, info, read))
     };
     let mut fetched = futures::stream::iter(missing).map(fetch).buffered(FETCHES);
-    while let Some((id, key, content)) = fetched.try_next().await? {
-        match content {
-            Ok(content) => {
-                let usable = content.chunk_key == load.chunk_key.id
-                    && load.recipients.iter().all(|recipient| content.recipients.contains(&recipient.to_string()));
-                let add = move || builder.add(id, usable.then_some(content)).map(|()| builder);
-                builder = blocking("loading the index", add).await?;
+    let mut unusable = Unusable::default();
+    while let Some((id, info, read)) = fetched.try_next().await? {
+        let content = match read {
+            Ok(IndexObject::Unsigned(_)) if builder.state.signed_since.is_some_and(|since| info.modified > since) => {
+                let reason = "it is not signed, and all that this repository has received for some time are".into();
+                unusable.note(load.progress, Error::Untrusted { object: info.key.to_string(), reason });
+                continue;
+            }
+            Ok(IndexObject::Unsigned(content)) => IndexContent { vouched: false, ..content },
+            Ok(IndexObject::Signed(content)) => {
+                builder.state.signed_since.get_or_insert(info.modified);
+                content
             }
             // Sealed to another host: nothing of it can ever be used here.
-            Err(OpenError::WrongIdentity) => builder.state.covered.extend([id]),
-            Err(OpenError::Damaged(reason) | OpenError::Plugin(reason)) => {
-                load.progress.note(&format!("{key} is damaged ({reason}): what it lists is stored anew"));
+            Err(Error::WrongIdentity { .. }) => {
+                builder.state.covered.insert(id);
+                continue;
             }
+            Err(error @ (Error::Damaged { .. } | Error::Untrusted { .. } | Error::Unknown { .. })) => {
+                unusable.note(load.progress, error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let usable = content.chunk_key == load.chunk_key.id
+            && load.recipients.iter().all(|recipient| content.recipients.contains(&recipient.to_string()));
+        let add = move || builder.add(id, usable.then_some(content)).map(|()| builder);
+        builder = blocking("loading the index", add).await?;
+    }
+    unusable.finish(load.progress);
+    Ok(builder)
+}
+
+async fn read(load: &Load<'_>, info: &ObjectInfo) -> Result<IndexObject> {
+    let file = load.repo.fetch_index(info).await?;
+    let (repo, info, host) = (load.repo.clone(), info.clone(), [load.host.clone()]);
+    let trusted = load.trusted.to_vec();
+    let open = move || repo.open_index(&info, &file, &host, &repo.trust(&trusted, info.modified));
+    blocking("loading the index", open).await
+}
+
+/// Index objects that are passed over: a few are named, the others counted.
+#[derive(Default)]
+struct Unusable {
+    count: u64,
+}
+
+impl Unusable {
+    const NAMED: u64 = 10;
+
+    fn note(&mut self, progress: &dyn Progress, error: Error) {
+        self.count += 1;
+        if self.count <= Self::NAMED {
+            progress.note(&format!("{error}: what it lists is stored anew"));
         }
     }
-    Ok(builder)
+
+    fn finish(self, progress: &dyn Progress) {
+        if self.count > Self::NAMED {
+            progress.note(&format!("{} more index objects are passed over like these", self.count - Self::NAMED));
+        }
+    }
 }
 
 /// The packs that the repository really has, whole.
@@ -127,7 +183,8 @@ async fn present(repo: &InstanceRepo, mut metas: HashMap<ObjectId, PackMeta>) ->
     while let Some(object) = objects.try_next().await? {
         let Some((id, meta)) = layout::last_id(&object.key).and_then(|id| metas.remove_entry(&id)) else { continue };
         if meta.len == object.len && (meta.version.is_none() || meta.version == object.version) {
-            stored.insert(id, meta);
+            // Written before the bucket had versions: from now on the point names the first one.
+            stored.insert(id, PackMeta { version: object.version, ..meta });
         }
     }
     Ok(stored)
@@ -180,9 +237,12 @@ impl Builder {
 
     /// Adds an index object; `None` where nothing of it may be used.
     fn add(&mut self, id: ObjectId, content: Option<IndexContent>) -> Result<()> {
+        let vouched = content.as_ref().is_none_or(|content| content.vouched);
         for pack in content.into_iter().flat_map(|content| content.packs) {
             self.gathered.extend(pack.table.locations(pack.id));
-            self.metas.insert(pack.id, pack.meta);
+            if vouched {
+                self.metas.insert(pack.id, pack.meta);
+            }
             if self.gathered.len() >= GATHER {
                 self.write_run()?;
             }

@@ -10,8 +10,10 @@ mod lookup;
 mod object;
 mod places;
 mod run;
+mod signed;
 
 pub(crate) use cache::{Load, load};
 pub(crate) use lookup::{Found, Index, PackMeta};
-pub(crate) use object::{IndexedPack, encode};
+pub(crate) use object::IndexedPack;
 pub(crate) use places::PlaceSet;
+pub(crate) use signed::{IndexKeys, seal};

@@ -29,11 +29,13 @@ pub(crate) struct IndexedPack {
 pub(crate) struct IndexContent {
     pub chunk_key: ObjectId,
     pub recipients: Vec<String>,
+    /// Whether its word on packs counts; else only packs that a signed point names may be used.
+    pub vouched: bool,
     pub packs: Vec<IndexedPack>,
 }
 
 /// The plaintext of an index object.
-pub(crate) fn encode(chunk_key: ObjectId, recipients: &[String], packs: &[IndexedPack]) -> std::io::Result<Vec<u8>> {
+pub(super) fn encode(chunk_key: ObjectId, recipients: &[String], packs: &[IndexedPack]) -> std::io::Result<Vec<u8>> {
     let mut out = Output::default();
     out.bytes(&chunk_key.0);
     out.number(recipients.len() as u64);
@@ -54,7 +56,7 @@ pub(crate) fn encode(chunk_key: ObjectId, recipients: &[String], packs: &[Indexe
 }
 
 /// Opens and reads an index object.
-pub(crate) fn decode(identities: &[Identity], file: &[u8]) -> Result<IndexContent, OpenError> {
+pub(super) fn decode(identities: &[Identity], file: &[u8]) -> Result<IndexContent, OpenError> {
     let bad = |reason: String| OpenError::Damaged(reason);
     let plain = seal::open_all(identities, file)?;
     let compressed = plain.strip_prefix(MAGIC).ok_or_else(|| bad("it is no index of version 1".into()))?;
@@ -81,7 +83,7 @@ fn read(content: &[u8]) -> Result<IndexContent, Bad> {
         packs.push(IndexedPack { id, meta: PackMeta { len, sha256, version, retain_until: None }, table });
     }
     input.end()?;
-    Ok(IndexContent { chunk_key, recipients, packs })
+    Ok(IndexContent { chunk_key, recipients, vouched: true, packs })
 }
 
 fn text(input: &mut Input<'_>) -> Result<String, Bad> {

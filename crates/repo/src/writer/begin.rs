@@ -1,12 +1,16 @@
 //! The start of a run: lease, previous point, chunk key, index, threads.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, mpsc},
+};
 
 use futures::TryStreamExt as _;
 use lifeboat_model::{
     id::{ObjectId, PointId},
     signature::PublicKey,
 };
+use lifeboat_store::Key;
 
 use super::{
     Collector, Failure, Shared, WalSink, Writer, WriterKeys, WriterOptions, batch::Buffers, collect, packer, uploads,
@@ -88,9 +92,11 @@ async fn prepare(
     options: WriterOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<(Shared, Run)> {
-    let previous = previous(&repo, &keys, &*progress).await?;
+    let trusted: Vec<PublicKey> = keys.trusted.iter().copied().chain([keys.signing.public()]).collect();
+    let previous = previous(&repo, &trusted, &*progress).await?;
     check_clock(&options, previous.as_ref())?;
-    let (chunk_key, key_object) = chunk_key(&repo, &keys, &options, previous.as_ref(), &*progress).await?;
+    let search = KeySearch { repo: &repo, keys: &keys, trusted: &trusted, unusable: Vec::new() };
+    let (chunk_key, key_object) = search.run(&options, previous.as_ref(), &*progress).await?;
     let recipients = &keys.recipients;
     let same_recipients = |point: &Point| recipients.iter().all(|r| point.header.recipients.contains(&r.to_string()));
     let builds_on_previous =
@@ -101,6 +107,7 @@ async fn prepare(
         chunk_key: &chunk_key,
         host: &keys.host,
         recipients,
+        trusted: &trusted,
         cache_dir: &options.cache_dir,
         progress: &*progress,
         vouched,
@@ -118,6 +125,7 @@ async fn prepare(
         recipients: recipients.clone(),
         metadata_recipients,
         chunk_key,
+        signing: keys.signing.clone(),
         index,
         progress,
         failure: Failure::new(point),
@@ -148,9 +156,8 @@ fn start(shared: Shared, run: Run, lease: Claim) -> Result<Writer> {
 }
 
 /// The newest point that verifies. That there are only invalid ones is no reason not to make a new one.
-async fn previous(repo: &InstanceRepo, keys: &WriterKeys, progress: &dyn Progress) -> Result<Option<Point>> {
-    let trusted: Vec<PublicKey> = keys.trusted.iter().copied().chain([keys.signing.public()]).collect();
-    match repo.find_point(&PointSelector::Latest, &trusted).await {
+async fn previous(repo: &InstanceRepo, trusted: &[PublicKey], progress: &dyn Progress) -> Result<Option<Point>> {
+    match repo.find_point(&PointSelector::Latest, trusted).await {
         Ok(point) => {
             point
                 .skipped
@@ -190,38 +197,116 @@ fn packs_of(point: &Point) -> Vec<(ObjectId, PackMeta)> {
     packs.filter_map(|object| Some((layout::last_id(&object.key)?, meta(object)))).collect()
 }
 
-/// Opens the chunk key that the previous point used, or any other that serves, or makes one.
-async fn chunk_key(
-    repo: &InstanceRepo,
-    keys: &WriterKeys,
-    options: &WriterOptions,
-    previous: Option<&Point>,
-    progress: &dyn Progress,
-) -> Result<(ChunkKey, ObjectRef)> {
-    let mut listed: Vec<_> = repo.store().list(&repo.layout().prefix("keys")).try_collect().await?;
-    let preferred = previous.map(|point| repo.layout().chunk_key(point.header.chunk_key));
-    listed.sort_by_key(|object| (Some(&object.key) != preferred.as_ref(), object.key.clone()));
-    let mut unusable = Vec::new();
-    for object in listed {
-        let file = repo.store().get(&object.key, object.version.as_ref(), None).await?;
-        match open_key(&keys.host, &keys.recipients, &file) {
-            Ok(key) if layout::last_id(&object.key) == Some(key.id) => {
-                let sha256 = seal::digest(&file);
-                let (len, version) = (file.len() as u64, object.version);
-                let kind = ObjectKind::Key;
-                return Ok((key, ObjectRef { key: object.key, kind, len, sha256, version, retain_until: None }));
+/// A chunk key sealed to dozens of recipients has a few KiB.
+const LONGEST_KEY: u64 = 1 << 20;
+/// Index objects looked at for a chunk key, where no point names one that serves.
+const MAX_ASKED: usize = 256;
+
+/// The search for a chunk key that serves. Only what is signed names one: sealed to the right recipients is what anybody
+/// can send who knows them, and whoever knows the chunk key can tell what is stored.
+struct KeySearch<'a> {
+    repo: &'a InstanceRepo,
+    keys: &'a WriterKeys,
+    trusted: &'a [PublicKey],
+    unusable: Vec<String>,
+}
+
+impl KeySearch<'_> {
+    /// Opens the chunk key that the previous point names, by version and digest; else one that a signed index names,
+    /// which a run has left that did not come to its end; else makes one.
+    async fn run(
+        mut self,
+        options: &WriterOptions,
+        previous: Option<&Point>,
+        progress: &dyn Progress,
+    ) -> Result<(ChunkKey, ObjectRef)> {
+        let named = previous.map(|point| (point, self.repo.layout().chunk_key(point.header.chunk_key)));
+        if let Some((point, key)) = &named {
+            match self.of_point(point, key).await {
+                Ok(found) => return Ok(found),
+                Err(why) => self.note(why)?,
             }
-            Ok(_) => unusable.push(format!("{} holds another key", object.key)),
-            Err(why) => unusable.push(format!("{} {why}", object.key)),
         }
+        let tried = previous.map(|point| point.header.chunk_key);
+        if let Some(found) = self.of_indexes(tried).await? {
+            return Ok(found);
+        }
+        if !self.unusable.is_empty() {
+            let why = self.unusable.join("; ");
+            progress.note(&format!("everything is stored anew, since no chunk key can be used: {why}"));
+        }
+        let KeySearch { repo, keys, .. } = self;
+        let key = ChunkKey::generate(&keys.recipients, (options.clock)())?;
+        let object = store_key(repo, &key, &keys.recipients, keys.host.recipient()).await?;
+        Ok((key, object))
     }
-    if !unusable.is_empty() {
-        let why = unusable.join("; ");
-        progress.note(&format!("everything is stored anew, since no chunk key can be used: {why}"));
+
+    /// Remembers why a key cannot be used; an unreachable store is an error.
+    fn note(&mut self, why: Error) -> Result<()> {
+        use lifeboat_store::Error as Store;
+        let why = match why {
+            Error::Store(error @ (Store::NotFound { .. } | Store::Damaged { .. })) => error.to_string(),
+            Error::Store(error) => return Err(error.into()),
+            Error::Usage(why) => why,
+            other => other.to_string(),
+        };
+        self.unusable.push(why);
+        Ok(())
     }
-    let key = ChunkKey::generate(&keys.recipients, (options.clock)())?;
-    let object = store_key(repo, &key, &keys.recipients, keys.host.recipient()).await?;
-    Ok((key, object))
+
+    async fn of_point(&self, point: &Point, key: &Key) -> Result<(ChunkKey, ObjectRef)> {
+        let object = point.object(key)?;
+        let version = match &object.version {
+            None => self.repo.first(key).await?.version,
+            named => named.clone(),
+        };
+        let file = self.repo.store().get(key, version.as_ref(), None).await?;
+        object.check(&file)?;
+        let found = self.open(key, &file)?;
+        Ok((found, ObjectRef { version, retain_until: None, ..object.clone() }))
+    }
+
+    async fn of_indexes(&mut self, tried: Option<ObjectId>) -> Result<Option<(ChunkKey, ObjectRef)>> {
+        let mut indexes: Vec<_> = self.repo.store().list(&self.repo.layout().prefix("index")).try_collect().await?;
+        indexes.sort_by_key(|object| std::cmp::Reverse(object.modified));
+        let mut tried: HashSet<ObjectId> = tried.into_iter().collect();
+        for info in indexes.into_iter().take(MAX_ASKED) {
+            let id = match self.repo.index_header(&info, self.trusted).await {
+                Ok(Some(header)) if tried.insert(header.chunk_key) => header.chunk_key,
+                Ok(_) => continue,
+                Err(error) => {
+                    self.note(error)?;
+                    continue;
+                }
+            };
+            let key = self.repo.layout().chunk_key(id);
+            match self.of_id(&key, id).await {
+                Ok(found) => return Ok(Some(found)),
+                Err(why) => self.note(why)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first version under the id's key: the index that names it was written later.
+    async fn of_id(&self, key: &Key, id: ObjectId) -> Result<(ChunkKey, ObjectRef)> {
+        let info = self.repo.first(key).await?;
+        if info.len > LONGEST_KEY {
+            return Err(Error::damaged(key, format!("it has {} bytes; no chunk key has so many", info.len)));
+        }
+        let file = self.repo.store().get(key, info.version.as_ref(), None).await?;
+        let found = self.open(key, &file)?;
+        if found.id != id {
+            return Err(Error::damaged(key, "it holds another key"));
+        }
+        let (len, sha256, version) = (info.len, seal::digest(&file), info.version);
+        let object = ObjectRef { key: key.clone(), kind: ObjectKind::Key, len, sha256, version, retain_until: None };
+        Ok((found, object))
+    }
+
+    fn open(&self, key: &Key, file: &[u8]) -> Result<ChunkKey> {
+        open_key(&self.keys.host, &self.keys.recipients, file).map_err(|why| Error::usage(format!("{key} {why}")))
+    }
 }
 
 fn open_key(

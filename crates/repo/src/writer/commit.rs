@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use lifeboat_model::{id::ObjectId, time};
 use lifeboat_store::{Key, ObjectInfo, Retention, VersionId};
 
@@ -229,10 +229,12 @@ async fn check_durable(repo: &InstanceRepo, objects: &[ObjectRef]) -> Result<()>
             open.remove(&found.key);
         }
     }
-    let heads = open.into_values().map(|object| head(repo, object));
-    let mut heads = futures::stream::iter(heads.map(Ok)).try_buffer_unordered(8);
-    while heads.try_next().await?.is_some() {}
-    Ok(())
+    // Boxed in a loop: closures over references keep the future from being `Send`.
+    let mut heads: Vec<BoxFuture<'_, Result<()>>> = Vec::with_capacity(open.len());
+    for object in open.into_values() {
+        heads.push(Box::pin(head(repo, object)));
+    }
+    futures::stream::iter(heads).buffer_unordered(8).try_collect().await
 }
 
 async fn head(repo: &InstanceRepo, object: &ObjectRef) -> Result<()> {

@@ -181,6 +181,8 @@ struct Shared {
     /// Who can open trees, indexes and details: the same, and this host.
     metadata_recipients: Vec<Recipient>,
     chunk_key: ChunkKey,
+    /// Vouches for indexes.
+    signing: SigningKey,
     index: Index,
     progress: Arc<dyn Progress>,
     failure: Failure,

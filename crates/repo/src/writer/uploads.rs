@@ -12,8 +12,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::Shared;
 use crate::{
+    blocking::blocking,
     error::{Error, Result},
-    index::{self, IndexedPack, PackMeta},
+    index::{self, IndexKeys, IndexedPack, PackMeta},
     locks::Keep,
     pack::PackTable,
     point::{ObjectKind, ObjectRef},
@@ -126,17 +127,14 @@ impl Uploads {
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let (sealing, id) = (shared.clone(), ObjectId(crate::random::bytes()?));
-            let sealed = tokio::task::spawn_blocking(move || {
-                let recipients: Vec<String> = sealing.recipients.iter().map(ToString::to_string).collect();
-                let plain = index::encode(sealing.chunk_key.id, &recipients, &packs);
-                let plain = plain.map_err(|source| Error::Io { what: "encoding an index".into(), source })?;
-                seal::seal(&sealing.metadata_recipients, &plain)
+            let bytes = blocking("sealing an index", move || {
+                let Shared { recipients, metadata_recipients: sealed_to, signing, .. } = &*sealing;
+                let keys = IndexKeys { recipients, sealed_to, signing };
+                index::seal(&sealing.repo, id, &sealing.chunk_key, &packs, &keys)
             });
-            let sealed = sealed
-                .await
-                .map_err(|e| Error::Io { what: "sealing an index".into(), source: std::io::Error::other(e) })??;
-            let key = shared.repo.layout().index(id);
-            put(&shared, key, ObjectKind::Key, sealed.bytes.into(), sealed.sha256).await?;
+            let (bytes, key) = (bytes.await?, shared.repo.layout().index(id));
+            let sha256 = seal::digest(&bytes);
+            put(&shared, key, ObjectKind::Key, bytes, sha256).await?;
             Ok(Done::Index)
         });
     }
