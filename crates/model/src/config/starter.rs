@@ -68,10 +68,34 @@ signing_key_file = {signing_key_file}
 # Whose backups and evidence are believed: the public halves.
 trusted_keys = ["{trusted_key}"]
 
+# Copies in other places (`lifeboat copy`): write [[repository]] instead of [repository], and give each a name and a role,
+# "primary" or "copy".
+
 # How much work may be lost (rpo), and how long until people work again (rto).
 [tiers.standard]
 rpo = "24h"
 rto = "4h"
+
+# Nobody can delete what is locked, an intruder with this host's credentials neither. Needs a bucket with object lock.
+# [tiers.standard.lock]
+# mode = "compliance"                    # or "governance": who has a special right can delete early
+# minimum = "14d"                        # whatever is kept stays locked for about so long from now
+
+# What `lifeboat prune` keeps; without this section, everything. The first point of each hour, day, week, month and year.
+# [tiers.standard.retention]
+# time_zone = "Europe/Berlin"            # whose days count
+# last = 3                               # the newest so many, whatever their age
+# hourly = 24
+# daily = 7
+# weekly = 5
+# monthly = 12
+# yearly = 7
+# pitr = "7d"                            # every moment of so long can be restored
+# drilled = 2                            # so many points that passed a drill; the last that passed is always kept
+
+# How long evidence is locked, where tiers have locks.
+# [evidence]
+# retain = "2192d"
 
 # One section for each Odoo system. Replace the example's values.
 [instances.{instance}]

@@ -748,3 +748,197 @@ fn wal_and_witness_have_limits() {
     }
     assert_eq!(WalConfig::default().slot_name(&"north-wing".parse().unwrap()), "lifeboat_north_wing");
 }
+
+const GOLD: &str = "[tiers.gold]\nrpo = \"15m\"\nrto = \"4h\"\n";
+const LOCAL: &str = "[repository]\npath = \"backups\"\n";
+const BUCKET: &str =
+    "bucket = \"lifeboat\"\nendpoint = \"https://s3.example.org\"\naccess_key_env = \"A\"\nsecret_key_env = \"S\"\n";
+
+fn in_a_bucket() -> String {
+    changed(&[(LOCAL, &format!("[repository.s3]\n{BUCKET}"))])
+}
+
+#[test]
+fn locks_and_retention_arrive() {
+    let section = "[tiers.gold.lock]\nmode = \"compliance\"\nminimum = \"14d\"\n[tiers.gold.retention]\n\
+                   time_zone = \"Europe/Berlin\"\nlast = 3\nhourly = 24\ndaily = 7\nweekly = 5\nmonthly = 12\n\
+                   yearly = 7\npitr = \"7d\"\ndrilled = 2\n[evidence]\nretain = \"3650d\"\n";
+    let text = in_a_bucket().replace(GOLD, &format!("{GOLD}{section}"));
+    let (config, warnings) = parse(&text, Path::new(FILE)).unwrap_or_else(|found| panic!("{:#?}", shown(&found)));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let tier = config.tier_of(config.instance("clinic").unwrap().1).unwrap().clone();
+    let lock = tier.lock.unwrap();
+    assert_eq!((lock.mode.word(), lock.minimum.to_string().as_str()), ("compliance", "14d 0h"));
+    let kept = tier.retention.unwrap();
+    assert_eq!(kept.time_zone.name(), "Europe/Berlin");
+    assert_eq!([kept.last, kept.hourly, kept.daily, kept.weekly, kept.monthly, kept.yearly], [3, 24, 7, 5, 12, 7]);
+    assert_eq!((kept.pitr.unwrap().0.as_secs(), kept.drilled), (7 * 86_400, 2));
+    assert_eq!(config.evidence.retain.0.as_secs(), 3650 * 86_400);
+    assert_eq!(config.evidence_lock(), Some(crate::retention::LockMode::Compliance));
+    let plain = good();
+    let tier = plain.tier_of(plain.instance("clinic").unwrap().1).unwrap();
+    assert_eq!((tier.lock, &tier.retention, plain.evidence_lock()), (None, &None, None));
+    assert_eq!(plain.evidence.retain.0.as_secs(), 2192 * 86_400, "six years");
+}
+
+#[test]
+fn locks_and_retention_are_checked() {
+    let in_bucket = |section: &str| in_a_bucket().replace(GOLD, &format!("{GOLD}{section}"));
+    let cases = [
+        (
+            "[tiers.gold.lock]\nmode = \"strict\"\nminimum = \"14d\"\n",
+            "F:16: tiers.gold.lock.mode: not a lock mode; use \"compliance\" (nobody can delete early) or \"governance\" (who has a special right can)",
+        ),
+        (
+            "[tiers.gold.lock]\nmode = \"governance\"\n",
+            "F:15: tiers.gold.lock.minimum: missing; say how long objects are locked at the least, for example \"14d\"",
+        ),
+        (
+            "[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"4000d\"\n",
+            "F:17: tiers.gold.lock.minimum: is out of range; use \"1m\" to \"3660d\"",
+        ),
+        (
+            "[tiers.gold.retention]\ntime_zone = \"Berlin\"\nlast = 1\n",
+            "F:16: tiers.gold.retention.time_zone: not a time zone; did you mean \"Europe/Berlin\"?",
+        ),
+        (
+            "[tiers.gold.retention]\ntime_zone = \"Nowhere/At_All\"\nlast = 1\n",
+            "F:16: tiers.gold.retention.time_zone: not a time zone; use an IANA name, for example \"Europe/Berlin\"",
+        ),
+        (
+            "[tiers.gold.retention]\ndayly = 7\n",
+            "F:16: tiers.gold.retention.dayly: unknown key; did you mean \"daily\"?",
+        ),
+        (
+            "[tiers.gold.retention]\ndaily = -1\n",
+            "F:16: tiers.gold.retention.daily: the number is out of range; use 0 to 100000",
+        ),
+        (
+            "[tiers.gold.retention]\npitr = 7\n",
+            "F:16: tiers.gold.retention.pitr: expected a time span in quotes, found a whole number; for example \"15m\"",
+        ),
+        (
+            "[tiers.gold.retention]\ndrilled = 1\n",
+            "F:15: tiers.gold.retention: keeps nothing but the newest point and those that passed a drill; say what to keep, for example daily = 7; or remove the section, then everything is kept",
+        ),
+        (
+            "[evidence]\nretain = \"soon\"\n",
+            "F:16: evidence.retain: \"soon\" is not a time span: write a whole number and ms, s, m, h or d, for example \"15m\"",
+        ),
+    ];
+    for (section, expected) in cases {
+        let found = findings(&in_bucket(section));
+        assert_eq!(found.first().map(String::as_str), Some(expected), "{section}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_directory_locks_nothing() {
+    let lock = "[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"1d\"\n";
+    let expected = "F:12: tiers.gold.lock: a directory is not immutable: nothing in it can be locked; use a bucket that was made with object lock, or remove this section, and backups are not locked";
+    check_problems(&[(GOLD, &format!("{GOLD}{lock}"))], &[expected]);
+    // A tier that no instance uses demands nothing.
+    let unused = format!("{GOLD}[tiers.silver]\nrpo = \"1h\"\nrto = \"1h\"\n{}", lock.replace("gold", "silver"));
+    check_warnings(&[(GOLD, &unused)], &[]);
+}
+
+/// Sections of several repositories: the first in a bucket, each of the others as given.
+fn several(primary: &str, others: &[&str]) -> String {
+    let first = format!("[[repository]]\n{primary}[repository.s3]\n{BUCKET}");
+    let others: String = others.iter().map(|other| format!("[[repository]]\n{other}")).collect();
+    changed(&[(LOCAL, &(first + &others))])
+}
+
+const MAIN: &str = "name = \"main\"\nrole = \"primary\"\n";
+
+#[test]
+fn several_repositories_arrive() {
+    let offsite = "name = \"offsite\"\nrole = \"copy\"\nlock = \"governance\"\n[repository.s3]\nbucket = \"offsite\"\nregion = \"eu-central-1\"\naccess_key_env = \"A\"\nsecret_key_env = \"S\"\n";
+    let disk = "name = \"disk\"\nrole = \"copy\"\nlock = \"none\"\npath = \"/mnt/disk\"\n";
+    let (config, warnings) =
+        parse(&several(MAIN, &[offsite, disk]), Path::new(FILE)).unwrap_or_else(|found| panic!("{:#?}", shown(&found)));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(config.repository_names().collect::<Vec<_>>(), ["main", "offsite", "disk"]);
+    assert!(matches!(&config.repository, RepositoryConfig::S3(s3) if s3.bucket == "lifeboat"));
+    assert!(matches!(&config.copies[0].repository, RepositoryConfig::S3(s3) if s3.bucket == "offsite"));
+    assert_eq!(config.copies[0].lock, Some(CopyLock::Mode(crate::retention::LockMode::Governance)));
+    assert_eq!(config.copies[1].lock, Some(CopyLock::None));
+    assert_eq!(config.copies[1].repository, RepositoryConfig::Local { path: "/mnt/disk".into() });
+    assert_eq!((good().repository_name.as_str(), good().copies.len()), ("main", 0));
+    let named = changed(&[(LOCAL, "[repository]\nname = \"vault\"\npath = \"backups\"\n")]);
+    assert_eq!(parse(&named, Path::new(FILE)).unwrap().0.repository_name, "vault");
+}
+
+#[test]
+fn several_repositories_are_checked() {
+    let disk = "name = \"disk\"\nrole = \"copy\"\npath = \"/mnt/disk\"\n";
+    let same = format!("name = \"other\"\nrole = \"copy\"\n[repository.s3]\n{BUCKET}");
+    let two = disk.replace("\"copy\"", "\"primary\"");
+    let cases: [(&str, &[&str], &str); 11] = [
+        (
+            MAIN,
+            &[&two],
+            "F:10: repository[1]: there is a primary already; backups go to one repository: make this a copy",
+        ),
+        (
+            "name = \"main\"\nrole = \"copy\"\n",
+            &[disk],
+            "F:2: repository: none of them is the primary; give the one that backups go to role = \"primary\"",
+        ),
+        (
+            MAIN,
+            &[&disk.replace("disk\"\nrole", "main\"\nrole")],
+            "F:10: repository[1]: another repository has the same name; give each a name of its own",
+        ),
+        (
+            MAIN,
+            &[&same],
+            "F:10: repository[1]: lies in the same place as \"main\"; a copy that goes with the original is none: use another place",
+        ),
+        (
+            MAIN,
+            &[&format!("{same}prefix = \"within\"\n")],
+            "F:10: repository[1]: lies in the same place as \"main\"; a copy that goes with the original is none: use another place",
+        ),
+        (
+            MAIN,
+            &[&disk.replace("name = \"disk\"\n", "")],
+            "F:10: repository[1].name: missing; add name = \"…\", what commands and reports call this repository",
+        ),
+        (
+            MAIN,
+            &[&disk.replace("disk\"\nrole", "Disk 1\"\nrole")],
+            "F:11: repository[1].name: \"Disk 1\" is not a valid name: use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit",
+        ),
+        (
+            MAIN,
+            &[&disk.replace("\"copy\"", "\"mirror\"")],
+            "F:12: repository[1].role: not a role; use \"primary\" (backups go there) or \"copy\"",
+        ),
+        (
+            MAIN,
+            &[&disk.replace("path = \"/mnt/disk\"\n", "")],
+            "F:10: repository[1]: names no place; add path = \"/srv/lifeboat\" or a [repository.s3] section",
+        ),
+        (
+            "name = \"main\"\nrole = \"primary\"\nlock = \"none\"\n",
+            &[disk],
+            "F:5: repository[0].lock: the primary is locked as each tier says; remove it, and see [tiers.<name>.lock]",
+        ),
+        (
+            MAIN,
+            &[&format!("{disk}lock = \"firm\"\n")],
+            "F:14: repository[1].lock: not a lock mode; use \"compliance\" (nobody can delete early) or \"governance\" (who has a special right can)",
+        ),
+    ];
+    for (primary, others, expected) in cases {
+        let found = findings(&several(primary, others));
+        assert_eq!(found, [expected], "{primary}{others:?}");
+    }
+    let lock = format!("{GOLD}[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"1d\"\n");
+    let found = findings(&several(MAIN, &[disk]).replace(GOLD, &lock));
+    let expected = "F:10: repository[1]: a directory is not immutable, and tier \"gold\" demands locks of this copy as well; add lock = \"none\" if this copy is to have none, or use a bucket with object lock";
+    assert_eq!(found, [expected]);
+    let unlocked = several(MAIN, &[&format!("{disk}lock = \"none\"\n")]).replace(GOLD, &lock);
+    assert_eq!(findings(&unlocked), Vec::<String>::new());
+}

@@ -4,8 +4,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 
-const ZONES: [&str; 5] =
-    ["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago"];
+const ZONES: [&str; 5] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago"];
 /// 2026-09-01, so that the clocks of some zones change in what follows.
 const BEGIN: i64 = 1_788_220_800;
 

@@ -89,7 +89,14 @@ fn periods_begin_and_end_by_the_calendar() {
     // Months of any length, leap days, and the date line.
     check_period(Month, "UTC", "2026-01-31T12:00:00Z", "2026-01-01T00:00:00Z", 1, "2026-02-01T00:00:00Z");
     check_period(Month, "UTC", "2028-02-29T12:00:00Z", "2028-02-01T00:00:00Z", 12, "2029-02-01T00:00:00Z");
-    check_period(Month, "Pacific/Kiritimati", "2026-01-31T10:00:00Z", "2026-01-31T10:00:00Z", 1, "2026-02-28T10:00:00Z");
+    check_period(
+        Month,
+        "Pacific/Kiritimati",
+        "2026-01-31T10:00:00Z",
+        "2026-01-31T10:00:00Z",
+        1,
+        "2026-02-28T10:00:00Z",
+    );
     check_period(Day, "UTC", "2028-02-28T12:00:00Z", "2028-02-28T00:00:00Z", 2, "2028-03-01T00:00:00Z");
     check_period(Year, "UTC", "2028-02-29T12:00:00Z", "2028-01-01T00:00:00Z", 7, "2035-01-01T00:00:00Z");
     check_period(Year, "America/New_York", "2027-01-01T04:59:59Z", "2026-01-01T05:00:00Z", 1, "2027-01-01T05:00:00Z");
@@ -176,11 +183,7 @@ fn the_window_keeps_all_within_and_one_before() {
     let points: Vec<PointFacts> = (1..=5).map(|day| point(day, &format!("2026-05-0{day}T12:00:00Z"))).collect();
     assert_eq!(
         kept(&policy, &points, "2026-05-05T13:00:00Z"),
-        [
-            "3:pitr-base",
-            "4:pitr=2026-05-06T12:00:00Z",
-            "5:newest,pitr=2026-05-07T12:00:00Z",
-        ]
+        ["3:pitr-base", "4:pitr=2026-05-06T12:00:00Z", "5:newest,pitr=2026-05-07T12:00:00Z",]
     );
     let base = |now: &str| pitr_base(&policy, &points, at(now)).map(|id| id.0[0]);
     assert_eq!(base("2026-05-05T13:00:00Z"), Some(3));

@@ -29,7 +29,8 @@ pub(super) fn hold(table: &Table<'_>, config: &Config) {
 }
 
 fn copies(table: &Table<'_>, config: &Config, tier: &str) {
-    let Some(Ok(entries)) = table.get("repository").map(|value| value.list()) else { return };
+    let Some(repositories) = table.get("repository").filter(|value| value.is_list()) else { return };
+    let Ok(entries) = repositories.list() else { return };
     for copy in &config.copies {
         if copy.lock == Some(CopyLock::None) || !matches!(copy.repository, RepositoryConfig::Local { .. }) {
             continue;
