@@ -66,8 +66,12 @@ fn which(program: &str) -> Option<PathBuf> {
 /// Runs a program and gives its standard output.
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let ended = child.wait_with_output().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Both at once: a pipe that is full on either side would stop both.
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(input).unwrap());
+        child.wait_with_output().unwrap()
+    });
     assert!(ended.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ended.stderr));
     ended.stdout
 }
@@ -320,7 +324,8 @@ fn a_plugins_recipient_is_sealed_to_by_the_plugin() {
         let this = std::thread::current().name().unwrap().to_owned();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", &this]).env("PATH", path.unwrap()).env(CHILD, keys.0.path());
-        run(&mut command, b"");
+        let told = String::from_utf8(run(&mut command, b"")).unwrap();
+        assert!(told.contains("1 passed"), "{told}");
         return;
     }
     with_plugin(&identity, Path::new(&std::env::var_os(CHILD).unwrap()));
