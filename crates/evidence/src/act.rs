@@ -243,14 +243,18 @@ pub struct Copy {
 pub struct Scrub {
     /// The share a day that was asked for, for example `1%/day`.
     pub share: String,
+    /// Within so many days everything is read.
+    pub days: u32,
+    /// Objects that were due.
+    pub due: u64,
     /// Objects read by this run.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// When the round through all objects began.
-    pub round_started: Option<Timestamp>,
-    /// Whether this run ended the round: every object was read since then.
-    pub round_complete: bool,
+    /// Everything that was due was read.
+    pub complete: bool,
+    /// The last day (since 1970, UTC) that was finished; where the state of a host is lost, the next one goes on here.
+    pub done: Option<i64>,
     /// Objects that are not as they were written.
     pub problems: Vec<Refused>,
 }
@@ -293,6 +297,9 @@ pub struct SignsProof {
     pub delete_markers: u64,
     /// Objects whose key or content is not ours.
     pub foreign: u64,
+    /// Points whose lock is shorter than their signed header says.
+    #[serde(default)]
+    pub shortened: u64,
     /// The first of them.
     pub samples: Vec<Sign>,
 }
@@ -345,7 +352,11 @@ impl Act {
             Act::Hold(hold) | Act::Release(hold) => told(!hold.refused.is_empty(), "objects refused"),
             Act::Retain(retain) => told(!retain.refused.is_empty(), "objects refused"),
             Act::Copy(copy) => told(!copy.refused.is_empty(), "objects were not copied"),
-            Act::Scrub(scrub) => told(!scrub.problems.is_empty(), "objects are not as they were written"),
+            Act::Scrub(scrub) => [
+                told(!scrub.problems.is_empty(), "objects are not as they were written"),
+                told(!scrub.complete, "not everything that was due was read"),
+            ]
+            .concat(),
             Act::RepositoryCheck(check) => {
                 let failed = |property: &Property| matches!(property.verdict, Verdict::Failed(_));
                 told(check.findings.iter().any(failed), "a property failed")
@@ -370,6 +381,7 @@ impl Act {
             Act::Prune(prune) => prune.removed > prune.objects || prune.points_removed.len() as u64 > prune.removed,
             Act::Retain(retain) => retain.extended + retain.enough + retain.refused.len() as u64 > retain.objects,
             Act::Verify(Proof { locks: Some(locks), .. }) => locks.short > locks.objects,
+            Act::Scrub(scrub) => scrub.objects > scrub.due,
             _ => false,
         };
         wrong.then_some("its numbers do not add up")
@@ -379,7 +391,7 @@ impl Act {
 impl SignsProof {
     /// Whether there is any.
     pub fn any(&self) -> bool {
-        self.newer_versions + self.delete_markers + self.foreign > 0
+        self.newer_versions + self.delete_markers + self.foreign + self.shortened > 0
     }
 }
 

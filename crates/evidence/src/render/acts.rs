@@ -136,11 +136,9 @@ fn render_copy(page: &mut Page, copy: &Copy) {
 }
 
 fn render_scrub(page: &mut Page, scrub: &Scrub) {
-    page.line("read", format_args!("{} objects, {} ({})", scrub.objects, ByteSize(scrub.bytes), scrub.share));
-    if let Some(started) = scrub.round_started {
-        let state = if scrub.round_complete { "complete: every object was read" } else { "goes on" };
-        page.line("round", format_args!("since {started}, {state}"));
-    }
+    let Scrub { due, objects, days, share, .. } = scrub;
+    page.line("read", format_args!("{objects} of {due} objects that were due, {}", ByteSize(scrub.bytes)));
+    page.line("calendar", format_args!("{share}: everything within {days} days"));
     for problem in &scrub.problems {
         page.line("PROBLEM", format_args!("{}: {}", problem.key, problem.why));
     }
@@ -163,8 +161,8 @@ fn render_proof(page: &mut Page, proof: &Proof) {
         page.line(
             "signs",
             format_args!(
-                "{} newer versions, {} delete markers, {} foreign objects",
-                signs.newer_versions, signs.delete_markers, signs.foreign
+                "{} newer versions, {} delete markers, {} foreign objects, {} shortened locks",
+                signs.newer_versions, signs.delete_markers, signs.foreign, signs.shortened
             ),
         );
         for sign in &signs.samples {

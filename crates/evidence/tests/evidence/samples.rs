@@ -257,15 +257,23 @@ pub fn acts() -> Vec<Act> {
         }),
         Act::Scrub(Scrub {
             share: "1%/day".into(),
+            days: 100,
+            due: 5,
             objects: 4,
             bytes: 64_000_000,
-            round_started: Some(time("2026-09-01T00:00:00Z")),
-            round_complete: true,
+            complete: false,
+            done: Some(20_777),
             problems: refused(),
         }),
         Act::Verify(Proof {
             locks: Some(locks),
-            signs: Some(SignsProof { newer_versions: 1, delete_markers: 1, foreign: 1, samples: vec![sign] }),
+            signs: Some(SignsProof {
+                newer_versions: 1,
+                delete_markers: 1,
+                foreign: 1,
+                shortened: 1,
+                samples: vec![sign],
+            }),
         }),
     ]
 }
