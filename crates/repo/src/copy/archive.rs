@@ -134,6 +134,36 @@ impl Copying<'_> {
         self.kept(Item { key, version, len, retention: None }, keep, check)
     }
 
+    /// Indexes serve who goes on writing with the copy. Those of earlier releases are not signed, and stay behind.
+    pub(super) async fn indexes(&self) -> Result<()> {
+        let listed: Vec<ObjectInfo> = self.from.store().list(&self.from.layout().prefix("index")).try_collect().await?;
+        let jobs = listed.into_iter().map(|info| self.index(info));
+        self.each(jobs, |_| true).await
+    }
+
+    fn index(&self, info: ObjectInfo) -> BoxFuture<'_, Result<Sent>> {
+        async move {
+            if self.present.get(&info.key).is_some_and(|held| held.len == info.len) {
+                return Ok(Sent::There);
+            }
+            match self.from.index_header(&info, self.trusted).await {
+                Ok(None) => {
+                    self.state().report.unsigned_indexes += 1;
+                    return Ok(Sent::Bad);
+                }
+                // What is wrong with it is noted when it is read whole.
+                Ok(Some(_)) => {}
+                Err(error) if super::transfer::blame(&error).is_some() => {}
+                Err(error) => return Err(error),
+            }
+            let (repo, trusted, named) = (self.from.clone(), self.trusted.to_vec(), info.clone());
+            let check: Check = Box::new(move |file| repo.verify_index_file(&named, file, &trusted));
+            let ObjectInfo { key, len, version, .. } = info;
+            self.kept(Item { key, version, len, retention: None }, Keep::Point, check).await
+        }
+        .boxed()
+    }
+
     /// Sends what vouches for itself. What is there keeps its lock: the renewal of locks sees to that.
     fn kept(&self, item: Item, keep: Keep, check: Check) -> BoxFuture<'_, Result<Sent>> {
         async move {

@@ -35,9 +35,11 @@ use crate::{
 };
 
 mod archive;
+mod content;
 mod evidence;
 mod points;
 mod present;
+pub mod reencrypt;
 mod transfer;
 
 pub use evidence::{EvidenceCopied, copy_evidence};
@@ -239,6 +241,7 @@ impl<'a> Copying<'a> {
         if !self.state().report.copied.is_empty() {
             self.archive().await?;
         }
+        self.indexes().await?;
         let State { mut report, problems } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.problems = problems.into_values().collect();
         Ok(report)

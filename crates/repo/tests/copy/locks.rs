@@ -1,7 +1,5 @@
 //! Locks of the copy are its own: put with the objects, extended before a newer point needs them longer.
 
-use std::sync::atomic::Ordering;
-
 use lifeboat_repo::{locks::Keep, point::ObjectKind};
 use lifeboat_store::{
     Key, Store as _,
@@ -50,7 +48,6 @@ async fn what_is_there_is_extended_before_the_point_is_written() {
         assert!(state.retention.is_some_and(|retention| retention.until >= end), "{}: {state:?}", object.key);
     }
     let report = world.copy_locked(Some(world.locks(5))).await.unwrap();
-    assert_eq!((report.copied.len(), report.objects), (1, 1), "the point alone was missing");
+    assert_eq!((report.copied.len(), report.objects), (1, 2), "the point, and the index that comes after it");
     assert!(report.copied[0].locked_until.is_some_and(|until| until >= end));
-    assert!(world.time.load(Ordering::SeqCst) > 0);
 }

@@ -6,6 +6,7 @@ mod ceph;
 mod damage;
 mod killed;
 mod locks;
+mod reencrypt;
 mod replica;
 mod thief;
 mod whole;

@@ -24,7 +24,7 @@ use lifeboat_repo::{
     copy::{self, CopyOptions, CopyReport},
     document::{DocumentKeys, DocumentKind, Position},
     locks::Locks,
-    point::{Point, PointDetails, PointSelector},
+    point::{Point, PointDetails},
     progress::Silent,
     reader::{Reader, ReaderOptions, Sink, Wanted},
     repository::{InstanceRepo, Repository},
@@ -58,7 +58,7 @@ pub struct World {
     pub recovery: Identity,
     pub host: Identity,
     pub signing: SigningKey,
-    cache: tempfile::TempDir,
+    pub cache: tempfile::TempDir,
 }
 
 /// Seconds since 1970; each look is a second later, so that every point gets one of its own.
@@ -245,10 +245,6 @@ impl World {
         let slices = reader.wal_slices();
         assert_eq!(slices.len(), 1);
         assert!(reader.read_wal(&slices[0]).await.unwrap() == wal(0x100, 0x6000));
-    }
-
-    pub async fn latest(&self, repo: &InstanceRepo) -> Point {
-        repo.find_point(&PointSelector::Latest, &[self.signing.public()]).await.unwrap()
     }
 
     /// The bytes of the archive from the beginning on, as far as they are held without a gap.
