@@ -27,6 +27,7 @@ pub mod prune;
 mod random;
 pub mod reach;
 pub mod reader;
+pub mod rehearsal;
 pub mod repository;
 pub mod retain;
 pub mod seal;

@@ -89,7 +89,7 @@ impl TreeCursor {
 }
 
 /// Opens a tree object and gives its records.
-fn open(file: &Bytes, identities: &[Identity]) -> std::result::Result<Vec<u8>, seal::OpenError> {
+pub(crate) fn open(file: &Bytes, identities: &[Identity]) -> std::result::Result<Vec<u8>, seal::OpenError> {
     let bad = |e: std::io::Error| seal::OpenError::Damaged(e.to_string());
     let mut plain = seal::open(identities, &file[..])?;
     let mut magic = [0; 8];

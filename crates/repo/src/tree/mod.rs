@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod builder;
 mod codec;
-mod cursor;
+pub(crate) mod cursor;
 
 pub(crate) use builder::{FinishedTreeObject, TreeBuilder};
 pub(crate) use codec::Decoder;
