@@ -140,6 +140,7 @@ ladder! {
     OBJECTS = 2 "point.objects" required: "every object of the point is stored", "all objects, with the recorded lengths";
     VERSIONS = 2 "point.versions" optional: "objects are read by the version that was written", "the recorded VersionIds";
     LOCKS = 2 "point.locks" optional: "objects cannot be deleted early", "retention as recorded";
+    SIGNS = 2 "point.signs" optional: "what others have put into the repository is seen, and not read", "named, or none";
     FETCH = 3 "fetch.place" required: "everything is fetched, decrypted, verified and placed", "every byte in place, no damage";
     MANIFEST = 4 "files.manifest" required: "restored files are those of the server's own backup_manifest", "sizes and checksums equal";
     PAGES = 4 "files.pages" optional: "page checksums of every relation file", "no page with a wrong checksum";

@@ -20,7 +20,7 @@ use lifeboat_engine::{
 use lifeboat_evidence::drill::{DrilledPoint, ObjectVersion, VersionsReadBack};
 use lifeboat_model::signature::PublicKey;
 use lifeboat_repo::{
-    check::{Problem, VerifyMode, VerifyReport, verify},
+    check::{Problem, SignsReport, VerifyMode, VerifyReport, signs, verify},
     point::{ObjectRef, Point, PointSelector},
     progress::Progress,
     reader::Damage,
@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
-    ladder::{Answer, Answered, LOCKS, OBJECTS, SIGNATURE, VERSIONS},
+    ladder::{Answer, Answered, LOCKS, OBJECTS, SIGNATURE, SIGNS, VERSIONS},
     locks,
     source::{Fetched, Selected, Source},
 };
@@ -101,6 +101,19 @@ impl RepositoryPoint {
         Ok((checks, versions))
     }
 
+    /// Signs of an attack. They hurt nothing, since a restore reads what was written first: a drill that passes in spite of
+    /// them proves it, and says that they are there.
+    async fn signs(&self) -> Answered {
+        let begun = Instant::now();
+        let found = signs(&self.repo, &self.trusted, Arc::clone(&self.progress)).await;
+        let answer = match found {
+            Ok(report) => signs_answer(&report),
+            Err(error) => Answer::not_executed(format!("the repository could not be listed: {error}"))
+                .in_public("the repository could not be listed"),
+        };
+        SIGNS.answered(answer, begun.elapsed())
+    }
+
     /// Asks the store for every recorded version, some at the same time. Also gives what could not be asked, and why.
     async fn versions(&self, point: &Point) -> Result<(VersionsReadBack, Vec<String>)> {
         let (mut versions, mut unread) = (VersionsReadBack::default(), Vec::new());
@@ -150,6 +163,21 @@ fn objects(report: &VerifyReport) -> Answer {
     match report.problems.as_slice() {
         [] => Answer::passed(format!("{} objects, {} bytes", report.objects, report.bytes)),
         problems => Answer::failed(problems.iter().map(line).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn signs_answer(report: &SignsReport) -> Answer {
+    let counts = [
+        (report.newer_versions, "newer versions of objects"),
+        (report.delete_markers, "delete markers"),
+        (report.strange_points, "points that nobody trusted has signed, or damaged ones"),
+        (report.strange_keys, "objects at keys that Lifeboat does not write"),
+        (report.shortened, "shortened locks"),
+    ];
+    let found: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    match found.as_slice() {
+        [] => Answer::passed(format!("no sign of an attack on {} objects", report.objects)),
+        found => Answer::passed(format!("SIGNS OF AN ATTACK, none of it read: {}", found.join(", "))),
     }
 }
 
@@ -225,6 +253,10 @@ impl Source for RepositoryPoint {
         let Some(staging) = staging else { return Ok(Staged::default()) };
         let staged = staging.finished(&self.cancel).await;
         staged.map_err(|error| Error::source("cannot bring the write-ahead log")(Box::new(error)))
+    }
+
+    async fn look_around(&self) -> Vec<Answered> {
+        vec![self.signs().await]
     }
 
     fn stop(&self) {

@@ -115,5 +115,6 @@ pub async fn run(
     };
     climb.ladder.record(ladder::TEARDOWN.answered(proof, asked.elapsed()));
     climb.end_phase(None);
+    climb.look_around(&request, cancel).await;
     Ok(climb.finish(request, started, teardown))
 }

@@ -19,6 +19,7 @@ use std::{
 use jiff::Timestamp;
 use lifeboat_evidence::drill::{Comparison, Phase, SoftwareVersions};
 use lifeboat_odoo::attachments;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
@@ -29,6 +30,9 @@ use crate::{
     sandbox::{Docker, Image, Isolation, User, teardown},
     source::{Fetched, Form, Selected},
 };
+
+/// How long looking around may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(600);
 
 /// What the climb leaves behind, also when it is stopped in the middle.
 pub(crate) struct Climb {
@@ -132,6 +136,20 @@ impl Climb {
         let rto = measure::judge("login was served", self.rto, request.rto);
         self.ladder.record(ladder::RPO.answered(rpo, Duration::ZERO));
         self.ladder.record(ladder::RTO.answered(rto, Duration::ZERO));
+    }
+
+    /// What the repository looks like around the point: after the climb, however it ended, unless somebody stopped it.
+    pub async fn look_around(&mut self, request: &DrillRequest, cancel: &CancellationToken) {
+        self.observer.phase("look around");
+        let looking = tokio::time::timeout(LOOK_LIMIT, request.source.look_around());
+        match cancel.run_until_cancelled(looking).await {
+            Some(Ok(answers)) => answers.into_iter().for_each(|answered| self.ladder.record(answered)),
+            Some(Err(_)) => {
+                let why = format!("not done within {} s", LOOK_LIMIT.as_secs());
+                self.ladder.record(ladder::SIGNS.not_executed(&why));
+            }
+            None => {}
+        }
     }
 
     /// Ends the climb at a check that did not pass.
