@@ -274,6 +274,16 @@ impl InstanceRepo {
         }
     }
 
+    /// The repository as a reader of these points must see it. Where one names an object without a version, since the
+    /// bucket had none when it was written, and the store has versions now, the first version of each key is read.
+    pub(crate) fn as_named_by<'a>(&self, points: impl IntoIterator<Item = &'a Point>) -> Self {
+        let mut objects = points.into_iter().flat_map(|point| &point.header.objects);
+        if !self.store.capabilities().versions || objects.all(|object| object.version.is_some()) {
+            return self.clone();
+        }
+        Self { store: Arc::new(FirstVersionStore::new(self.store.clone())), ..self.clone() }
+    }
+
     /// From now on, everything that is written is locked like this; with none, nothing is.
     pub fn with_locks(self, locks: Option<Locks>) -> Self {
         Self { locks, ..self }

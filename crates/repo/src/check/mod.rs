@@ -95,7 +95,8 @@ pub async fn verify(
     mode: VerifyMode,
     progress: Arc<dyn Progress>,
 ) -> Result<VerifyReport> {
-    let check = Check::new(repo, points, progress);
+    let repo = repo.as_named_by(points);
+    let check = Check::new(&repo, points, progress);
     let report = VerifyReport { points: points.len() as u64, ..VerifyReport::default() };
     let report = Mutex::new(report);
     match mode {

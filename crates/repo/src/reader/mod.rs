@@ -151,6 +151,7 @@ impl Reader {
         options: ReaderOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Reader> {
+        let repo = repo.as_named_by([point]);
         let needed = format!("a recovery identity of {}", point.header.recipients.join(" or "));
         let object = point.object(&repo.layout().chunk_key(point.header.chunk_key))?;
         let file = repo.store().get(&object.key, object.version.as_ref(), None).await?;

@@ -243,7 +243,7 @@ impl Writer {
     pub fn previous(&self, kind: TreeKind) -> Option<TreeCursor> {
         let point = self.run.previous.as_ref().filter(|_| self.run.builds_on_previous)?;
         let host = [self.run.keys.host.clone()];
-        let cursor = TreeCursor::new(self.shared.repo.clone(), point, kind, &host).ok().flatten()?;
+        let cursor = TreeCursor::new(self.shared.repo.as_named_by([point]), point, kind, &host).ok().flatten()?;
         let shared = self.shared.clone();
         Some(cursor.keeping(move |entry| shared.is_stored(entry)))
     }

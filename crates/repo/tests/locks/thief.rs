@@ -182,3 +182,34 @@ async fn a_first_version_that_does_not_verify_is_told_and_later_ones_do_not_coun
     let error = other.clean().await.find_point(&id, &[world.signing.public()]).await.unwrap_err();
     assert!(error.to_string().contains("later ones never count"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_the_bucket_had_versions_is_read_by_its_first_one() {
+    use futures::TryStreamExt as _;
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let old = std::sync::Arc::new(lifeboat_store::local::LocalStore::open(folder.path(), true).unwrap());
+    let repository = world.repository(old.clone()).await;
+    let repo = repository.instance(&tenant(), &"clinic".parse().unwrap());
+    let point = world.backup_into(repo, &files(3)).await.unwrap();
+    assert!(point.header.objects.iter().all(|object| object.version.is_none()));
+    let objects: Vec<_> = old.list("").try_collect().await.unwrap();
+    for object in &objects {
+        world.vault.put(&object.key, old.get(&object.key, None, None).await.unwrap()).await.unwrap();
+    }
+    for object in &objects {
+        world.vault.thief().overwrite(&object.key, Bytes::from_static(b"{}"));
+    }
+    let point = world.latest().await.unwrap();
+    assert_eq!(world.restore(&point).await, files(3));
+    let mode = lifeboat_repo::check::VerifyMode::ReadCiphertext;
+    let progress = std::sync::Arc::new(lifeboat_repo::progress::Silent);
+    let check = lifeboat_repo::check::verify(&world.clean().await, &[point], mode, progress).await.unwrap();
+    assert_eq!(check.problems, []);
+    let stored = world.tally.get(Counter::NewBytes);
+    let next = world.backup(&files(4)).await.unwrap();
+    assert_eq!(world.tally.get(Counter::NewBytes) - stored, 20_000, "one new file");
+    assert!(next.header.objects.iter().all(|object| object.version.is_some()));
+    world.assert_locked(&next).await;
+    assert_eq!(world.restore(&next).await, files(4));
+}
