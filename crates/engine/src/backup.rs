@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
     file_source,
     keys::writer_keys,
-    record,
+    record, retain,
     tally::Tally,
     witness,
 };
@@ -85,6 +85,10 @@ pub async fn run(
                 Ok((key, _)) => report.evidence = Some(key),
                 Err(error) => report.notes.remarks.push(format!("the evidence could not be kept: {error}")),
             }
+            // So does it where older locks could not be renewed.
+            if let Err(error) = retain::renew(context, name, tally).await {
+                report.notes.incomplete.push(format!("locks of what is kept could not be renewed: {error}"));
+            }
             Ok(report)
         }
         Err(error) => {
@@ -126,7 +130,7 @@ impl Backup<'_> {
             clock: self.context.clock.clone(),
         };
         let keys = writer_keys(&self.context.config.keys)?;
-        Ok(Writer::begin(self.context.instance_repo(self.name), keys, options, progress).await?)
+        Ok(Writer::begin(self.context.writing_repo(self.name).await?, keys, options, progress).await?)
     }
 
     async fn capture(&self, writer: &mut Writer, source: &database::Source) -> Result<Captured> {

@@ -6,18 +6,27 @@ use jiff::Timestamp;
 use lifeboat_model::{
     config::{Config, InstanceConfig, PostgresConfig, RepositoryConfig, Tier},
     id::{Instance, RepositoryId},
+    retention::LockPolicy,
 };
 use lifeboat_postgres::ConnectOptions;
-use lifeboat_repo::repository::{InstanceRepo, Repository};
+use lifeboat_repo::{
+    locks::Locks,
+    repository::{InstanceRepo, Repository},
+    trust::Revocation,
+};
 use lifeboat_store::{
     SharedStore,
     local::LocalStore,
     s3::{Limits, S3Options, S3Store},
 };
 
+use tokio::sync::OnceCell;
+
 use crate::{
     error::{Error, Result},
     keys::{Environment, read_secret},
+    lifetime,
+    skew::Skew,
 };
 
 /// The version that points and evidence name as their maker.
@@ -47,22 +56,98 @@ pub struct Context {
     pub clock: Clock,
     /// Who runs this.
     pub initiator: Initiator,
+    /// Keys whose signatures do not count any more.
+    pub revocations: Vec<Revocation>,
+    skew: OnceCell<Skew>,
 }
 
 impl Context {
+    /// Of a repository that was opened. Keys that the configuration revokes are revoked.
+    pub fn new(
+        config: Config,
+        config_digest: String,
+        repository: Repository,
+        clock: Clock,
+        initiator: Initiator,
+    ) -> Context {
+        let revoked = config.keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at });
+        let mut revocations: Vec<Revocation> = revoked.collect();
+        let stated = repository.revocations().iter().filter(|stated| !config.keys.revoked.iter().any(|r| r.key == stated.key));
+        revocations.extend(stated.copied());
+        Context { config, config_digest, repository, clock, initiator, revocations, skew: OnceCell::new() }
+    }
+
     /// One instance's part of the configuration.
     pub fn instance(&self, name: &str) -> Result<(&Instance, &InstanceConfig)> {
         Ok(self.config.instance(name)?)
     }
 
-    /// One instance's part of the repository.
+    /// One instance's part of the repository, for reading.
     pub fn instance_repo(&self, name: &Instance) -> InstanceRepo {
-        self.repository.instance(&self.config.tenant, name)
+        self.repository.instance(&self.config.tenant, name).with_revocations(self.revocations.clone())
+    }
+
+    /// One instance's part of the repository, for writing: what is put is locked as its tier demands.
+    ///
+    /// # Errors
+    /// [`Error::NotLockable`] where the tier demands locks and the store has none, and [`Error::ClockSkew`] where the
+    /// store's clock is so far from this host's that nobody could say when a lock ends.
+    pub async fn writing_repo(&self, name: &Instance) -> Result<InstanceRepo> {
+        check_lockable(self.repository.store(), &self.config)?;
+        self.skew().await?.check(&self.repository.store().describe())?;
+        let repo = self.instance_repo(name);
+        let locks = self.locks(&repo).await?;
+        Ok(repo.with_locks(locks))
+    }
+
+    async fn locks(&self, repo: &InstanceRepo) -> Result<Option<Locks>> {
+        let (_, config) = self.instance(repo.instance().as_str())?;
+        let tier = self.tier(config)?;
+        let Some(lock) = tier.lock else { return Ok(None) };
+        let earlier = lifetime::newest_backup(repo, &self.config.keys.trusted_keys, (self.clock)()).await?;
+        Ok(Some(lifetime::locks(tier, lock, self.config.evidence.retain, earlier, self.store_clock().await?)))
+    }
+
+    /// The lock that the instance's tier demands.
+    pub fn lock_policy(&self, name: &Instance) -> Result<Option<LockPolicy>> {
+        let (_, config) = self.instance(name.as_str())?;
+        Ok(self.tier(config)?.lock)
+    }
+
+    /// The repository with evidence locked as the configuration demands.
+    pub async fn evidence_repository(&self) -> Result<Repository> {
+        let repository = self.repository.clone();
+        let Some(mode) = self.config.evidence_lock() else { return Ok(repository) };
+        let lock = (mode, self.config.evidence.retain.0, self.store_clock().await?);
+        Ok(repository.with_evidence_lock(Some(lock)))
+    }
+
+    /// How far the store's clock is from this host's; asked for once.
+    pub async fn skew(&self) -> Result<Skew> {
+        self.skew.get_or_try_init(|| Skew::measure(self.repository.store(), &self.clock)).await.copied()
+    }
+
+    /// The store's clock: this host's, corrected.
+    pub async fn store_clock(&self) -> Result<Clock> {
+        let (skew, clock) = (self.skew().await?, self.clock.clone());
+        Ok(Arc::new(move || skew.correct(clock())))
     }
 
     /// An instance's targets. The parser refuses an instance whose tier does not exist.
     pub fn tier(&self, instance: &InstanceConfig) -> Result<&Tier> {
         self.config.tier_of(instance).ok_or_else(|| Error::NoTier(instance.tier.clone()))
+    }
+}
+
+/// Refuses a store that cannot lock for tiers that demand it, before anything is written.
+pub fn check_lockable(store: &SharedStore, config: &Config) -> Result<()> {
+    if store.capabilities().locks {
+        return Ok(());
+    }
+    let demands = |instance: &InstanceConfig| config.tier_of(instance).is_some_and(|tier| tier.lock.is_some());
+    match config.instances.values().find(|instance| demands(instance)) {
+        Some(instance) => Err(Error::NotLockable { tier: instance.tier.clone(), place: store.describe() }),
+        None => Ok(()),
     }
 }
 
@@ -94,25 +179,41 @@ pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>,
 /// The state folder remembers that a repository was there. One that is gone is most likely a disk that is not mounted,
 /// and a new repository in its place would look like a backup.
 pub async fn open_repository(store: SharedStore, state_dir: &Path, now: Timestamp) -> Result<Repository> {
+    let make = async |store| {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
+        Ok(Repository::init(store, RepositoryId(id), now).await?)
+    };
+    open_or_make(store, state_dir, make).await
+}
+
+/// The same for a copy of `primary`.
+pub async fn open_replica(store: SharedStore, state_dir: &Path, primary: &Repository) -> Result<Repository> {
+    let opened =
+        open_or_make(store, state_dir, async |store| Ok(Repository::init_replica(store, primary).await?)).await?;
+    // One that was there may be anything.
+    Ok(Repository::init_replica(opened.store().clone(), primary).await?)
+}
+
+async fn open_or_make(
+    store: SharedStore,
+    state_dir: &Path,
+    make: impl AsyncFnOnce(SharedStore) -> Result<Repository>,
+) -> Result<Repository> {
     let memory = state_dir.join("repository");
     let place = store.describe();
     let known = std::fs::read_to_string(&memory).is_ok_and(|known| known.lines().any(|line| line == place));
-    let repository = if known {
-        match Repository::open(store).await {
-            Err(lifeboat_repo::Error::NotARepository { .. }) => return Err(Error::RepositoryGone { place, memory }),
-            opened => opened?,
-        }
-    } else {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
-        Repository::init(store, RepositoryId(id), now).await?
-    };
-    if !known {
-        std::fs::create_dir_all(state_dir).map_err(Error::io("cannot create", state_dir))?;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&memory);
-        let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
-        written.and_then(|file| writeln!(file, "{place}")).map_err(Error::io("cannot write", &memory))?;
+    if known {
+        return match Repository::open(store).await {
+            Err(lifeboat_repo::Error::NotARepository { .. }) => Err(Error::RepositoryGone { place, memory }),
+            opened => Ok(opened?),
+        };
     }
+    let repository = make(store).await?;
+    std::fs::create_dir_all(state_dir).map_err(Error::io("cannot create", state_dir))?;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&memory);
+    let written = file.as_mut().map_err(|error| std::io::Error::from(error.kind()));
+    written.and_then(|file| writeln!(file, "{place}")).map_err(Error::io("cannot write", &memory))?;
     Ok(repository)
 }
 

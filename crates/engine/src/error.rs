@@ -2,7 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use lifeboat_model::{config::UnknownInstance, id::TierName, lsn::Lsn};
+use lifeboat_model::{
+    config::UnknownInstance,
+    id::{PointId, TierName},
+    lsn::Lsn,
+    time::Span,
+};
 
 use crate::recovery::Moment;
 
@@ -19,6 +24,58 @@ pub enum Error {
     /// An instance points at a tier that is not there.
     #[error("tier \"{0}\" is not in the configuration")]
     NoTier(TierName),
+    /// A tier demands locks that the store does not have.
+    #[error(
+        "tier \"{tier}\" demands that its objects are locked, and {place} has no object lock: use a bucket that was made with object lock, or remove [tiers.{tier}.lock]"
+    )]
+    NotLockable {
+        /// The tier.
+        tier: TierName,
+        /// The store.
+        place: String,
+    },
+    /// The host and the store do not agree what time it is.
+    #[error(
+        "the clock of {place} is {ahead} {direction} this host's: correct the clock that is wrong (NTP); locks would end at other times than they say"
+    )]
+    ClockSkew {
+        /// The store.
+        place: String,
+        /// How far.
+        ahead: Span,
+        /// `ahead of` or `behind`.
+        direction: &'static str,
+    },
+    /// Locks that policy demands could not be put.
+    #[error(
+        "{count} objects refused a longer lock, the first: {key}: {why}; give the credential the right to put retentions (`lifeboat repo policy`), then run `lifeboat verify --locks`"
+    )]
+    LocksRefused {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        key: String,
+        /// Why.
+        why: String,
+    },
+    /// A release of what is not held.
+    #[error("point {point} is under no legal hold; `lifeboat points list` shows which are")]
+    NotHeld {
+        /// The point.
+        point: PointId,
+    },
+    /// No point of this id in any instance.
+    #[error("no recovery point \"{wanted}\" in any configured instance; `lifeboat points list` shows them")]
+    NoSuchPoint {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// More than one instance has such a point.
+    #[error("\"{wanted}\" fits points of several instances: give more digits of the id")]
+    AmbiguousPoint {
+        /// What was asked for.
+        wanted: String,
+    },
     /// A key or password could not be loaded.
     #[error(transparent)]
     Key(#[from] crate::keys::KeyError),

@@ -1,4 +1,4 @@
-//! The verbs: back up, restore, verify, record.
+//! The verbs: back up, restore, verify, retain, prune, record.
 //!
 //! **In:** a checked configuration, an open repository, a time source. **Out:** recovery points, restored folders,
 //! evidence. **Never here:** scheduling, printing, Docker, reading the environment.
@@ -9,17 +9,25 @@
 
 pub mod backup;
 pub mod context;
+pub mod copy;
 pub mod database;
 pub mod details;
 pub mod dump;
 mod error;
 pub mod file_source;
 pub mod files;
+pub mod hold;
 pub mod keys;
+pub mod lifetime;
 pub mod pgdata;
+pub mod prune;
 pub mod record;
 pub mod recovery;
+pub mod rehearsal;
 pub mod restore;
+pub mod retain;
+pub mod scrub;
+pub mod skew;
 pub mod stream;
 pub mod tally;
 pub mod witness;

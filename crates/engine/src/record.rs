@@ -1,17 +1,20 @@
 //! Signed evidence, kept in the repository beside what it is about.
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use lifeboat_evidence::{
-    BackupPredicate, DumpPredicate, Statement,
+    Act, ActPredicate, BackupPredicate, DumpPredicate, Statement,
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     dump::DumpedDatabase,
 };
 use lifeboat_model::{
-    config::{InstanceConfig, RepositoryConfig},
-    id::{RunId, Sha256Digest},
+    check::Outcome,
+    config::InstanceConfig,
+    id::{Instance, RunId, Sha256Digest},
+    retention::{LockMode, LockPolicy},
 };
 use lifeboat_repo::{point::Point, progress::Counter};
-use lifeboat_store::Key;
+use lifeboat_store::{Key, SharedStore};
 
 use crate::{
     backup::BackupReport,
@@ -30,7 +33,8 @@ pub async fn keep(context: &Context, statement: &Statement) -> Result<(Key, Byte
     let name = place.to_string();
     let name = name.rsplit('/').next().unwrap_or(&name);
     let bytes = Bytes::from(lifeboat_evidence::seal(statement, &signing));
-    let key = context.repository.put_evidence(&context.config.tenant, name, bytes.clone()).await?;
+    let repository = context.evidence_repository().await?;
+    let key = repository.put_evidence(&context.config.tenant, name, bytes.clone()).await?;
     Ok((key, bytes))
 }
 
@@ -50,12 +54,24 @@ pub fn point_reference(point: &Point) -> PointReference {
     }
 }
 
-/// Where the repository is, for people, and whether it is immutable.
-pub fn storage(config: &RepositoryConfig, describe: &str) -> String {
-    match config {
-        RepositoryConfig::Local { .. } => format!("{describe} (not immutable)"),
-        RepositoryConfig::S3(_) => format!("{describe} (object lock not used yet: not immutable)"),
+/// Where the repository is, for people, and whether what is put there for a tier is immutable.
+pub fn storage(store: &SharedStore, lock: Option<LockPolicy>) -> String {
+    let place = store.describe();
+    match lock {
+        Some(LockPolicy { mode, minimum }) if store.capabilities().locks => {
+            let days = minimum.0.as_secs() / 86_400;
+            let at_least = if days > 0 { format!("{days} d") } else { minimum.to_string() };
+            let weak = if mode == LockMode::Governance { ": who has a special right can delete early" } else { "" };
+            format!("{place} (object lock, {mode}, at least {at_least}{weak})")
+        }
+        _ if store.capabilities().locks => format!("{place} (not immutable: the tier has no lock)"),
+        _ => format!("{place} (not immutable: it has no object lock)"),
     }
+}
+
+/// [`storage`] of a context's own repository, for an instance.
+pub fn storage_of(context: &Context, instance: &Instance) -> Result<String> {
+    Ok(storage(context.repository.store(), context.lock_policy(instance)?))
 }
 
 /// The id of a run.
@@ -84,7 +100,7 @@ pub fn backup_statement(context: &Context, report: &BackupReport, tally: &Tally)
         instance: header.instance.clone(),
         tier: config.tier.clone(),
         repository: header.repository,
-        storage: storage(&context.config.repository, &context.repository.store().describe()),
+        storage: storage_of(context, &header.instance)?,
         started: report.started,
         finished: report.finished,
         point: point_reference(&report.point),
@@ -123,7 +139,7 @@ pub fn dump_statement(
         instance: header.instance.clone(),
         tier: config.tier.clone(),
         repository: header.repository,
-        storage: storage(&context.config.repository, &context.repository.store().describe()),
+        storage: storage_of(context, &header.instance)?,
         started: report.started,
         finished: report.finished,
         point: point_reference(&report.point),
@@ -138,6 +154,36 @@ pub fn dump_statement(
             not_covered("filestore and configuration", "a logical dump holds one database alone"),
         ],
     }))
+}
+
+/// Keeps the statement of an act that began at `started` and has just ended. Without an instance it is about the whole
+/// repository.
+pub async fn keep_act(
+    context: &Context,
+    instance: Option<&Instance>,
+    started: Timestamp,
+    outcome: Outcome,
+    act: Act,
+) -> Result<(Key, Bytes)> {
+    let lock = match instance {
+        Some(name) => context.lock_policy(name)?,
+        None => context.config.instances.values().find_map(|instance| context.config.tier_of(instance)?.lock),
+    };
+    let statement = Statement::act(ActPredicate {
+        run: new_run()?,
+        started_by: started_by(&context.initiator),
+        software: SOFTWARE.to_owned(),
+        config_sha256: config_digest(context)?,
+        tenant: context.config.tenant.clone(),
+        instance: instance.cloned(),
+        repository: context.repository.id(),
+        storage: storage(context.repository.store(), lock),
+        started,
+        finished: (context.clock)(),
+        outcome,
+        act,
+    });
+    keep(context, &statement).await
 }
 
 fn sizes(tally: &Tally) -> Sizes {
@@ -192,6 +238,23 @@ fn not_covered(config: &InstanceConfig) -> Vec<NotCovered> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn storage_tells_the_truth() {
+        let folder = tempfile::tempdir().unwrap();
+        let local: SharedStore =
+            std::sync::Arc::new(lifeboat_store::local::LocalStore::open(folder.path(), true).unwrap());
+        let clock = std::sync::Arc::new(|| "2026-11-21T20:00:00Z".parse().unwrap());
+        let vault: SharedStore = std::sync::Arc::new(lifeboat_store::vault::VaultStore::new(clock));
+        let lock = |mode, minimum: &str| Some(LockPolicy { mode, minimum: minimum.parse().unwrap() });
+        let compliance = lock(LockMode::Compliance, "14d");
+        assert!(storage(&local, None).ends_with("(not immutable: it has no object lock)"));
+        assert!(storage(&local, compliance).ends_with("(not immutable: it has no object lock)"));
+        assert!(storage(&vault, None).ends_with("(not immutable: the tier has no lock)"));
+        assert!(storage(&vault, compliance).ends_with("(object lock, compliance, at least 14 d)"));
+        let text = storage(&vault, lock(LockMode::Governance, "2h"));
+        assert!(text.ends_with("at least 2h 0m: who has a special right can delete early)"), "{text}");
+    }
 
     #[test]
     fn evidence_counts_and_names_nothing() {

@@ -8,6 +8,7 @@ use std::{
 use lifeboat_engine::{
     context::{self, Context},
     keys::read_identity,
+    skew::Skew,
 };
 use lifeboat_model::{
     config::{Config, Problem, RepositoryConfig, Warning, parse},
@@ -117,18 +118,18 @@ pub fn environment(name: &str) -> Option<String> {
 /// Opens the repository for a backup; it is made on first use.
 pub async fn open_or_make(session: &Session, loaded: &Loaded) -> Result<Repository> {
     let store = context::open_store(&loaded.config.repository, &environment, true).await?;
+    context::check_lockable(&store, &loaded.config)?;
+    let skew = Skew::measure(&store, &session.clock).await?;
+    skew.check(&store.describe())?;
+    if let Some(remark) = skew.remark(&store.describe()) {
+        session.voice.warn(&remark);
+    }
     Ok(context::open_repository(store, &loaded.config.engine.state_dir, session.now()).await?)
 }
 
 /// All that the engine's verbs need; `command` names what was started, for evidence.
 pub fn context(session: &Session, loaded: Loaded, repository: Repository, command: &str) -> Context {
-    Context {
-        config: loaded.config,
-        config_digest: loaded.digest,
-        repository,
-        clock: session.clock.clone(),
-        initiator: session.initiator(command),
-    }
+    Context::new(loaded.config, loaded.digest, repository, session.clock.clone(), session.initiator(command))
 }
 
 /// Opens the repository for a verb that only reads: one that is not there is an error, and is not made.

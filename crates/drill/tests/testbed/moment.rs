@@ -88,13 +88,8 @@ state_dir = "state"
     let (config, _) = parse(&text, &root.join("lifeboat.toml")).expect("the configuration is right");
     let store = Arc::new(LocalStore::open(&root.join("repository"), true).expect("a folder"));
     let repository = Repository::init(store, RepositoryId([1; 16]), Timestamp::now()).await.expect("a repository");
-    Context {
-        config,
-        config_digest: "0".repeat(64),
-        repository,
-        clock: Arc::new(Timestamp::now),
-        initiator: Initiator { who: "test@here".into(), command: "test".into() },
-    }
+    let initiator = Initiator { who: "test@here".into(), command: "test".into() };
+    Context::new(config, "0".repeat(64), repository, Arc::new(Timestamp::now), initiator)
 }
 
 async fn rename_partner(client: &Client, name: &str) {

@@ -42,7 +42,7 @@ use crate::{
     details::encode,
     error::{Error, Result},
     keys::writer_keys,
-    record,
+    record, retain,
     tally::Tally,
 };
 
@@ -143,7 +143,13 @@ pub async fn run(
         () = cancel.cancelled() => Err(Error::Cancelled),
     };
     match captured {
-        Ok((details, stats)) => job.commit(writer, details, stats, &tally).await,
+        Ok((details, stats)) => {
+            let mut report = job.commit(writer, details, stats, &tally).await?;
+            if let Err(error) = retain::renew(context, name, tally).await {
+                report.remarks.push(format!("locks of what is kept could not be renewed: {error}"));
+            }
+            Ok(report)
+        }
         Err(error) => {
             // Keeps what was stored for the next run. That it could not is no reason to hide the first error.
             if let Err(second) = writer.abort().await {
@@ -166,7 +172,7 @@ async fn begin(context: &Context, name: &Instance, progress: Arc<dyn Progress>) 
         clock: context.clock.clone(),
     };
     let keys = writer_keys(&context.config.keys)?;
-    Ok(Writer::begin(context.instance_repo(name), keys, options, progress).await?)
+    Ok(Writer::begin(context.writing_repo(name).await?, keys, options, progress).await?)
 }
 
 struct Job<'a> {

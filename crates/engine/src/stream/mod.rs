@@ -151,7 +151,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<()> {
     let (name, config) = context.instance(instance)?;
-    let streamer = Streamer::new(context, name, config, connect.clone())?;
+    let streamer = Streamer::new(context, name, config, connect.clone()).await?;
     let patience = if until == Until::CaughtUp { OTHER_STREAM_ONCE } else { OTHER_STREAM };
     let mut pause = FIRST_PAUSE;
     let (mut target, mut busy_since) = (None, None);
@@ -203,9 +203,14 @@ struct Streamer {
 }
 
 impl Streamer {
-    fn new(context: &Context, name: &Instance, config: &InstanceConfig, connect: ConnectOptions) -> Result<Streamer> {
+    async fn new(
+        context: &Context,
+        name: &Instance,
+        config: &InstanceConfig,
+        connect: ConnectOptions,
+    ) -> Result<Streamer> {
         let keys = writer_keys(&context.config.keys)?;
-        let repo = context.instance_repo(name);
+        let repo = context.writing_repo(name).await?;
         let level = context.config.engine.compression_level;
         Ok(Streamer {
             documents: document_keys(&keys),

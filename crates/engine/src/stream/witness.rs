@@ -35,7 +35,7 @@ pub async fn keep_witness(
     }
     let keys = document_keys(&writer_keys(&context.config.keys)?);
     let position = Position { system_id: alone.system_id, timeline: alone.timeline, lsn: alone.lsn };
-    let repo = context.instance_repo(name);
+    let repo = context.writing_repo(name).await?;
     Ok(repo.put_document(DocumentKind::Witness, position, &alone.witness, &keys, (context.clock)()).await?)
 }
 

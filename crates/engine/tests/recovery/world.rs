@@ -144,13 +144,8 @@ state_dir = "state"
             let (_, instance) = config.instance("clinic").unwrap();
             context::connect_options(&instance.postgres, &|_| None).unwrap()
         };
-        let context = Context {
-            config,
-            config_digest: "0".repeat(64),
-            repository,
-            clock: Arc::new(Timestamp::now),
-            initiator: Initiator { who: "test@here".into(), command: "test".into() },
-        };
+        let initiator = Initiator { who: "test@here".into(), command: "test".into() };
+        let context = Context::new(config, "0".repeat(64), repository, Arc::new(Timestamp::now), initiator);
         World { folder, source, context: Arc::new(context), connect, recovery, next: 0 }
     }
 

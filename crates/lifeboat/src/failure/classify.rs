@@ -67,6 +67,11 @@ fn engine(error: &lifeboat_engine::Error) -> Advice {
     match error {
         Error::UnknownInstance(_) => unknown_instance(),
         Error::NoTier(_) => Advice::new(Exit::Config).next("lifeboat config check"),
+        Error::NotLockable { .. } => Advice::new(Exit::Config).next("lifeboat repo check"),
+        Error::LocksRefused { .. } => Advice::new(Exit::CheckFailed).next("lifeboat verify --locks"),
+        Error::NotHeld { .. } | Error::NoSuchPoint { .. } => Advice::new(Exit::NotFound).next("lifeboat points list"),
+        Error::AmbiguousPoint { .. } => Advice::new(Exit::Usage).next("lifeboat points list"),
+        Error::ClockSkew { .. } => Advice::new(Exit::Failed).next("lifeboat doctor"),
         Error::Key(error) => key(error),
         Error::Store(error) => store(error),
         Error::Repo(error) => repo(error),

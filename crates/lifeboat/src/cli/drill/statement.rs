@@ -31,7 +31,7 @@ pub fn statement(context: &Context, report: &DrillReport) -> Result<Statement> {
         started_by: record::started_by(&context.initiator),
         config_sha256: record::config_digest(context)?,
         tier: instance.tier.clone(),
-        storage: record::storage(&context.config.repository, &context.repository.store().describe()),
+        storage: record::storage_of(context, &report.instance)?,
     };
     Ok(Statement::drill(predicate(report, surroundings)))
 }
