@@ -141,7 +141,7 @@ async fn a_put_that_failed_is_no_success_and_does_not_spoil_the_next() {
     // Neither the put nor the look afterwards got through: then nobody knows, and that is an error.
     let world = World::new();
     world.faults.add(Rule::on(Operation::Put, Fault::LoseReply).key("/slice/"));
-    world.faults.add(Rule::on(Operation::Head, Fault::FailBefore).key("/slice/"));
+    world.faults.add(Rule::on(Operation::List, Fault::FailBefore).key("/slice/"));
     let error = world.put(WalObjectKind::Slice, 0, 1000).await.unwrap_err();
     assert!(error.is_transient() && world.faults.struck() == 2, "{error}");
     world.slice(0, 1000).await;
