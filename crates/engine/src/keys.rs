@@ -1,7 +1,11 @@
 //! Loads secrets from files, and refuses files that others could read.
+//!
+//! Identities are in [`identity`], with passphrases and plugins; which signing keys are not believed any more is found by
+//! [`revocation`].
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
@@ -11,11 +15,13 @@ use lifeboat_model::{
     secret::Secret,
     signature::{SignatureError, SigningKey},
 };
-use lifeboat_repo::{
-    document::DocumentKeys,
-    seal::{Identity, Recipient},
-    writer::WriterKeys,
-};
+use lifeboat_repo::{document::DocumentKeys, seal::Recipient, writer::WriterKeys};
+use zeroize::Zeroizing;
+
+pub mod identity;
+pub mod revocation;
+
+pub use identity::{host_identity, read_identities, read_identity};
 
 /// Looks up an environment variable; the binary passes the real one.
 pub type Environment<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);
@@ -52,8 +58,30 @@ pub enum KeyError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// The file holds no identity, for this reason.
+    #[error("{path} does not hold an identity: {source}")]
+    NoIdentity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never repeats it.
+        source: lifeboat_repo::Error,
+    },
+    /// Nobody was there to ask for the passphrase, or it may not have one.
+    #[error("{path} is protected by a passphrase: {reason}")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Why it was not asked for, and what to do.
+        reason: &'static str,
+    },
+    /// The passphrase does not open it.
+    #[error("the passphrase given for {path} is wrong; nothing was opened")]
+    WrongPassphrase {
+        /// The file.
+        path: PathBuf,
+    },
     /// A recipient in the configuration is not one.
-    #[error("keys.recovery_recipients: \"{0}\" is not an age recipient (age1…)")]
+    #[error("keys.recovery_recipients: \"{0}\" is not a recipient (age1…, ssh-ed25519 … or ssh-rsa …)")]
     Recipient(String),
     /// The host's signing key is not among those it trusts itself.
     #[error(
@@ -67,16 +95,34 @@ pub enum KeyError {
     },
 }
 
+/// No key, identity or passphrase is longer.
+const MAX_SECRET: u64 = lifeboat_repo::seal::MAX_FILE;
+
 /// Reads a file that only its owner may read.
 pub fn read_secret_file(path: &Path) -> Result<Secret, KeyError> {
+    let bytes = read_secret_bytes(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| KeyError::Unreadable {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidData, "it holds no text"),
+    })?;
+    Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+}
+
+/// The same as bytes. What is no file, as a pipe under `/dev/fd`, has no mode to look at.
+fn read_secret_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if metadata.is_file() && mode & 0o077 != 0 {
         return Err(KeyError::TooOpen { path: path.to_owned(), mode });
     }
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+    let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len().min(MAX_SECRET) as usize + 1));
+    file.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_SECRET {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is too long to hold a secret")));
+    }
+    Ok(bytes)
 }
 
 /// Reads a secret from where the configuration says it is.
@@ -85,13 +131,6 @@ pub fn read_secret(source: &SecretSource, environment: Environment<'_>) -> Resul
         SecretSource::File(path) => read_secret_file(path),
         SecretSource::Env(name) => environment(name).map(Secret::new).ok_or_else(|| KeyError::NotSet(name.clone())),
     }
-}
-
-/// Reads an age identity (recovery or host).
-pub fn read_identity(path: &Path) -> Result<Identity, KeyError> {
-    let expected = "an age identity (AGE-SECRET-KEY-1…)";
-    Identity::from_secret_text(&read_secret_file(path)?)
-        .map_err(|_| KeyError::WrongContent { path: path.to_owned(), expected })
 }
 
 /// Reads a signing key.
@@ -113,7 +152,7 @@ pub fn writer_keys(config: &KeysConfig) -> Result<WriterKeys, KeyError> {
     let recipient = |text: &String| text.parse::<Recipient>().map_err(|_| KeyError::Recipient(text.clone()));
     Ok(WriterKeys {
         recipients: config.recovery_recipients.iter().map(recipient).collect::<Result<_, _>>()?,
-        host: read_identity(&config.host_identity_file)?,
+        host: host_identity(config)?,
         signing,
         trusted: config.trusted_keys.clone(),
     })
