@@ -46,7 +46,7 @@ pub fn end_of_new(
     };
     let classes = Period::ALL.into_iter().filter(|period| policy.count(*period) > 0 && first_of(*period));
     let ends = classes.map(|period| period.end(time, policy.count(period), policy.time_zone.rules()));
-    let window = policy.pitr.map(|pitr| later(time, pitr.0));
+    let window = policy.pitr.map(|pitr| beyond_window(later(time, pitr.0), lock));
     Some(ends.chain(window).fold(least, Timestamp::max))
 }
 
@@ -124,9 +124,19 @@ fn window(policy: &RetentionPolicy, backups: &[&PointFacts], now: Timestamp, all
     add(all, Reason::PitrBase, backups.iter().copied().rev().find(|point| point.time <= begin).into_iter());
 }
 
+/// A point that leaves the PITR window becomes the base of it, an open reason, at that very moment. Its lock must last
+/// until the next renewal.
+fn beyond_window(end: Timestamp, lock: &LockPolicy) -> Timestamp {
+    later(end, lock.minimum.0 / 2)
+}
+
 fn decision(id: PointId, reasons: &Reasons, lock: Option<&LockPolicy>, now: Timestamp) -> Decision {
     let open = reasons.iter().any(|(_, until)| until.is_none());
-    let closed = reasons.iter().filter_map(|(_, until)| *until).max();
+    let locked = |(reason, until): &(Reason, Option<Timestamp>)| match (reason, lock) {
+        (Reason::Pitr, Some(lock)) => until.map(|until| beyond_window(until, lock)),
+        _ => *until,
+    };
+    let closed = reasons.iter().filter_map(locked).max();
     let past = Timestamp::UNIX_EPOCH;
     let with = |renewal: Option<Timestamp>| match (open, closed) {
         (true, closed) => closed.into_iter().chain(renewal).fold(now, Timestamp::max),
