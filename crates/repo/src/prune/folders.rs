@@ -92,7 +92,7 @@ impl Run<'_> {
             }
             let leased = !self.is_released(&info);
             let why = "no point names it".to_owned();
-            self.unneeded(Candidate { info, kind, why, leased, system: None }, over).await?;
+            self.unneeded(Candidate { leased, ..Candidate::new(info, kind, why) }, over).await?;
         }
         self.flush().await
     }
@@ -117,7 +117,7 @@ impl Run<'_> {
                     continue;
                 }
                 let why = "no pack that it names is needed".to_owned();
-                let candidate = Candidate { info, kind: PruneKind::Index, why, leased: true, system: None };
+                let candidate = Candidate { leased: true, ..Candidate::new(info, PruneKind::Index, why) };
                 self.unneeded(candidate, over).await?;
             }
         }
@@ -154,7 +154,7 @@ impl Run<'_> {
                     _ => "neither the WAL at its position nor a point that holds it is kept",
                 };
                 let kind = PruneKind::Document;
-                self.unneeded(Candidate { info, kind, why: why.into(), leased: false, system: None }, over).await?;
+                self.unneeded(Candidate::new(info, kind, why), over).await?;
             }
             self.flush().await?;
         }
@@ -170,13 +170,13 @@ impl Run<'_> {
     async fn leftovers(&mut self, prefix: &str, kind: PruneKind, why: &str) -> Result<()> {
         let mut versions = Versions::new(&**self.repo.store(), prefix);
         while let Some(found) = versions.next().await? {
-            let info = match found {
-                Found::Foreign(version) => version.info,
-                Found::Object { info, .. } => info,
+            let (info, marker) = match found {
+                Found::Foreign(version) => (version.info, version.delete_marker),
+                Found::Object { info, .. } => (info, false),
             };
             self.report.objects += 1;
             if is_old(info.modified, self.now()) {
-                self.candidate(Candidate { info, kind, why: why.to_owned(), leased: false, system: None }).await?;
+                self.candidate(Candidate { marker, ..Candidate::new(info, kind, why) }).await?;
             } else {
                 self.keep(&info, kind);
             }

@@ -63,13 +63,7 @@ impl Run<'_> {
         kept: &mut BTreeSet<PointId>,
     ) -> Result<()> {
         self.seen.insert(reach::digest(&info.key));
-        let candidate = |why: &str| Candidate {
-            info: info.clone(),
-            kind: PruneKind::Point,
-            why: why.into(),
-            leased: false,
-            system: None,
-        };
+        let candidate = |why: &str| Candidate::new(info.clone(), PruneKind::Point, why);
         if self.options.disregard.contains(&info.key) {
             let candidate = candidate("it was said to be no recovery point of ours");
             going.push(Going { reference, candidate, own: Vec::new(), disregarded: true });
@@ -153,17 +147,16 @@ impl Run<'_> {
     /// A version or marker over an object.
     pub(super) async fn foreign(&mut self, info: ObjectInfo, marker: bool) -> Result<()> {
         let what = if marker { "a delete marker over the object" } else { "a version that was put over the object" };
-        self.not_ours(info, what).await
+        self.not_ours(Candidate { marker, ..Candidate::new(info, PruneKind::Foreign, what) }).await
     }
 
     /// An object at a key that no release writes.
     pub(super) async fn stranger(&mut self, info: ObjectInfo) -> Result<()> {
-        self.not_ours(info, "no release writes such a key").await
+        self.not_ours(Candidate::new(info, PruneKind::Foreign, "no release writes such a key")).await
     }
 
-    async fn not_ours(&mut self, info: ObjectInfo, what: &str) -> Result<()> {
+    async fn not_ours(&mut self, candidate: Candidate) -> Result<()> {
         self.report.objects += 1;
-        let candidate = Candidate { info, kind: PruneKind::Foreign, why: what.to_owned(), leased: false, system: None };
         match self.options.foreign {
             true => self.candidate(candidate).await,
             false => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use lifeboat_store::{ObjectInfo, SharedStore};
+use lifeboat_store::{LockState, ObjectInfo, SharedStore};
 
 use super::{Fate, PruneItem, PruneKind, Run, turn::May};
 use crate::{
@@ -31,6 +31,14 @@ pub(super) struct Candidate {
     pub leased: bool,
     /// WAL of this system.
     pub system: Option<u64>,
+    /// A delete marker: it has no lock to read.
+    pub marker: bool,
+}
+
+impl Candidate {
+    pub fn new(info: ObjectInfo, kind: PruneKind, why: impl Into<String>) -> Self {
+        Self { info, kind, why: why.into(), leased: false, system: None, marker: false }
+    }
 }
 
 /// What came of trying.
@@ -171,9 +179,12 @@ async fn try_remove(
     latest: Option<Instant>,
 ) -> Result<Outcome> {
     let Candidate { info, .. } = candidate;
-    let state = match store.lock_state(&info.key, info.version.as_ref()).await {
-        Err(lifeboat_store::Error::NotFound { .. }) => return Ok(Outcome::Gone),
-        other => other?,
+    let state = match candidate.marker {
+        true => LockState::default(),
+        false => match store.lock_state(&info.key, info.version.as_ref()).await {
+            Err(lifeboat_store::Error::NotFound { .. }) => return Ok(Outcome::Gone),
+            other => other?,
+        },
     };
     let young = later(info.modified, YOUNG) > now;
     match state.retention {

@@ -1,6 +1,6 @@
 //! A listing of all versions, told apart: the object, and what somebody put over it.
 
-use futures::{TryStreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use lifeboat_store::{ObjectInfo, Store, VersionInfo};
 
 use crate::error::Result;
@@ -28,7 +28,7 @@ pub(crate) struct Versions {
 
 impl Versions {
     pub fn new(store: &dyn Store, prefix: &str) -> Self {
-        Self { listed: store.list_versions(prefix, ""), pending: None, ahead: None }
+        Self { listed: store.list_versions(prefix, "").fuse().boxed(), pending: None, ahead: None }
     }
 
     pub async fn next(&mut self) -> Result<Option<Found>> {

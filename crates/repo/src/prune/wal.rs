@@ -52,7 +52,7 @@ impl Run<'_> {
             self.keep(&info, kind);
             return Ok(());
         };
-        self.unneeded(Candidate { info, kind, why: why.to_owned(), leased: false, system }, over).await
+        self.unneeded(Candidate { system, ..Candidate::new(info, kind, why) }, over).await
     }
 
     async fn of_a_point(&mut self, info: ObjectInfo, over: u64) -> Result<()> {
@@ -65,6 +65,6 @@ impl Run<'_> {
         }
         let leased = !self.is_released(&info);
         let (kind, why) = (PruneKind::PointWal, "no point names it".to_owned());
-        self.unneeded(Candidate { info, kind, why, leased, system: Some(system) }, over).await
+        self.unneeded(Candidate { leased, system: Some(system), ..Candidate::new(info, kind, why) }, over).await
     }
 }

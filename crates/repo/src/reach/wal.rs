@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use futures::{TryStreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
 use lifeboat_model::{lsn::Lsn, signature::PublicKey};
 
@@ -122,7 +122,8 @@ impl Cover {
         let stream = (slice.system_id, slice.timeline);
         if self.stream.as_ref().is_none_or(|(of, _)| *of != stream) {
             let base = Lsn(slice.first.0 - slice.first.0 % MAX_OBJECT);
-            self.stream = Some((stream, self.archive.names(WalObjectKind::Segment, stream, base)));
+            let names = self.archive.names(WalObjectKind::Segment, stream, base);
+            self.stream = Some((stream, names.fuse().boxed()));
             (self.ahead, self.segments) = (None, VecDeque::new());
         }
         self.segments.retain(|(segment, _)| segment.last > slice.first);
