@@ -67,7 +67,7 @@ pub async fn rehearse(
     context: &Context,
     instance: &Instance,
     name: &str,
-    given: std::result::Result<Vec<Identity>, KeyError>,
+    given: &std::result::Result<Vec<Identity>, KeyError>,
 ) -> Result<Rehearsal> {
     let started = (context.clock)();
     let (repo, trusted) = (context.instance_repo(instance), &context.config.keys.trusted_keys);
@@ -82,13 +82,13 @@ pub async fn rehearse(
     };
     let mut recipient = None;
     match given {
-        Err(error) => failures.push(with_causes(&error)),
+        Err(error) => failures.push(with_causes(error)),
         Ok(identities) => {
             let recipients: Vec<String> = identities.iter().map(|one| one.recipient().to_string()).collect();
             recipient = recipients.first().cloned();
             if let Some(point) = &point {
                 recipient = recipients.iter().find(|one| point.header.recipients.contains(one)).cloned().or(recipient);
-                tried = rehearsal::rehearse(&repo, point, trusted, &identities).await?;
+                tried = rehearsal::rehearse(&repo, point, trusted, identities).await?;
                 failures.extend(failed(point, &recipients, &tried));
             }
         }

@@ -8,14 +8,18 @@ use std::{
 };
 
 use jiff::Timestamp;
+use lifeboat_engine::keys::{KeyError, identity::Unlock, read_identities, read_secret_file};
 use lifeboat_model::{secret::Secret, signature::SigningKey};
-use lifeboat_repo::seal::Identity;
+use lifeboat_repo::seal::{self, Identity};
 
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     output::moment,
 };
+
+/// The shortest passphrase for a new identity.
+const SHORTEST: usize = 12;
 
 /// What a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -29,9 +33,21 @@ pub enum KeyKind {
     Signing,
 }
 
+impl KeyKind {
+    /// The word on the command line and in evidence.
+    pub fn word(self) -> &'static str {
+        match self {
+            KeyKind::Recovery => "recovery",
+            KeyKind::Host => "host",
+            KeyKind::Signing => "signing",
+        }
+    }
+}
+
 /// A key in memory: its file text and its public part.
 pub struct NewKey {
     text: Secret,
+    is_locked: bool,
     /// `age1…` or `lifeboat-ed25519:…`
     pub public: String,
 }
@@ -45,7 +61,7 @@ impl NewKey {
                 Failure::new(Exit::Failed, format!("no random numbers from the operating system: {error}"))
             })?;
             let key = SigningKey::from_seed(&seed);
-            return Ok(NewKey { public: key.public().to_string(), text: key.to_secret_text() });
+            return Ok(NewKey { public: key.public().to_string(), text: key.to_secret_text(), is_locked: false });
         }
         let identity = Identity::generate();
         let public = identity.recipient().to_string();
@@ -60,12 +76,31 @@ impl NewKey {
             moment(now),
             identity.to_secret_text().expose()
         );
-        Ok(NewKey { text: Secret::new(text), public })
+        Ok(NewKey { text: Secret::new(text), is_locked: false, public })
+    }
+
+    /// The same behind a passphrase, as `age -p -a` would put it.
+    pub fn locked(self, passphrase: &Secret) -> Result<NewKey> {
+        if passphrase.expose().chars().count() < SHORTEST {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("a passphrase of less than {SHORTEST} characters is too short"),
+            )
+            .safe("nothing was written")
+            .hint("take several words; whoever holds the file can try passphrases for years"));
+        }
+        let text = Secret::new(format!("{}\n", self.text.expose()));
+        Ok(NewKey { text: seal::lock_identity(&text, passphrase)?, is_locked: true, ..self })
+    }
+
+    /// Whether a passphrase protects it.
+    pub fn is_locked(&self) -> bool {
+        self.is_locked
     }
 
     /// Writes the file, mode 0600, durably; never over an existing one.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_new(path, 0o600, &format!("{}\n", self.text.expose()))
+        write_new(path, 0o600, &format!("{}\n", self.text.expose().trim_end()))
     }
 }
 
@@ -115,21 +150,29 @@ pub fn exists(path: &Path) -> Failure {
 
 /// What a key file holds.
 pub enum KeyInFile {
-    /// An age identity.
-    Identity(Identity),
+    /// age identities, SSH keys or a plugin's; at least one.
+    Identities(Vec<Identity>),
     /// A signing key.
     Signing(SigningKey),
 }
 
 /// Reads a key file of either kind.
-pub fn read(path: &Path) -> Result<KeyInFile> {
-    let text = lifeboat_engine::keys::read_secret_file(path)?;
-    if let Ok(key) = SigningKey::from_secret_text(&text) {
-        return Ok(KeyInFile::Signing(key));
+pub fn read(path: &Path, unlock: &dyn Unlock) -> Result<KeyInFile> {
+    match read_secret_file(path) {
+        Ok(text) => {
+            if let Ok(key) = SigningKey::from_secret_text(&text) {
+                return Ok(KeyInFile::Signing(key));
+            }
+        }
+        Err(KeyError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {} // binary: of age
+        Err(error) => return Err(error.into()),
     }
-    Identity::from_secret_text(&text).map(KeyInFile::Identity).map_err(|_| {
-        Failure::new(Exit::Key, format!("{} holds no key of Lifeboat", path.display()))
-            .hint("expected a line AGE-SECRET-KEY-1… or LIFEBOAT-ED25519-SECRET:…")
+    read_identities(path, unlock).map(KeyInFile::Identities).map_err(|error| match error {
+        KeyError::NoIdentity { source, .. } => {
+            Failure::new(Exit::Key, format!("{} holds no key that Lifeboat can use: {source}", path.display()))
+                .hint("expected a line AGE-SECRET-KEY-1… or LIFEBOAT-ED25519-SECRET:…, or an SSH private key")
+        }
+        other => other.into(),
     })
 }
 
@@ -152,8 +195,8 @@ mod tests {
             let key = NewKey::generate(kind, Timestamp::UNIX_EPOCH).unwrap();
             key.write(&path).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            let public = match read(&path).unwrap() {
-                KeyInFile::Identity(identity) => identity.recipient().to_string(),
+            let public = match read(&path, &lifeboat_engine::keys::identity::Unattended).unwrap() {
+                KeyInFile::Identities(found) => found[0].recipient().to_string(),
                 KeyInFile::Signing(key) => key.public().to_string(),
             };
             assert_eq!(public, key.public);

@@ -16,6 +16,7 @@ mod failure;
 mod keyfile;
 mod log;
 mod output;
+mod passphrase;
 mod progress;
 mod protection;
 mod signals;

@@ -104,6 +104,11 @@ pub(crate) fn seal(recipients: &Recipients, plain: &[u8]) -> Result<SealedBytes>
     Ok(sealer.finish())
 }
 
+/// Seals nothing to all of them: whether they go together, and whether the plugins that they need are there.
+pub fn try_recipients(recipients: &Recipients) -> Result<()> {
+    seal(recipients, b"").map(drop)
+}
+
 /// Why an age file did not open.
 #[derive(Debug)]
 pub(crate) enum OpenError {

@@ -5,13 +5,14 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use lifeboat_model::{
     config::{Config, FileCheck, FileKind, Problem, Warning},
-    secret::Secret,
 };
-use lifeboat_repo::seal::Identity;
+use lifeboat_repo::seal::{Identity, IdentityFile, Nobody};
+use zeroize::Zeroizing;
 use rustix::fs::{Access, access};
 
 /// A key file is never longer; longer files are not looked into.
@@ -128,12 +129,13 @@ fn recovery_identities(config: &Config, file: &Path) -> BTreeSet<PathBuf> {
 
 fn is_recovery_identity(config: &Config, path: &Path) -> bool {
     let small = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= KEY_FILE_LIMIT);
-    let identity = |text: String| Identity::from_secret_text(&Secret::new(text)).ok();
-    small
-        && fs::read_to_string(path)
-            .ok()
-            .and_then(identity)
-            .is_some_and(|identity| config.keys.recovery_recipients.contains(&identity.recipient().to_string()))
+    let identities = |bytes: Vec<u8>| match IdentityFile::parse(&Zeroizing::new(bytes), Arc::new(Nobody)) {
+        Ok(IdentityFile::Open(identities)) => identities,
+        // Behind a passphrase it does not open backups by itself, nor tells whose it is.
+        _ => Vec::new(),
+    };
+    let opens = |identity: &Identity| config.keys.recovery_recipients.contains(&identity.recipient().to_string());
+    small && fs::read(path).is_ok_and(|bytes| identities(bytes).iter().any(opens))
 }
 
 fn identity_warning(config: &Config, file: &Path, path: &Path) -> Warning {

@@ -75,6 +75,8 @@ impl Doctor {
         findings.0.extend(checks::keys::look(&config.keys).0);
         findings.0.extend(checks::space::look(config));
         findings.0.extend(checks::repository::look(config, session.now()).await);
+        let names: Vec<&Instance> = instances.iter().map(|(name, _)| *name).collect();
+        findings.0.extend(checks::keys::rehearsals(&loaded, &names, session.now()).await);
         for (name, instance) in &instances {
             session.voice.say(&format!("looking at PostgreSQL of {name}"));
             findings.0.extend(checks::postgres::look(name, instance, &session.clock).await);
