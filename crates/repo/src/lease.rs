@@ -42,6 +42,8 @@ const TTL: Duration = Duration::from_secs(120);
 const RENEWAL: Duration = Duration::from_secs(30);
 /// No lease is believed to live longer than this without renewal, whatever it says of itself.
 const LONGEST_TTL: Duration = Duration::from_secs(600);
+/// The longest lease object: what somebody else put there must not fill the memory.
+const LONGEST: u64 = 64 << 10;
 /// How often the older of two that met tries again.
 const TRIES: u32 = 6;
 /// How long to wait for the turn of a prune.
@@ -276,7 +278,8 @@ impl Held {
         };
         let mut live = Vec::new();
         for object in listed.into_iter().filter(|object| !mine(object)) {
-            let body = match store.get(&object.key, object.version.as_ref(), None).await {
+            let start = Some(0..object.len.min(LONGEST));
+            let body = match store.get(&object.key, object.version.as_ref(), start).await {
                 Ok(bytes) => serde_json::from_slice::<Body>(&bytes).ok(),
                 Err(lifeboat_store::Error::NotFound { .. }) => continue,
                 Err(error) => return Err(error.into()),

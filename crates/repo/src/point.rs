@@ -25,6 +25,9 @@ use crate::{
     trust::Trust,
 };
 
+/// The longest point: the longest header, and details of a very large system.
+pub(crate) const LONGEST: u64 = 768 << 20;
+
 /// In the features of a point that holds logical dumps and no instance: a reader that does not know of dumps would take
 /// it for a backup.
 pub const DUMP: &str = "dump";
@@ -190,6 +193,8 @@ pub struct PointRef {
     pub key: Key,
     /// The first version of the key, where the store has versions: no other counts.
     pub version: Option<VersionId>,
+    /// Length of the object.
+    pub len: u64,
     /// When the store received it, by its own clock.
     pub modified: Timestamp,
 }
@@ -226,6 +231,8 @@ pub struct Point {
     pub version: Option<VersionId>,
     /// When the store received it, by its own clock; of one just written, by the writer's.
     pub modified: Timestamp,
+    /// Length of the whole object.
+    pub len: u64,
     /// SHA-256 of the whole object: what evidence refers to.
     pub sha256: Sha256Digest,
     /// The key that signed it.
@@ -260,7 +267,7 @@ impl Point {
     /// Where it lies.
     pub fn reference(&self) -> PointRef {
         let (time, id, key) = (self.header.finished, self.header.point, self.key.clone());
-        PointRef { time, id, key, version: self.version.clone(), modified: self.modified }
+        PointRef { time, id, key, version: self.version.clone(), len: self.len, modified: self.modified }
     }
 
     pub(crate) fn object(&self, key: &Key) -> Result<&ObjectRef> {
@@ -278,8 +285,8 @@ pub(crate) fn encode(header: &PointHeader, sealed: &[u8], signing: &SigningKey) 
 /// Reads an object and verifies digest and signature.
 pub(crate) fn decode(info: &ObjectInfo, bytes: &bytes::Bytes, trust: &Trust<'_>) -> Result<Point> {
     let Opened { header, signer, sha256, sealed } = envelope::decode(&info.key, bytes, trust)?;
-    let (key, version, modified) = (info.key.clone(), info.version.clone(), info.modified);
-    Ok(Point { header, key, version, modified, sha256, signer, skipped: Vec::new(), sealed })
+    let (key, version, modified, len) = (info.key.clone(), info.version.clone(), info.modified, bytes.len() as u64);
+    Ok(Point { header, key, version, modified, len, sha256, signer, skipped: Vec::new(), sealed })
 }
 
 #[cfg(test)]

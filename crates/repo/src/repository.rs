@@ -1,6 +1,6 @@
 //! The repository as a whole, and one instance's part of it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -49,6 +49,9 @@ pub struct Repository {
     evidence_lock: Option<EvidenceLock>,
     revocations: Arc<[Revocation]>,
 }
+
+/// The longest evidence: what somebody else put there must not fill the memory.
+const LONGEST_EVIDENCE: u64 = 256 << 20;
 
 /// How long evidence is locked.
 #[derive(Clone)]
@@ -217,7 +220,11 @@ impl Repository {
 
     /// Reads an evidence object.
     pub async fn get_evidence(&self, evidence: &EvidenceRef) -> Result<bytes::Bytes> {
-        Ok(self.store.get(&evidence.key, evidence.version.as_ref(), None).await?)
+        let EvidenceRef { key, version, len, .. } = evidence;
+        if *len > LONGEST_EVIDENCE {
+            return Err(Error::damaged(key, format!("it has {len} bytes; no statement has so many")));
+        }
+        Ok(self.store.get(key, version.as_ref(), None).await?)
     }
 }
 
@@ -332,8 +339,8 @@ impl InstanceRepo {
         let mut points = Vec::new();
         while let Some(object) = objects.try_next().await? {
             if let Some((time, id)) = layout::point_parts(&object.key) {
-                let ObjectInfo { key, version, modified, .. } = object;
-                points.push(PointRef { time, id, key, version, modified });
+                let ObjectInfo { key, version, len, modified } = object;
+                points.push(PointRef { time, id, key, version, len, modified });
             }
         }
         points.sort_by_key(|point| (point.time, point.id));
@@ -342,9 +349,12 @@ impl InstanceRepo {
 
     /// Reads a point and verifies digest, signature and that it belongs where it lies.
     pub async fn read_point(&self, reference: &PointRef, trusted: &[PublicKey]) -> Result<Point> {
-        let PointRef { key, version, modified, .. } = reference.clone();
+        let PointRef { key, version, len, modified, .. } = reference.clone();
+        if len > point::LONGEST {
+            return Err(Error::damaged(&key, format!("it has {len} bytes; no recovery point has so many")));
+        }
         let bytes = self.store.get(&key, version.as_ref(), None).await?;
-        let info = ObjectInfo { key, len: bytes.len() as u64, version, modified };
+        let info = ObjectInfo { key, len, version, modified };
         let read = point::decode(&info, &bytes, &self.trust(trusted, modified));
         read.and_then(|point| self.in_its_place(point)).map_err(|error| first_version(&info, error))
     }
@@ -367,14 +377,28 @@ impl InstanceRepo {
             PointSelector::Latest => self.latest_valid(&points, trusted).await,
             PointSelector::Id(prefix) => {
                 let fitting: Vec<_> = points.iter().filter(|p| p.id.to_string().starts_with(prefix.as_str())).collect();
-                let instance = self.instance().clone();
-                match fitting.as_slice() {
-                    [point] => self.read_point(point, trusted).await,
-                    [] => Err(Error::NoPoint { instance, wanted: format!("whose id starts with {prefix}") }),
-                    many => Err(Error::Ambiguous { instance, prefix: prefix.clone(), count: many.len() }),
+                let ids: BTreeSet<_> = fitting.iter().map(|point| point.id).collect();
+                let (instance, count) = (self.instance().clone(), ids.len());
+                match count {
+                    0 => Err(Error::NoPoint { instance, wanted: format!("whose id starts with {prefix}") }),
+                    1 => self.one_of(&fitting, trusted).await,
+                    _ => Err(Error::Ambiguous { instance, prefix: prefix.clone(), count }),
                 }
             }
         }
+    }
+
+    /// Of keys with the same id, the one that is a point: others are copies of it under other names.
+    async fn one_of(&self, references: &[&PointRef], trusted: &[PublicKey]) -> Result<Point> {
+        let mut first = None;
+        for reference in references {
+            match self.read_point(reference, trusted).await {
+                Ok(point) => return Ok(point),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        let (instance, wanted) = (self.instance().clone(), "of this id".to_owned());
+        Err(first.unwrap_or(Error::NoPoint { instance, wanted }))
     }
 
     async fn latest_valid(&self, points: &[PointRef], trusted: &[PublicKey]) -> Result<Point> {

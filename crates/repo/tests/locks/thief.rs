@@ -163,6 +163,8 @@ async fn an_old_point_under_a_newer_name_is_not_the_newest() {
     }
     let latest = world.latest().await.unwrap();
     assert_eq!((latest.header, latest.skipped.len()), (newest.header, 2), "and it says what it passed over");
+    let named = repo.find_point(&PointSelector::Id(id), &[world.signing.public()]).await.unwrap();
+    assert_eq!(named.key, points[0].key, "it is found under its own name");
     let next = world.backup(&files(4)).await.unwrap();
     assert_eq!(world.restore(&next).await, files(4));
     assert!(world.tally.noted("a newer recovery point is passed over"));
