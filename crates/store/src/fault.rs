@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
 use crate::{
-    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, SharedStore, Store, Stored, VersionId,
+    Capabilities, Error, Key, LockState, ObjectInfo, Raw, Result, Retention, SharedStore, Store, Stored, VersionId,
     VersionInfo,
 };
 
@@ -324,6 +324,10 @@ impl Store for FaultStore {
 
     fn is_immutable(&self) -> bool {
         self.inner.is_immutable()
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        self.inner.raw()
     }
 
     async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {

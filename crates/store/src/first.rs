@@ -20,7 +20,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
 
 use crate::{
-    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, SharedStore, Store, Stored, VersionId,
+    Capabilities, Error, Key, LockState, ObjectInfo, Raw, Result, Retention, SharedStore, Store, Stored, VersionId,
     VersionInfo,
 };
 
@@ -114,6 +114,10 @@ impl Store for FirstVersionStore {
 
     fn is_immutable(&self) -> bool {
         self.inner.is_immutable()
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        self.inner.raw()
     }
 
     async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {

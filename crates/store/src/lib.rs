@@ -19,6 +19,7 @@ mod error;
 pub mod fault;
 pub mod first;
 pub mod local;
+pub mod probe;
 pub mod retry;
 pub mod s3;
 pub mod suite;
@@ -222,6 +223,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The time by the store's own clock, which decides when a lock ends.
     async fn clock(&self) -> Result<Timestamp>;
 
+    /// The requests of a thief, where this backend has such; for [`probe`].
+    fn raw(&self) -> Option<&dyn Raw> {
+        None
+    }
+
     /// What this backend promises beyond the common contract. Nothing, unless it says so.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
@@ -231,6 +237,28 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn is_immutable(&self) -> bool {
         self.capabilities().locks
     }
+}
+
+/// Requests that [`Store`] never makes: what a thief or a bad hour would send, to see that the server refuses it.
+#[async_trait]
+pub trait Raw: Send + Sync {
+    /// Deletes without naming a version: where there are versions, a delete marker is laid, whose version this gives.
+    async fn lay_marker(&self, key: &Key) -> Result<Option<VersionId>>;
+
+    /// Sends a retention as it stands, be it shorter or weaker; `bypass` asks to pass over governance.
+    async fn set_retention(&self, key: &Key, version: &VersionId, retention: Retention, bypass: bool) -> Result<()>;
+
+    /// Deletes a version and asks to pass over governance.
+    async fn delete_with_bypass(&self, key: &Key, version: &VersionId) -> Result<()>;
+
+    /// Puts bytes with the checksum of others; whether that was refused. None: nothing is checked on the way.
+    async fn refuses_a_wrong_checksum(&self, key: &Key) -> Result<Option<bool>>;
+
+    /// A put in parts, however short.
+    async fn put_in_parts(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored>;
+
+    /// Switches the whole bucket's versioning off or on.
+    async fn set_versioning(&self, on: bool) -> Result<()>;
 }
 
 /// A shared store.

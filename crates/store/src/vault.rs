@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use lifeboat_model::retention::LockMode;
 
 use crate::{
-    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, Store, Stored, VersionId, VersionInfo,
+    Capabilities, Error, Key, LockState, ObjectInfo, Raw, Result, Retention, Store, Stored, VersionId, VersionInfo,
     check_range,
 };
 
@@ -38,6 +38,7 @@ pub struct VaultStore {
     objects: Arc<Mutex<Objects>>,
     clock: VaultClock,
     default_retention: Option<(LockMode, Duration)>,
+    flaw: Option<Flaw>,
 }
 
 #[derive(Default)]
@@ -47,12 +48,40 @@ struct Objects {
     made: u64,
 }
 
+#[derive(Clone)]
 struct Version {
     number: u64,
     /// `None`: a delete marker.
     content: Option<Bytes>,
     modified: Timestamp,
     lock: LockState,
+}
+
+/// A promise that an endpoint does not keep: for tests of what finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// A retention in a put is accepted and forgotten.
+    ForgetsLocks,
+    /// The same, of uploads in parts alone.
+    ForgetsLocksOfParts,
+    /// Locked versions are deleted.
+    DeletesLocked,
+    /// An extension is accepted and forgotten.
+    ForgetsExtensions,
+    /// A retention is made shorter for who asks.
+    Shortens,
+    /// Compliance is made governance for who asks.
+    Weakens,
+    /// Everybody may bypass.
+    LetsBypass,
+    /// Holds are kept, and hold nothing.
+    IgnoresHolds,
+    /// A put on a taken key replaces what is there.
+    Replaces,
+    /// A delete marker takes the version below with it.
+    MarkersDelete,
+    /// Versioning can be switched off.
+    Suspends,
 }
 
 /// How much is in a [`VaultStore`].
@@ -79,21 +108,33 @@ impl Version {
         let len = self.content.as_ref().map_or(0, |bytes| bytes.len() as u64);
         ObjectInfo { key: key.clone(), len, version: Some(self.id()), modified: self.modified }
     }
+}
 
-    fn is_locked(&self, now: Timestamp) -> bool {
-        self.lock.legal_hold || self.lock.retention.is_some_and(|retention| retention.until > now)
+impl LockState {
+    /// Whether a version with this lock cannot be deleted at `now`, by the store's clock.
+    pub fn is_locked(&self, now: Timestamp) -> bool {
+        self.legal_hold || self.retention.is_some_and(|retention| retention.until > now)
     }
 }
 
 impl VaultStore {
     /// An empty bucket whose clock shows what `clock` says.
     pub fn new(clock: VaultClock) -> Self {
-        Self { objects: Arc::default(), clock, default_retention: None }
+        Self { objects: Arc::default(), clock, default_retention: None, flaw: None }
     }
 
     /// What is put without a retention gets this one, counted from its put.
     pub fn with_default_retention(self, mode: LockMode, length: Duration) -> Self {
         Self { default_retention: Some((mode, length)), ..self }
+    }
+
+    /// One promise is not kept.
+    pub fn with_flaw(self, flaw: Flaw) -> Self {
+        Self { flaw: Some(flaw), ..self }
+    }
+
+    fn has(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
     }
 
     /// All versions and delete markers of a key, the newest first.
@@ -115,10 +156,17 @@ impl VaultStore {
                     }
                     None => sums.markers += 1,
                 }
-                sums.locked += usize::from(version.is_locked(now));
+                sums.locked += usize::from(version.lock.is_locked(now));
             }
         }
         sums
+    }
+
+    /// An exact copy, on its own from now on, whose clock shows what `clock` says.
+    pub fn fork(&self, clock: VaultClock) -> VaultStore {
+        let objects = self.objects();
+        let objects = Objects { keys: objects.keys.clone(), made: objects.made };
+        VaultStore { objects: Arc::new(Mutex::new(objects)), clock, ..self.clone() }
     }
 
     /// The same bucket in the hands of somebody who stole a credential that may do everything but bypass locks.
@@ -143,7 +191,11 @@ impl VaultStore {
         let lock = LockState { retention, legal_hold: false };
         let version = Version { number: objects.made, content, modified, lock };
         let id = version.id();
-        objects.keys.entry(key.clone()).or_default().push(version);
+        let versions = objects.keys.entry(key.clone()).or_default();
+        if self.has(Flaw::Replaces) || (self.has(Flaw::MarkersDelete) && version.content.is_none()) {
+            versions.pop();
+        }
+        versions.push(version);
         id
     }
 
@@ -166,13 +218,21 @@ impl VaultStore {
         }
     }
 
+    fn refuses(&self, there: Retention, wanted: Retention) -> bool {
+        let shorter = wanted.until < there.until && !self.has(Flaw::Shortens);
+        let weaker = wanted.mode < there.mode && !self.has(Flaw::Weakens);
+        shorter || weaker
+    }
+
     /// Removes one version or marker; absent is no error.
     fn remove(&self, key: &Key, version: &VersionId) -> Result<()> {
         let now = (self.clock)();
         let mut objects = self.objects();
         let Some(versions) = objects.keys.get_mut(key) else { return Ok(()) };
         let Some(at) = versions.iter().position(|found| found.id() == *version) else { return Ok(()) };
-        if versions[at].is_locked(now) {
+        let held = versions[at].lock.legal_hold && !self.has(Flaw::IgnoresHolds);
+        let locked = held || LockState { legal_hold: false, ..versions[at].lock }.is_locked(now);
+        if locked && !self.has(Flaw::DeletesLocked) {
             let until = versions[at].lock.retention.map(|retention| retention.until).filter(|until| *until > now);
             return Err(Error::Locked { key: key.to_string(), until });
         }
@@ -252,6 +312,7 @@ impl Store for VaultStore {
         if let Some(until) = retention.map(|retention| retention.until).filter(|until| *until <= now) {
             return Err(refused("put", key, format!("the lock's end {until} has passed")));
         }
+        let retention = retention.filter(|_| !self.has(Flaw::ForgetsLocks));
         Ok(Stored { version: Some(self.add(key, Some(bytes), retention)) })
     }
 
@@ -298,7 +359,9 @@ impl Store for VaultStore {
             if joined.until <= now {
                 return Err(refused("extend the lock", key, format!("the lock's end {} has passed", joined.until)));
             }
-            found.lock.retention = Some(joined);
+            if !self.has(Flaw::ForgetsExtensions) {
+                found.lock.retention = Some(joined);
+            }
             Ok(())
         })
     }
@@ -312,6 +375,48 @@ impl Store for VaultStore {
 
     async fn clock(&self) -> Result<Timestamp> {
         Ok((self.clock)())
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Raw for VaultStore {
+    async fn lay_marker(&self, key: &Key) -> Result<Option<VersionId>> {
+        Ok(Some(self.thief().delete_marker(key)))
+    }
+
+    /// Nobody has the right to bypass here.
+    async fn set_retention(&self, key: &Key, version: &VersionId, retention: Retention, bypass: bool) -> Result<()> {
+        if bypass && self.has(Flaw::LetsBypass) {
+            return self.with(key, Some(version), |found| {
+                found.lock.retention = Some(retention);
+                Ok(())
+            });
+        }
+        self.thief().set_retention(key, version, Some(retention))
+    }
+
+    async fn delete_with_bypass(&self, key: &Key, version: &VersionId) -> Result<()> {
+        self.remove(key, version)
+    }
+
+    async fn refuses_a_wrong_checksum(&self, _key: &Key) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
+    async fn put_in_parts(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
+        self.put_locked(key, bytes, retention.filter(|_| !self.has(Flaw::ForgetsLocksOfParts))).await
+    }
+
+    async fn set_versioning(&self, on: bool) -> Result<()> {
+        if on || self.has(Flaw::Suspends) {
+            return Ok(());
+        }
+        let reason = "versioning cannot be switched off where there is Object Lock".to_owned();
+        Err(Error::Other { operation: "setting the versioning", key: self.describe(), reason })
     }
 }
 
@@ -346,8 +451,8 @@ impl Thief {
         let now = (self.vault.clock)();
         self.vault.with(key, Some(version), |found| {
             let there = found.lock.retention.filter(|there| there.until > now);
-            let weaker = there.is_some_and(|there| retention.is_none_or(|wanted| !wanted.covers(there)));
-            if weaker {
+            let refused = there.is_some_and(|there| retention.is_none_or(|wanted| self.vault.refuses(there, wanted)));
+            if refused {
                 return Err(Error::Locked { key: key.to_string(), until: there.map(|there| there.until) });
             }
             found.lock.retention = retention;

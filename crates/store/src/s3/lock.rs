@@ -126,7 +126,7 @@ impl Bucket {
 
     pub(super) async fn extend_lock(&self, key: &Key, version: Option<&VersionId>, wanted: Retention) -> Result<()> {
         self.demand_locks(key)?;
-        let error = match self.send_retention(key, version, wanted).await {
+        let error = match self.send_retention(key, version, wanted, false).await {
             Err(error @ (Error::Denied { .. } | Error::Other { .. })) => error,
             done => return done,
         };
@@ -139,12 +139,18 @@ impl Bucket {
         } else if joined == wanted {
             Err(error)
         } else {
-            self.send_retention(key, version, joined).await
+            self.send_retention(key, version, joined, false).await
         }
     }
 
-    /// Sends a retention as it is, without a bypass: the server refuses what shortens or weakens.
-    pub(super) async fn send_retention(&self, key: &Key, version: Option<&VersionId>, wanted: Retention) -> Result<()> {
+    /// Sends a retention as it is: without a bypass, the server refuses what shortens or weakens.
+    pub(super) async fn send_retention(
+        &self,
+        key: &Key,
+        version: Option<&VersionId>,
+        wanted: Retention,
+        bypass: bool,
+    ) -> Result<()> {
         let request = || async {
             let mode = match wanted.mode {
                 LockMode::Governance => ObjectLockRetentionMode::Governance,
@@ -152,6 +158,7 @@ impl Bucket {
             };
             let lock = ObjectLockRetention::builder().mode(mode).set_retain_until_date(until(Some(wanted))).build();
             let put = self.client.put_object_retention().bucket(&self.name).key(self.path(key)).retention(lock);
+            let put = put.set_bypass_governance_retention(bypass.then_some(true));
             let answer = put.set_version_id(version.map(|version| version.0.clone())).send().await;
             answer.map(drop).map_err(|e| self.failure(EXTEND, key.as_str(), e))
         };

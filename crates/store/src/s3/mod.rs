@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 use crate::{
-    Capabilities, Error, Key, LockState, ObjectInfo, Result, Retention, Store, Stored, VersionId, VersionInfo,
+    Capabilities, Error, Key, LockState, ObjectInfo, Raw, Result, Retention, Store, Stored, VersionId, VersionInfo,
     retry::Policy,
 };
 
@@ -33,8 +33,10 @@ mod download;
 mod failure;
 mod listing;
 mod lock;
+mod raw;
 mod upload;
 
+pub(crate) use connect::tls;
 pub use connect::{Limits, S3Options};
 
 /// A bucket (or a prefix in one) as a [`Store`].
@@ -185,5 +187,9 @@ impl Store for S3Store {
 
     async fn clock(&self) -> Result<jiff::Timestamp> {
         self.bucket.clock().await
+    }
+
+    fn raw(&self) -> Option<&dyn Raw> {
+        Some(self)
     }
 }

@@ -74,7 +74,7 @@ impl Digest {
 
 /// Signs the hash that we already have, so that the SDK does not hash the body again on an async thread.
 #[derive(Debug)]
-struct SignHash(String);
+pub(super) struct SignHash(pub(super) String);
 
 impl Intercept for SignHash {
     fn name(&self) -> &'static str {
@@ -104,6 +104,16 @@ impl Bucket {
         } else {
             self.put_whole(&put).await
         }
+    }
+
+    /// In parts, whatever the length.
+    pub(super) async fn put_in_parts(
+        self: &Arc<Self>,
+        key: &Key,
+        bytes: Bytes,
+        retention: Option<Retention>,
+    ) -> Result<Stored> {
+        self.put_parts(&Put { key, bytes, retention, tag: random_tag(key)? }).await
     }
 
     async fn put_whole(self: &Arc<Self>, put: &Put<'_>) -> Result<Stored> {
