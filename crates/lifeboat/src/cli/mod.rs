@@ -12,17 +12,21 @@ use crate::{exit::Exit, failure::Result, log::Voice, output::Output};
 
 mod backup;
 mod config;
+mod copy;
 mod doctor;
 mod drill;
 mod dump;
 mod evidence;
 mod export;
 mod extract;
+pub mod identity;
 mod import;
 mod init;
 mod key;
 mod moment;
+mod place;
 mod points;
+mod prune;
 mod restore;
 mod status;
 mod verify;
@@ -102,6 +106,8 @@ pub enum Verb {
     Export(export::Export),
     Import(import::Import),
     Verify(verify::Verify),
+    Copy(copy::Copy),
+    Prune(prune::Prune),
     Wal(wal::WalCommand),
     Witness(witness::WitnessCommand),
     Status(status::Status),
@@ -114,7 +120,7 @@ impl Verb {
         match self {
             Verb::Init(verb) => verb.run(session),
             Verb::Config(verb) => verb.run(session),
-            Verb::Key(verb) => verb.run(session),
+            Verb::Key(verb) => verb.run(session).await,
             Verb::Doctor(verb) => verb.run(session).await,
             Verb::Backup(verb) => verb.run(session).await,
             Verb::Points(verb) => verb.run(session).await,
@@ -124,6 +130,8 @@ impl Verb {
             Verb::Export(verb) => verb.run(session).await,
             Verb::Import(verb) => verb.run(session).await,
             Verb::Verify(verb) => verb.run(session).await,
+            Verb::Copy(verb) => verb.run(session).await,
+            Verb::Prune(verb) => verb.run(session).await,
             Verb::Wal(verb) => verb.run(session).await,
             Verb::Witness(verb) => verb.run(session).await,
             Verb::Status(verb) => verb.run(session).await,

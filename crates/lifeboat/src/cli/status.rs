@@ -8,7 +8,7 @@ use lifeboat_engine::{
     context::{Context, connect_options},
     stream,
 };
-use lifeboat_evidence::{EvidenceKey, Predicate, drill::DrillPredicate, verify};
+use lifeboat_evidence::{Act, EvidenceKey, Predicate, act::Proof, drill::DrillPredicate, verify};
 use lifeboat_model::{
     check::Outcome,
     config::{Config, InstanceConfig},
@@ -21,7 +21,10 @@ use lifeboat_repo::{
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::Session;
+use super::{
+    Session,
+    copy::lag::{Copies, CopyState},
+};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Result},
@@ -74,6 +77,9 @@ struct Row {
     drill: Option<LastDrill>,
     /// What a loss of the database server would cost now, where its write-ahead log is streamed.
     wal: Option<Wal>,
+    locks: Locks,
+    /// How far each copy is behind.
+    copies: Vec<CopyState>,
     points: u64,
     backup_statements: u64,
     drill_statements: u64,
@@ -95,6 +101,26 @@ struct Wal {
     newest_commit: Option<Timestamp>,
     /// Why the server could not be asked.
     not_asked: Option<String>,
+}
+
+/// What is locked, as far as is known without reading every object's lock back.
+#[derive(Serialize)]
+struct Locks {
+    /// What the tier demands: `governance` or `compliance`; none: nothing is locked.
+    mode: Option<&'static str>,
+    /// Until when the newest point's object is locked, as read back.
+    newest_until: Option<Timestamp>,
+    /// Why nothing is locked, or why it is not known.
+    not_locked: Option<String>,
+    /// The newest proof, `lifeboat verify --locks`.
+    proof: Option<LockProof>,
+}
+
+#[derive(Serialize)]
+struct LockProof {
+    time: Timestamp,
+    objects: u64,
+    short: u64,
 }
 
 #[derive(Serialize)]
@@ -138,6 +164,12 @@ impl Answer for Shown {
         for (row, wal) in self.instances.iter().filter_map(|row| Some((row, row.wal.as_ref()?))) {
             page.line(format_args!("{}: {}", row.instance, wal.text(self.now)));
         }
+        for row in &self.instances {
+            page.line(format_args!("{}: {}", row.instance, row.locks.text(self.now)));
+        }
+        for (row, copy) in self.instances.iter().flat_map(|row| row.copies.iter().map(move |copy| (row, copy))) {
+            page.line(format_args!("{}: {}", row.instance, copy.text()));
+        }
         page.gap();
         let immutable = if self.immutable { "immutable" } else { "not immutable" };
         page.line(format_args!("Repository: {}, {immutable}.", self.repository));
@@ -155,6 +187,33 @@ impl Wal {
                 format!("the database is exposed for {}, {} not held{held}", seconds(age), bytes(waiting))
             }
             _ => "no commit of the database is held in the streamed log yet".to_owned(),
+        }
+    }
+}
+
+impl Locks {
+    fn text(&self, now: Timestamp) -> String {
+        let proof = match &self.proof {
+            None => "; never proven: lifeboat verify --locks".to_owned(),
+            Some(LockProof { time, objects, short: 0 }) => {
+                format!("; proven {}: {}", ago(now, *time), count(*objects, "object", "objects"))
+            }
+            Some(LockProof { time, short, .. }) => {
+                format!(
+                    "; {} {}: {}",
+                    Tone::Bad.paint("NOT PROVEN"),
+                    ago(now, *time),
+                    count(*short, "object short", "objects short")
+                )
+            }
+        };
+        match (self.mode, &self.not_locked, self.newest_until) {
+            (None, Some(why), _) => format!("{} {why}", Tone::Doubtful.paint("not locked:")),
+            (_, Some(why), _) => format!("{} {why}{proof}", Tone::Bad.paint("NOT LOCKED:")),
+            (Some(mode), None, Some(until)) => {
+                format!("locked ({mode}), the newest point until {}{proof}", moment(until))
+            }
+            _ => "no point to lock yet".to_owned(),
         }
     }
 }
@@ -182,6 +241,7 @@ impl Status {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = wire::load_config(session)?;
         let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let copies = Copies::open(session, &loaded, PATIENCE).await;
         let context = wire::context(session, loaded, repository, "lifeboat status");
         let (config, repository) = (&context.config, &context.repository);
         let wanted: Vec<(&Instance, &InstanceConfig)> = match &self.instance {
@@ -194,13 +254,15 @@ impl Status {
         for (name, instance) in wanted {
             let mut row = row(repository, config, (name, instance), &evidence, now).await?;
             row.wal = exposure(&context, name, instance).await?;
+            row.locks = locks(&context, name, &evidence).await?;
+            row.copies = copies.states(&context, name, PATIENCE).await;
             instances.push(row);
         }
         let worst = instances.iter().map(|row| row.state).max().unwrap_or(Word::Unprotected);
         let store = repository.store();
         session.output.show(&Shown {
             repository: store.describe(),
-            immutable: store.is_immutable(),
+            immutable: store.is_immutable() && instances.iter().all(|row| row.locks.mode.is_some()),
             instances,
             now,
         })?;
@@ -279,6 +341,8 @@ async fn row(
             age_seconds: age(point),
         }),
         wal: None,
+        copies: Vec::new(),
+        locks: Locks { mode: None, newest_until: None, not_locked: None, proof: None },
         drill: drill.map(|drill| LastDrill {
             run: drill.run.to_string(),
             started: drill.started,
@@ -290,6 +354,31 @@ async fn row(
         backup_statements: statements.count("backup"),
         drill_statements: statements.count("drill"),
     })
+}
+
+/// What the tier demands, one read-back, and the newest proof.
+async fn locks(context: &Context, name: &Instance, evidence: &[EvidenceRef]) -> Result<Locks> {
+    let mut locks = Locks { mode: None, newest_until: None, not_locked: None, proof: None };
+    let store = context.repository.store();
+    let Some(lock) = context.lock_policy(name)? else {
+        locks.not_locked = Some("its tier has no lock".to_owned());
+        return Ok(locks);
+    };
+    locks.mode = Some(lock.mode.word());
+    if !store.capabilities().locks {
+        locks.not_locked = Some("the store has no object lock".to_owned());
+        return Ok(locks);
+    }
+    locks.proof = Statements::of(evidence, name).last_proof(&context.repository, &context.config).await?;
+    let trusted = &context.config.keys.trusted_keys;
+    if let Ok(point) = context.instance_repo(name).find_point(&PointSelector::Latest, trusted).await {
+        let state = store.lock_state(&point.key, point.version.as_ref()).await.map_err(lifeboat_engine::Error::from)?;
+        match state.retention {
+            Some(retention) => locks.newest_until = Some(retention.until),
+            None => locks.not_locked = Some(format!("the newest point {} has no retention", point.header.point)),
+        }
+    }
+    Ok(locks)
 }
 
 fn drill_facts(drill: &DrillPredicate, instance: &InstanceConfig, now: Timestamp) -> DrillFacts {
@@ -324,6 +413,23 @@ impl<'a> Statements<'a> {
 
     fn count(&self, kind: &str) -> u64 {
         self.0.iter().filter(|(_, parts)| parts.kind == kind).count() as u64
+    }
+
+    /// The newest proof of locks whose statement verifies and is in its right place.
+    async fn last_proof(&self, repository: &Repository, config: &Config) -> Result<Option<LockProof>> {
+        for (found, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "verify") {
+            let envelope = repository.get_evidence(found).await?;
+            let Ok(verified) = verify(&envelope, &config.keys.trusted_keys) else { continue };
+            if verified.statement.storage_key().as_ref() != Some(parts) || !verified.contradictions.is_empty() {
+                continue;
+            }
+            if let Predicate::Act(act) = verified.statement.predicate
+                && let Act::Verify(Proof { locks: Some(locks), .. }) = act.act
+            {
+                return Ok(Some(LockProof { time: act.started, objects: locks.objects, short: locks.short }));
+            }
+        }
+        Ok(None)
     }
 
     /// The newest drill whose statement verifies, is in its right place and was no negative control; and how many newer ones

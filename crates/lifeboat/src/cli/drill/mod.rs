@@ -1,9 +1,6 @@
 //! `lifeboat drill`: restore a recovery point into a sandbox, check it rung by rung, tear down, sign what was seen.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use lifeboat_drill::{
@@ -20,7 +17,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::point::PointSelector;
 
-use super::{Session, moment::MomentArgs};
+use super::{Session, identity::IdentityArgs, moment::MomentArgs, place::Place};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -46,12 +43,13 @@ pub struct Drill {
     instance: Instance,
     #[command(flatten)]
     moment: MomentArgs,
-    /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// Show the values of rows that differ from the source; they may be personal data
     #[arg(long)]
     show_rows: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 const EXAMPLES: &str = "\
@@ -112,9 +110,9 @@ fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
 impl Drill {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (_, instance) = loaded.config.instance(self.instance.as_str())?;
-        let (instance, tier) = (instance.clone(), loaded.config.tier_of(instance));
+        let (instance, tier) = (instance.clone(), loaded.config.tier_of(instance).cloned());
         let tier = tier.ok_or_else(|| lifeboat_engine::Error::NoTier(instance.tier.clone()))?;
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         read_signing_key(&loaded.config.keys.signing_key_file)?; // told now, not when there is something to sign

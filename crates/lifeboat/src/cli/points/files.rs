@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use lifeboat_engine::keys::read_identity;
+use lifeboat_engine::keys::host_identity;
 use lifeboat_model::id::Instance;
 use lifeboat_repo::{
     point::PointSelector,
@@ -18,7 +18,13 @@ use lifeboat_repo::{
 };
 use serde::Serialize;
 
-use crate::{cli::Session, exit::Exit, failure::Result, output::moment, wire};
+use crate::{
+    cli::{Session, identity::IdentityArgs, place::Place},
+    exit::Exit,
+    failure::Result,
+    output::moment,
+    wire,
+};
 
 /// List the files of a recovery point
 ///
@@ -41,9 +47,10 @@ pub struct Files {
     /// Only this path and what lies below it, relative to the part
     #[arg(long, value_name = "PATH")]
     under: Option<PathBuf>,
-    /// Open the listing with this identity instead of the host's
-    #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// A part of a recovery point.
@@ -94,13 +101,16 @@ struct Line<'a> {
 impl Files {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
         let point = wire::find_point(&repo, &self.point, config).await?;
-        let identity = read_identity(self.identity.as_deref().unwrap_or(&config.keys.host_identity_file))?;
+        let identities = match self.identity.identity.as_slice() {
+            [] => vec![host_identity(&config.keys)?],
+            _ => wire::recovery_identities(&self.identity, config)?,
+        };
         let options = ReaderOptions::default();
-        let reader = Reader::open(repo, &point, &[identity], options, Arc::new(Silent)).await?;
+        let reader = Reader::open(repo, &point, &identities, options, Arc::new(Silent)).await?;
         let mut out = BufWriter::new(io::stdout().lock());
         let parts: Vec<TreeKind> = self.part.iter().map(|part| TreeKind::from(*part)).collect();
         for kind in TreeKind::ALL.into_iter().filter(|kind| parts.is_empty() || parts.contains(kind)) {

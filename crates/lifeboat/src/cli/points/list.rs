@@ -2,6 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
+use lifeboat_engine::lifetime::Lifetime;
 use lifeboat_model::{id::Instance, signature::PublicKey};
 use lifeboat_repo::{
     point::{Point, PointRef},
@@ -10,7 +11,11 @@ use lifeboat_repo::{
 use serde::Serialize;
 
 use crate::{
-    cli::Session,
+    cli::{
+        Session,
+        place::Place,
+        prune::{Why, reasons, reasons_text},
+    },
     exit::Exit,
     failure::{Advise as _, Result},
     output::{Answer, Page, Rows, Tone, ago, bytes, count, moment},
@@ -29,6 +34,8 @@ pub struct List {
     /// Also instances that are stored here and not configured (goes through the whole listing)
     #[arg(long, conflicts_with = "instance")]
     stored: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -55,6 +62,12 @@ struct Row {
     restored_bytes: Option<u64>,
     /// Size of all stored objects that it needs, shared ones included.
     stored_bytes: Option<u64>,
+    /// Whether policy keeps it; none where its instance is not configured, or it is not valid.
+    keep: Option<bool>,
+    /// Why it is kept.
+    reasons: Vec<Why>,
+    /// Until when it is kept for certain; none: as long as a reason without an end holds.
+    kept_until: Option<Timestamp>,
 }
 
 impl Answer for Listed {
@@ -65,7 +78,7 @@ impl Answer for Listed {
             page.line(format_args!("No recovery points in {}.", self.repository));
             return;
         }
-        let header = ["instance", "point", "kind", "finished", "age", "restored", "stored", ""];
+        let header = ["instance", "point", "kind", "finished", "age", "restored", "stored", "kept until", "why", ""];
         let mut rows = Rows::new(&header).numbers(&[5, 6]);
         for row in &self.points {
             let size = |size: Option<u64>| size.map_or("–".to_owned(), bytes);
@@ -76,7 +89,8 @@ impl Answer for Listed {
                 Some(why) => (Tone::Bad, format!("NOT VALID: {why}")),
             };
             let kind = row.kind.unwrap_or("–");
-            let plain = [row.instance.as_str(), &row.point, kind, &finished, &age, &restored, &stored];
+            let (until, why) = row.kept();
+            let plain = [row.instance.as_str(), &row.point, kind, &finished, &age, &restored, &stored, &until, &why];
             let plain = plain.into_iter().map(|text| (Tone::Plain, text));
             rows.row(plain.chain([(state.0, state.1.as_str())]));
         }
@@ -87,11 +101,24 @@ impl Answer for Listed {
     }
 }
 
+impl Row {
+    fn kept(&self) -> (String, String) {
+        match (self.keep, self.kept_until) {
+            (None, _) => ("–".to_owned(), "–".to_owned()),
+            (Some(false), _) => ("not kept".to_owned(), "–".to_owned()),
+            (Some(true), Some(until)) => (moment(until), reasons_text(&self.reasons)),
+            (Some(true), None) => ("further notice".to_owned(), reasons_text(&self.reasons)),
+        }
+    }
+}
+
 impl List {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
-        let (repository, config) = wire::open_for_reading(&loaded).await?;
+        let loaded = self.place.load(session)?;
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let context = wire::context(session, loaded, repository, "lifeboat points list");
+        let (repository, config) = (&context.repository, &context.config);
         let instances = match self.instance {
             None if self.stored => repository.instances(&config.tenant).await?,
             named => wire::instances(named.as_ref(), config),
@@ -99,15 +126,23 @@ impl List {
         let describe = repository.store().describe();
         let mut listed = Listed { repository: describe, points: Vec::new(), more: 0, now: session.now() };
         for instance in instances {
-            let repo = repository.instance(&config.tenant, &instance);
+            let repo = context.instance_repo(&instance);
             let points = repo.list_points().await?;
             if points.is_empty() && !self.stored {
                 config.instance(instance.as_str())?; // a mistyped name is told, an instance without points is no error
             }
+            let lifetime = match config.instances.contains_key(&instance) {
+                true => Some(Lifetime::look(&context, &instance).await?),
+                false => None, // stored and not configured: nobody says how long it is kept
+            };
             let skip = if self.limit == 0 { 0 } else { points.len().saturating_sub(self.limit) };
             listed.more += skip as u64;
             for reference in &points[skip..] {
-                let row = row(&repo, reference, &config.keys.trusted_keys).await?;
+                let mut row = row(&repo, reference, &config.keys.trusted_keys).await?;
+                if let Some(decision) = lifetime.as_ref().and_then(|lifetime| lifetime.of(&reference.id)) {
+                    row.keep = Some(decision.keep);
+                    (row.reasons, row.kept_until) = (reasons(decision), decision.kept_until());
+                }
                 listed.points.push(row);
             }
         }
@@ -127,6 +162,9 @@ async fn row(repo: &InstanceRepo, reference: &PointRef, trusted: &[PublicKey]) -
         why_not: None,
         restored_bytes: None,
         stored_bytes: None,
+        keep: None,
+        reasons: Vec::new(),
+        kept_until: None,
     };
     match repo.read_point(reference, trusted).await {
         Ok(point) => {

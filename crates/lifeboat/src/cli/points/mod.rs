@@ -7,13 +7,15 @@ use super::Session;
 use crate::{exit::Exit, failure::Result};
 
 mod files;
+mod hold;
 mod list;
+mod locks;
 mod show;
 mod windows;
 
 pub use files::Part;
 
-/// List recovery points, show one, list its files; show which moments can be reached
+/// List recovery points, show one, list its files; show which moments can be reached; hold and release
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PointsCommand {
@@ -26,7 +28,8 @@ Examples:
   lifeboat points list
   lifeboat points show clinic latest
   lifeboat points files clinic latest --part filestore --under odoo/ab
-  lifeboat points windows clinic";
+  lifeboat points windows clinic
+  lifeboat points hold 3fa9 --reason \"case 12/2026\"";
 
 #[derive(Debug, Subcommand)]
 enum PointsVerb {
@@ -34,6 +37,8 @@ enum PointsVerb {
     Show(show::Show),
     Files(files::Files),
     Windows(windows::Windows),
+    Hold(hold::Hold),
+    Release(hold::Release),
 }
 
 impl PointsCommand {
@@ -44,6 +49,8 @@ impl PointsCommand {
             PointsVerb::Show(verb) => verb.run(session).await,
             PointsVerb::Files(verb) => verb.run(session).await,
             PointsVerb::Windows(verb) => verb.run(session).await,
+            PointsVerb::Hold(verb) => verb.run(session).await,
+            PointsVerb::Release(verb) => verb.run(session).await,
         }
     }
 }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use lifeboat_engine::{
     details::{PostgresDetails, SourceNotes, Witness, decode},
     dump::DumpDetails,
-    keys::read_identity,
+    keys::host_identity,
+    lifetime::Lifetime,
 };
 use lifeboat_model::{config::KeysConfig, id::Instance};
 use lifeboat_repo::{
@@ -16,8 +17,13 @@ use lifeboat_repo::{
 };
 use serde::Serialize;
 
+use super::locks::{self, ObjectLock};
 use crate::{
-    cli::Session,
+    cli::{
+        Session,
+        place::Place,
+        prune::{Why, reasons, reasons_text},
+    },
     exit::Exit,
     failure::Result,
     output::{Answer, Page, Rows, Tone, ago, bytes, moment},
@@ -26,13 +32,20 @@ use crate::{
 
 /// Show what a recovery point holds and who signed it
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lifeboat points show clinic\n  lifeboat points show clinic 3fa9 --json")]
+#[command(
+    after_help = "Examples:\n  lifeboat points show clinic\n  lifeboat points show clinic 3fa9 --json\n  lifeboat points show clinic 3fa9 --objects      the lock of each object"
+)]
 pub struct Show {
     /// The instance
     instance: Instance,
     /// "latest", or 4 to 16 digits of its id
     #[arg(default_value = "latest")]
     point: PointSelector,
+    /// Also read back the lock of each object
+    #[arg(long)]
+    objects: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -52,6 +65,16 @@ struct Shown {
     trees: Vec<Tree>,
     wal: Option<Wal>,
     objects: BTreeMap<&'static str, Objects>,
+    /// Whether policy keeps it; none where its instance is not configured.
+    keep: Option<bool>,
+    /// Why it is kept.
+    reasons: Vec<Why>,
+    /// Until when it is kept for certain; none: as long as a reason without an end holds.
+    kept_until: Option<Timestamp>,
+    /// Until when its objects were locked when it was made; none: not locked then.
+    promised_until: Option<Timestamp>,
+    /// The lock of each object as read back, where that was asked for.
+    locks: Option<Vec<ObjectLock>>,
     /// Newer points that do not verify, and why.
     passed_over: Vec<String>,
     sealed: Sealed,
@@ -100,19 +123,30 @@ struct Sealed {
 impl Show {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
-        let (repository, config) = wire::open_for_reading(&loaded).await?;
-        let repo = repository.instance(&config.tenant, &self.instance);
-        let point = wire::find_point(&repo, &self.point, config).await?;
+        let loaded = self.place.load(session)?;
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let context = wire::context(session, loaded, repository, "lifeboat points show");
+        let config = &context.config;
+        let point = wire::find_point(&context.instance_repo(&self.instance), &self.point, config).await?;
         let sealed = Sealed::open(&point, &config.keys);
-        session.output.show(&Shown::new(&point, sealed, session.now()))?;
+        let mut shown = Shown::new(&point, sealed, session.now());
+        if config.instances.contains_key(&self.instance)
+            && let Some(decision) = Lifetime::look(&context, &self.instance).await?.of(&point.header.point)
+        {
+            shown.keep = Some(decision.keep);
+            (shown.reasons, shown.kept_until) = (reasons(decision), decision.kept_until());
+        }
+        if self.objects {
+            shown.locks = Some(locks::read_back(context.repository.store(), &point).await?);
+        }
+        session.output.show(&shown)?;
         Ok(Exit::Ok)
     }
 }
 
 impl Sealed {
     fn open(point: &Point, keys: &KeysConfig) -> Self {
-        let identities = read_identity(&keys.host_identity_file);
+        let identities = host_identity(keys);
         let identities: Vec<Identity> = identities.into_iter().collect();
         let read = point.open_details(&identities).map_err(|error| error.to_string());
         match read.and_then(|details| Sealed::new(&details).map_err(|failure| failure.messages().join(": "))) {
@@ -210,9 +244,30 @@ impl Shown {
                 system_id: wal.system_id.to_string(),
             }),
             objects,
+            keep: None,
+            reasons: Vec::new(),
+            kept_until: None,
+            promised_until: header.retain_until,
+            locks: None,
             passed_over: point.skipped.clone(),
             sealed,
             now,
+        }
+    }
+}
+
+impl Shown {
+    fn kept(&self, page: &mut Page) {
+        let why = reasons_text(&self.reasons);
+        match (self.keep, self.kept_until) {
+            (None, _) => {}
+            (Some(false), _) => page.field("kept", "no: the next prune removes it, if nothing locks it"),
+            (Some(true), Some(until)) => page.field("kept", format_args!("until {} ({why})", moment(until))),
+            (Some(true), None) => page.field("kept", format_args!("until further notice ({why})")),
+        }
+        match self.promised_until {
+            Some(until) => page.field("locked", format_args!("when it was made, until {}", moment(until))),
+            None => page.field("locked", Tone::Doubtful.paint("not when it was made")),
         }
     }
 }
@@ -243,6 +298,7 @@ impl Answer for Shown {
         page.field("key", &self.key);
         page.field("version", self.version_id.as_deref().unwrap_or("– (the store keeps no versions)"));
         page.field("sha256", &self.sha256);
+        self.kept(page);
         if let Some(wal) = &self.wal {
             page.field("WAL", format_args!("{} to {}, timeline {}", wal.start, wal.end, wal.timeline));
         }
@@ -259,5 +315,8 @@ impl Answer for Shown {
             rows.plain([*kind, &objects.count.to_string(), &bytes(objects.bytes)]);
         }
         page.table(rows);
+        if let Some(locks) = &self.locks {
+            locks::table(page, locks);
+        }
     }
 }

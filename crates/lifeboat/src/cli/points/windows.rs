@@ -3,14 +3,14 @@
 use clap::Args;
 use jiff::Timestamp;
 use lifeboat_engine::{
-    keys::read_identity,
+    keys::host_identity,
     recovery::{self, Moment, Window},
 };
 use lifeboat_model::{id::Instance, time::Span};
 use serde::Serialize;
 
 use crate::{
-    cli::Session,
+    cli::{Session, identity::IdentityArgs, place::Place},
     exit::Exit,
     failure::Result,
     output::{Answer, Page, Rows, Tone, ago, count},
@@ -26,6 +26,8 @@ use crate::{
 pub struct Windows {
     /// Only this instance
     instance: Option<Instance>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -104,13 +106,13 @@ fn gaps(windows: &[Window]) -> Vec<Gap> {
 impl Windows {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let names = wire::instances(self.instance.as_ref(), config);
         // The host's own identity opens what has to be read; on another machine a recovery identity does.
-        let mut identities: Vec<_> = read_identity(&config.keys.host_identity_file).into_iter().collect();
+        let mut identities: Vec<_> = host_identity(&config.keys).into_iter().collect();
         if identities.is_empty() {
-            identities = wire::recovery_identities(&[], config)?;
+            identities = wire::recovery_identities(&IdentityArgs::default(), config)?;
         }
         let mut shown = Shown { instances: Vec::new(), now: session.now() };
         for name in names {

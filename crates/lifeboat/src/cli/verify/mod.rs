@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use lifeboat_engine::scrub::Share;
 use lifeboat_model::{config::Config, id::Instance};
 use lifeboat_repo::{
     check::{Problem, VerifyMode, VerifyReport, verify},
@@ -18,7 +19,9 @@ use lifeboat_store::Key;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::Session;
+mod proof;
+
+use super::{Session, identity::IdentityArgs, place::Place};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -31,6 +34,8 @@ use crate::{
 ///
 /// Reads every object and compares its SHA-256 with the signed header; this needs no decryption key. With --read-data
 /// it also opens every object and checks every chunk, which needs a recovery identity.
+///
+/// With --locks, --signs or --sample it proves something else instead, and keeps the answer as signed evidence.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
@@ -48,13 +53,29 @@ pub struct Verify {
     /// A recovery identity (repeatable), for --read-data [default: keys.recovery_identity_file]
     #[arg(long, value_name = "FILE", requires = "read_data")]
     identity: Vec<PathBuf>,
+    /// The identity's passphrase is the first line of this file, or of /dev/fd/N [default: asked on the terminal]
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    passphrase_file: Option<PathBuf>,
+    /// Read back the lock of every object that a kept point needs: is it locked at least until the point's end?
+    #[arg(long, conflicts_with_all = ["point", "quick", "read_data"], help_heading = "Proofs")]
+    locks: bool,
+    /// Look for signs of an attack: newer versions, delete markers, objects that are not ours, shortened locks
+    #[arg(long, conflicts_with_all = ["point", "quick", "read_data"], help_heading = "Proofs")]
+    signs: bool,
+    /// Read the share that is due by now, for example 1%/day: within 100 days everything is read
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["point", "quick", "read_data"], help_heading = "Proofs")]
+    sample: Option<Share>,
+    #[command(flatten)]
+    place: Place,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lifeboat verify                                everything, by its ciphertext, without any key
   lifeboat verify clinic --point latest --read-data --identity /media/key/recovery.identity
-  lifeboat verify --quick --json";
+  lifeboat verify --quick --json
+  lifeboat verify --locks --signs                is it immutable in fact, and did anybody try
+  lifeboat verify --sample 1%/day                daily, from a timer";
 
 #[derive(Serialize)]
 struct Verified {
@@ -141,13 +162,20 @@ impl Answer for Verified {
 }
 
 impl Verify {
+    fn identities(&self) -> IdentityArgs {
+        IdentityArgs { identity: self.identity.clone(), passphrase_file: self.passphrase_file.clone() }
+    }
+
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        if self.locks || self.signs || self.sample.is_some() {
+            return self.prove(session).await;
+        }
+        let loaded = self.place.load(session)?;
         let (depth, mode) = match (self.quick, self.read_data) {
             (true, _) => ("quick", VerifyMode::Heads),
             (_, false) => ("ciphertext", VerifyMode::ReadCiphertext),
-            _ => ("data", VerifyMode::ReadData(wire::recovery_identities(&self.identity, &loaded.config)?)),
+            _ => ("data", VerifyMode::ReadData(wire::recovery_identities(&self.identities(), &loaded.config)?)),
         };
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let instances = wire::instances(self.instance.as_ref(), config);
