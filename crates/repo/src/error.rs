@@ -197,7 +197,7 @@ pub enum Error {
         /// Until when the point needs it.
         until: jiff::Timestamp,
         /// What the store said.
-        source: lifeboat_store::Error,
+        source: Box<lifeboat_store::Error>,
         /// What to do.
         todo: &'static str,
     },
@@ -239,7 +239,7 @@ impl Error {
         match self {
             Error::Store(error) => error.is_transient(),
             Error::Unextendable { source, .. } => {
-                source.is_transient() || matches!(source, lifeboat_store::Error::NotFound { .. })
+                source.is_transient() || matches!(**source, lifeboat_store::Error::NotFound { .. })
             }
             Error::Busy { .. } | Error::LeaseLost { .. } | Error::Gone { .. } => true,
             _ => false,

@@ -167,7 +167,7 @@ fn unextendable(key: &Key, retention: Retention, source: lifeboat_store::Error) 
         error if error.is_transient() => "start the backup again",
         _ => "see what the endpoint can do with `lifeboat repo check`",
     };
-    Error::Unextendable { object: key.to_string(), until: retention.until, source, todo }
+    Error::Unextendable { object: key.to_string(), until: retention.until, source: Box::new(source), todo }
 }
 
 #[cfg(test)]

@@ -117,3 +117,14 @@ async fn a_lease_that_claims_to_live_for_ever_does_not() {
     world.clock.advance(700);
     world.backup(&files(1)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_locks_by_default_takes_one_backup_after_the_other() {
+    let world = World::on(by_default(), World::new().clock);
+    for round in 1..=2 {
+        let point = world.backup(&files(round)).await.unwrap();
+        world.assert_locked(&point).await;
+        assert_eq!(world.restore(&point).await, files(round));
+        assert_eq!(world.stored(&format!("{ROOT}lease/")).await, []);
+    }
+}
