@@ -134,7 +134,7 @@ fn repo(error: &lifeboat_repo::Error) -> Advice {
         Error::WrongIdentity { .. } => {
             Advice::new(Exit::Key).hint("bring an identity that belongs to one of these recipients: --identity FILE")
         }
-        Error::BadKey { .. } => Advice::new(Exit::Key).next("lifeboat key check"),
+        Error::BadKey { .. } | Error::RevokedSigner { .. } => Advice::new(Exit::Key).next("lifeboat key check"),
         Error::Busy { .. } => Advice::new(Exit::Busy).hint("the other run's work is untouched"),
         Error::Cache { source, .. } | Error::Sink { source, .. } | Error::Io { source, .. } => io(source),
         error if error.is_transient() => Advice::new(Exit::Unavailable).hint("run it again"),
@@ -165,6 +165,9 @@ fn store(error: &lifeboat_store::Error) -> Advice {
             .hint("see what is affected and what still can be restored")
             .next("lifeboat verify"),
         Error::Unusable { .. } => Advice::new(Exit::Config).next("lifeboat doctor"),
+        Error::NoLocks { .. } => Advice::new(Exit::Config)
+            .hint("use a bucket with object lock, or a tier without [tiers.NAME.lock]")
+            .next("lifeboat repo check"),
         error if error.is_transient() => Advice::new(Exit::Unavailable)
             .hint("the repository did not answer; check network and endpoint, then run it again")
             .next("lifeboat doctor"),
