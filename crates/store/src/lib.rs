@@ -4,7 +4,8 @@
 //! **Never here:** encryption keys, plaintext, or knowledge of what an object means.
 //!
 //! One trait, [`Store`], is all that the layers above see. Its contract is one test suite ([`suite`]) which every
-//! backend passes, real servers included. Read on: [`local`] for a directory, [`s3`] for buckets.
+//! backend passes, real servers included. Read on: [`local`] for a directory, [`s3`] for buckets, [`cloud`] for Google's and
+//! Microsoft's.
 
 use std::{borrow::Borrow, fmt, ops::Range, sync::Arc};
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use lifeboat_model::retention::LockMode;
 use serde::{Deserialize, Serialize};
 
+pub mod cloud;
 mod error;
 pub mod fault;
 pub mod first;
