@@ -167,7 +167,7 @@ impl Look<'_> {
     async fn point(&mut self, info: ObjectInfo) -> Result<()> {
         let Some((time, id)) = layout::point_parts(&info.key) else { return Ok(()) };
         let (key, version, modified) = (info.key.clone(), info.version.clone(), info.modified);
-        let reference = PointRef { time, id, key, version, modified };
+        let reference = PointRef { time, id, key, version, len: info.len, modified };
         match standing(self.repo, &reference, self.trusted).await {
             Ok(Standing::Good(header)) => {
                 // In a copy the locks are others than those that the headers tell of.

@@ -1,6 +1,8 @@
 //! Objects of points, index objects, documents, leases, and what else lies there.
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{TryStreamExt as _, stream::FuturesOrdered};
+use jiff::Timestamp;
+use lifeboat_model::signature::PublicKey;
 use lifeboat_store::{Key, ObjectInfo};
 
 use super::{
@@ -12,7 +14,8 @@ use crate::{
     document::DocumentKind,
     error::{Error, Result},
     layout::{self, Layout},
-    reach::{self, IndexUse, WalRule, index_use},
+    reach::{self, IndexUse, Reach, WalRule, index_use},
+    repository::InstanceRepo,
     wal::WalObjectKind,
 };
 
@@ -111,7 +114,8 @@ impl Run<'_> {
             if some.is_empty() {
                 return self.flush().await;
             }
-            for ((info, over), used) in self.look_at_indexes(some).await? {
+            let looked = look_at_indexes(&self.repo, some, self.trusted, &self.reach, self.oldest_pack).await?;
+            for ((info, over), used) in looked {
                 if used != IndexUse::Nothing {
                     self.keep(&info, PruneKind::Index);
                     continue;
@@ -121,15 +125,6 @@ impl Run<'_> {
                 self.unneeded(candidate, over).await?;
             }
         }
-    }
-
-    async fn look_at_indexes(&self, some: Vec<(ObjectInfo, u64)>) -> Result<Vec<((ObjectInfo, u64), IndexUse)>> {
-        let (repo, trusted, reach, oldest) = (&self.repo, self.trusted, &self.reach, self.oldest_pack);
-        let look = |(info, over): (ObjectInfo, u64)| async move {
-            let used = index_use(repo, &info, trusted, reach, oldest).await?;
-            Ok::<_, Error>(((info, over), used))
-        };
-        futures::stream::iter(some.into_iter().map(look)).buffered(INDEXES).boxed().try_collect().await
     }
 
     /// Timelines, marks and witnesses.
@@ -163,6 +158,7 @@ impl Run<'_> {
 
     /// Leases of the dead, their older versions and the markers that releases without versions laid over them.
     pub(super) async fn leases(&mut self) -> Result<()> {
+        self.turn.end().await?;
         let folder = self.prefix("lease");
         self.leftovers(&folder, PruneKind::Lease, "a lease that has outlived its time").await
     }
@@ -221,4 +217,22 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// What each index object is good for.
+async fn look_at_indexes(
+    repo: &InstanceRepo,
+    some: Vec<(ObjectInfo, u64)>,
+    trusted: &[PublicKey],
+    reach: &Reach,
+    oldest: Option<Timestamp>,
+) -> Result<Vec<((ObjectInfo, u64), IndexUse)>> {
+    let mut looks = FuturesOrdered::new();
+    for (info, over) in some {
+        looks.push_back(async move {
+            let used = index_use(repo, &info, trusted, reach, oldest).await?;
+            Ok::<_, Error>(((info, over), used))
+        });
+    }
+    looks.try_collect().await
 }

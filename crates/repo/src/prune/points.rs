@@ -51,7 +51,8 @@ impl Run<'_> {
     fn point_ref(&self, info: &ObjectInfo) -> Option<PointRef> {
         kind_at(self.repo.layout(), &info.key)?;
         let (time, id) = layout::point_parts(&info.key)?;
-        Some(PointRef { time, id, key: info.key.clone(), version: info.version.clone(), modified: info.modified })
+        let ObjectInfo { key, len, version, modified } = info.clone();
+        Some(PointRef { time, id, key, version, len, modified })
     }
 
     async fn point(

@@ -5,7 +5,6 @@
 mod world;
 
 mod concurrent;
-mod copies;
 mod points;
 mod proof;
 mod removal;

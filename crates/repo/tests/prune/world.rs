@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
-    id::{PointId, RepositoryId},
+    id::{PointId, RepositoryId, Sha256Digest},
     lsn::Lsn,
     retention::{self, LockMode, LockPolicy, PointFacts, RetentionPolicy},
     signature::{PublicKey, SigningKey},
@@ -24,9 +24,9 @@ use lifeboat_repo::{
     Result,
     document::{DocumentKeys, DocumentKind, Position},
     locks::Locks,
-    point::{Point, PointDetails, PointRef},
+    point::{Point, PointDetails, PointHeader, PointRef, SealedPart},
     progress::Silent,
-    prune::{self, PruneItem, PruneOptions, PruneReport},
+    prune::{self, Fate, PruneItem, PruneOptions, PruneReport},
     reach::{Needs, WalNeeds},
     reader::{Reader, ReaderOptions, Sink, Wanted},
     repository::{InstanceRepo, Repository},
@@ -37,6 +37,7 @@ use lifeboat_repo::{
     writer::{Chunking, Finish, PointDraft, WalSpan, Writer, WriterKeys, WriterOptions},
 };
 use lifeboat_store::{Key, SharedStore, Store as _, VersionInfo, vault::VaultStore};
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 pub const ROOT: &str = "hospital/clinic/";
@@ -121,8 +122,8 @@ pub struct World {
     pub made: Arc<Mutex<BTreeMap<PointId, Files>>>,
     pub passed: Arc<Mutex<BTreeMap<PointId, Timestamp>>>,
     /// Points that were read: none ever changes.
-    known: Arc<Mutex<BTreeMap<Key, Point>>>,
-    _dir: Arc<tempfile::TempDir>,
+    pub known: Arc<Mutex<BTreeMap<Key, Point>>>,
+    pub _dir: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -496,4 +497,51 @@ impl Sink for MemorySink {
     fn end(&self, _: &Entry) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A point as FORMAT.md has it, without the code that is tested.
+pub fn envelope(header: &PointHeader, signing: &SigningKey) -> Bytes {
+    let (sealed, json) = ([9; 100], serde_json::to_vec(header).unwrap());
+    let mut out = b"LBPOINT1".to_vec();
+    out.extend((json.len() as u32).to_le_bytes());
+    out.extend(&json);
+    out.extend(1u16.to_le_bytes());
+    out.extend(signing.public().as_bytes());
+    out.extend(signing.sign(&[b"lifeboat recovery point v1\n".as_slice(), &json].concat()));
+    out.extend((sealed.len() as u64).to_le_bytes());
+    out.extend(sealed);
+    let digest = Sha256::digest(&out);
+    out.extend(digest);
+    out.into()
+}
+
+impl World {
+    /// Puts a point like `like`, changed, at the key that its header says.
+    pub async fn forge(&self, like: &Point, signing: &SigningKey, change: impl FnOnce(&mut PointHeader)) -> Key {
+        let mut header = like.header.clone();
+        header.sealed = SealedPart { len: 100, sha256: Sha256Digest(Sha256::digest([9; 100]).into()) };
+        change(&mut header);
+        let name = format!("{}-{}", lifeboat_model::time::compact(header.finished), header.point);
+        let key = Key::new(format!("{ROOT}points/{name}")).unwrap();
+        self.vault.put(&key, envelope(&header, signing)).await.unwrap();
+        key
+    }
+}
+
+pub fn fate<'a>(items: &'a [PruneItem], key: &Key) -> &'a Fate {
+    &items.iter().find(|item| item.key == *key).unwrap_or_else(|| panic!("{key} was not told of")).fate
+}
+
+pub fn no_locks() -> Policy {
+    Policy { lock: None, ..policy(Duration::from_secs(6 * 86_400)) }
+}
+
+/// Keeps these, drops those, and all WAL from the oldest of them on.
+pub fn keep(kept: &[&Point], dropped: &[&Point]) -> Needs {
+    let far = Timestamp::from_second(BEGIN + 400 * DAY).unwrap();
+    let mut needs = Needs { slice_until: far, ..Needs::default() };
+    needs.points = kept.iter().map(|point| (point.header.point, far)).collect();
+    needs.dropped = dropped.iter().map(|point| point.header.point).collect();
+    needs.wal = WalNeeds { base: None, since: Timestamp::MAX, until: far };
+    needs
 }
