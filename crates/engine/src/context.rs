@@ -72,7 +72,8 @@ impl Context {
     ) -> Context {
         let revoked = config.keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at });
         let mut revocations: Vec<Revocation> = revoked.collect();
-        let stated = repository.revocations().iter().filter(|stated| !config.keys.revoked.iter().any(|r| r.key == stated.key));
+        let stated =
+            repository.revocations().iter().filter(|stated| !config.keys.revoked.iter().any(|r| r.key == stated.key));
         revocations.extend(stated.copied());
         Context { config, config_digest, repository, clock, initiator, revocations, skew: OnceCell::new() }
     }

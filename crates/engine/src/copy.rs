@@ -113,7 +113,7 @@ impl Job<'_> {
         let evidence = self.evidence().await?;
         let mut remarks = Vec::new();
         // What was copied stands, whatever becomes of the locks of what was there before.
-        let renewed = retain::renew(self.to, self.name, self.progress.clone()).await.unwrap_or_else(|error| {
+        let renewed = self.renew(&report).await.unwrap_or_else(|error| {
             remarks.push(format!("the locks of the copy could not follow policy: {error}"));
             None
         });
@@ -159,6 +159,16 @@ impl Job<'_> {
         let otherwise = locks.point_end.clone();
         let point_end = Arc::new(move |time| ends.get(&time).copied().unwrap_or_else(|| otherwise(time)));
         Ok(repo.with_locks(Some(Locks { point_end, ..locks })))
+    }
+
+    /// Open reasons keep what the copy has, as at the primary; what was just locked long enough is not asked for again.
+    async fn renew(&self, report: &CopyReport) -> Result<Option<RetainReport>> {
+        if self.to.lock_policy(self.name)?.is_none() {
+            return Ok(None);
+        }
+        let mut there = Lifetime::look(self.to, self.name).await?;
+        there.promised.extend(report.copied.iter().filter_map(|point| Some((point.id, point.locked_until?))));
+        retain::extend(self.to, &there, self.progress.clone()).await
     }
 
     async fn evidence(&self) -> Result<EvidenceCopied> {

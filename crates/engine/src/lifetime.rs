@@ -196,7 +196,9 @@ async fn points(context: &Context, repo: &InstanceRepo, memory: &mut Memory) -> 
         match read {
             Ok(read) => {
                 found.facts.push(unknown(reference.id, read.finished, read.dump));
-                found.promised.extend(read.retain_until.map(|until| (reference.id, until)));
+                // A copy's headers are the primary's, and so are the promises in them.
+                let promised = read.retain_until.filter(|_| !repo.is_replica());
+                found.promised.extend(promised.map(|until| (reference.id, until)));
                 memory.remember_point(place, read);
                 found.points.push(reference);
             }

@@ -7,7 +7,7 @@ use std::{
 
 use lifeboat_engine::{
     context::{self, Context},
-    keys::read_identity,
+    keys::{read_identities, revocation},
     skew::Skew,
 };
 use lifeboat_model::{
@@ -22,7 +22,7 @@ use lifeboat_repo::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    cli::Session,
+    cli::{Session, identity::IdentityArgs},
     exit::Exit,
     failure::{Failure, Result},
 };
@@ -31,6 +31,7 @@ use crate::{
 const PLACES: [&str; 2] = ["lifeboat.toml", "/etc/lifeboat/lifeboat.toml"];
 
 /// A configuration that was read and checked.
+#[derive(Clone)]
 pub struct Loaded {
     /// Where it was read.
     pub file: PathBuf,
@@ -124,7 +125,15 @@ pub async fn open_or_make(session: &Session, loaded: &Loaded) -> Result<Reposito
     if let Some(remark) = skew.remark(&store.describe()) {
         session.voice.warn(&remark);
     }
-    Ok(context::open_repository(store, &loaded.config.engine.state_dir, session.now()).await?)
+    believing(context::open_repository(store, &loaded.config.engine.state_dir, session.now()).await?, &loaded.config)
+        .await
+}
+
+/// Looks up which signing keys are not believed any more, and reads with that in mind.
+pub async fn believing(repository: Repository, config: &Config) -> Result<Repository> {
+    let found = revocation::load(&repository, &config.tenant, &config.keys).await?;
+    found.passed_over.iter().for_each(|why| tracing::warn!("{why}"));
+    Ok(repository.with_revocations(found.keys))
 }
 
 /// All that the engine's verbs need; `command` names what was started, for evidence.
@@ -142,12 +151,13 @@ pub async fn open_for_reading(loaded: &Loaded) -> Result<(Repository, &Config)> 
             .next("lifeboat config check"));
     }
     let store = context::open_store(&loaded.config.repository, &environment, false).await?;
-    Ok((Repository::open(store).await?, &loaded.config))
+    Ok((believing(Repository::open(store).await?, &loaded.config).await?, &loaded.config))
 }
 
-/// The identities that open backups: the ones named, else the one that the configuration names.
-pub fn recovery_identities(named: &[PathBuf], config: &Config) -> Result<Vec<Identity>> {
-    let files = match (named, &config.keys.recovery_identity_file) {
+/// The identities that open backups: the ones named, else the one that the configuration names. A passphrase, where one
+/// is needed, is taken from its file or asked for.
+pub fn recovery_identities(given: &IdentityArgs, config: &Config) -> Result<Vec<Identity>> {
+    let files = match (given.identity.as_slice(), &config.keys.recovery_identity_file) {
         ([], Some(file)) => std::slice::from_ref(file),
         (named, _) => named,
     };
@@ -157,7 +167,9 @@ pub fn recovery_identities(named: &[PathBuf], config: &Config) -> Result<Vec<Ide
             config.keys.recovery_recipients.join(", ")
         )));
     }
-    files.iter().map(|file| read_identity(file).map_err(Failure::from)).collect()
+    let passphrases = given.passphrases();
+    let read = |file: &PathBuf| read_identities(file, &passphrases).map_err(Failure::from);
+    Ok(files.iter().map(read).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Finds and verifies a point. Where there is none, and no such instance is configured either, the name is what is wrong.

@@ -13,13 +13,14 @@ use serde::Serialize;
 use super::{
     Session,
     extract::{self, Source, Wanted},
+    identity::IdentityArgs,
     moment::MomentArgs,
+    place::Place,
 };
 use crate::{
     exit::Exit,
     failure::Result,
     output::{Answer, Page, Tone, bytes, count, seconds},
-    wire,
 };
 
 /// Export one database with its attachments as a zip for Odoo's database manager
@@ -37,11 +38,12 @@ pub struct Export {
     /// A new file
     #[arg(long, value_name = "FILE")]
     odoo_zip: PathBuf,
-    /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     #[command(flatten)]
     moment: MomentArgs,
+    #[command(flatten)]
+    place: Place,
 }
 
 const EXAMPLES: &str = "\
@@ -124,7 +126,7 @@ impl Answer for Done {
 impl Export {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (_, instance) = loaded.config.instance(self.instance.as_str())?;
         // The filestore's level is told by the databases that have folders in it.
         let mut databases = instance.postgres.databases.clone();
@@ -137,6 +139,7 @@ impl Export {
             database: &self.database,
             moment: &self.moment,
             identity: &self.identity,
+            place: &self.place,
         };
         let database = self.database.as_str();
         let work = async move |restored: &Restored| archive::odoo_zip(restored, database, &databases, file).await;

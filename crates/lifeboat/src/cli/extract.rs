@@ -15,7 +15,7 @@ use lifeboat_drill::{
 use lifeboat_model::id::Instance;
 use serde::Serialize;
 
-use super::{Session, moment::MomentArgs};
+use super::{Session, identity::IdentityArgs, moment::MomentArgs, place::Place};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Result},
@@ -30,7 +30,8 @@ pub struct Wanted<'a> {
     pub instance: &'a Instance,
     pub database: &'a str,
     pub moment: &'a MomentArgs,
-    pub identity: &'a [PathBuf],
+    pub identity: &'a IdentityArgs,
+    pub place: &'a Place,
 }
 
 /// What every extraction tells.
@@ -108,7 +109,7 @@ pub async fn run<T>(
     title: &str,
     work: impl AsyncFnOnce(&Restored) -> lifeboat_drill::Result<T>,
 ) -> Result<(T, Source)> {
-    let loaded = wire::load_config(session)?;
+    let loaded = wanted.place.load(session)?;
     let (_, instance) = loaded.config.instance(wanted.instance.as_str())?;
     let instance = instance.clone();
     let identities = wire::recovery_identities(wanted.identity, &loaded.config)?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use lifeboat_engine::{
-    keys::read_identity,
+    keys::host_identity,
     recovery::{self, Plan, Target, Wish},
 };
 use lifeboat_model::{config::Config, lsn::Lsn};
@@ -71,7 +71,7 @@ impl MomentArgs {
         let wish = self.wish(repo).await?;
         let mut known = identities.to_vec();
         // Opens lists and headers' details where a recovery identity is not of the time of the point.
-        known.extend(read_identity(&config.keys.host_identity_file).ok());
+        known.extend(host_identity(&config.keys).ok());
         match recovery::plan(repo, &config.keys.trusted_keys, &known, &wish).await {
             Err(lifeboat_engine::Error::Repo(error @ lifeboat_repo::Error::NoPoint { .. })) => {
                 config.instance(repo.instance().as_str())?;

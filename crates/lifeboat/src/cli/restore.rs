@@ -15,7 +15,9 @@ use serde::Serialize;
 use super::{
     Session, dump,
     extract::{self, Wanted},
+    identity::IdentityArgs,
     moment::MomentArgs,
+    place::Place,
     points::Part,
 };
 use crate::{
@@ -47,12 +49,13 @@ pub struct Restore {
     /// DIR may hold an earlier restore: keep what matches, REMOVE what does not belong
     #[arg(long)]
     delta: bool,
-    /// A recovery identity (repeatable) [default: keys.recovery_identity_file]
-    #[arg(long, value_name = "FILE")]
-    identity: Vec<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// Only this part (repeatable)
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
+    #[command(flatten)]
+    place: Place,
 }
 
 const EXAMPLES: &str = "\
@@ -219,11 +222,17 @@ impl Restore {
     /// Runs it.
     pub async fn run(mut self, session: &Session) -> Result<Exit> {
         if let Some(database) = &self.database {
-            let wanted = Wanted { instance: &self.instance, database, moment: &self.moment, identity: &self.identity };
+            let wanted = Wanted {
+                instance: &self.instance,
+                database,
+                moment: &self.moment,
+                identity: &self.identity,
+                place: &self.place,
+            };
             return extract::restore_database(session, &wanted, &self.to).await;
         }
         self.to = std::path::absolute(&self.to)?; // links to tablespaces name their target by it
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);

@@ -1,9 +1,7 @@
 //! Points, newest first: their objects, and when all of them are there, the point.
 
-use std::collections::HashMap;
-
-use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
-use lifeboat_store::{Key, Retention};
+use futures::{FutureExt as _, future::BoxFuture};
+use lifeboat_store::Retention;
 
 use super::{
     CopiedPoint, Copying, Side,
@@ -18,9 +16,8 @@ use crate::{
 
 impl Copying<'_> {
     pub(super) async fn points(&self, claim: &Claim) -> Result<()> {
-        let lengths = self.lengths().await?;
         for reference in self.from.list_points().await?.iter().rev() {
-            let Some(len) = lengths.get(&reference.key).copied() else { continue };
+            let len = reference.len;
             if !(self.options.points)(reference) {
                 self.state().report.left += 1;
                 continue;
@@ -35,11 +32,6 @@ impl Copying<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn lengths(&self) -> Result<HashMap<Key, u64>> {
-        let listed = self.from.store().list(&self.from.layout().prefix("points"));
-        Ok(listed.map_ok(|info| (info.key, info.len)).try_collect().await?)
     }
 
     async fn point(&self, claim: &Claim, reference: &PointRef, len: u64) -> Result<()> {

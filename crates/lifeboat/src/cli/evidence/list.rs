@@ -7,7 +7,7 @@ use lifeboat_model::{check::Outcome, id::Instance, signature::PublicKey};
 use serde::Serialize;
 
 use crate::{
-    cli::Session,
+    cli::{Session, place::Place},
     exit::Exit,
     failure::Result,
     output::{Answer, Page, Rows, Tone, ago, count, moment, seconds},
@@ -30,6 +30,8 @@ pub struct List {
     /// How many; 0: all
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -102,7 +104,7 @@ impl Answer for Listed {
 impl List {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let stored = repository.list_evidence(&config.tenant, "").await?;
         let wanted: Vec<_> = stored

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{read_envelope, trusted};
 use crate::{
-    cli::Session,
+    cli::{Session, place::Place},
     exit::Exit,
     failure::{Failure, Result},
     output::{Answer, Page, write_stdout},
@@ -33,6 +33,8 @@ pub struct Show {
     /// Print the signed envelope as it is stored, for others to verify
     #[arg(long, conflicts_with = "json")]
     envelope: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -75,7 +77,7 @@ impl Show {
     }
 
     async fn stored(&self, session: &Session) -> Result<(String, Vec<u8>)> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let mut stored = repository.list_evidence(&config.tenant, "").await?;
         let run = |key: &str| key.parse::<EvidenceKey>().map(|parts| parts.run.to_string()).unwrap_or_default();

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{read_envelope, trusted};
 use crate::{
-    cli::Session,
+    cli::{Session, place::Place},
     exit::Exit,
     failure::{Failure, Result},
     output::{Answer, Page, Tone, count, moment},
@@ -35,6 +35,8 @@ pub struct Verify {
     /// A public key to believe (repeatable) [default: keys.trusted_keys]
     #[arg(long, value_name = "PUBLIC-KEY")]
     key: Vec<PublicKey>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -129,7 +131,7 @@ impl Verify {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let mut verifier = SetVerifier::new(&trusted(session, &self.key)?);
         let statements: Vec<Row> = match self.files.as_slice() {
-            [] => stored(session, &mut verifier).await?,
+            [] => stored(session, &self.place, &mut verifier).await?,
             files => {
                 let entry =
                     |file: &PathBuf| Ok(verifier.add(&file.display().to_string(), &read_envelope(file)?).into());
@@ -145,8 +147,8 @@ impl Verify {
     }
 }
 
-async fn stored(session: &Session, verifier: &mut SetVerifier) -> Result<Vec<Row>> {
-    let loaded = wire::load_config(session)?;
+async fn stored(session: &Session, place: &Place, verifier: &mut SetVerifier) -> Result<Vec<Row>> {
+    let loaded = place.load(session)?;
     let (repository, config) = wire::open_for_reading(&loaded).await?;
     let mut rows = Vec::new();
     for evidence in repository.list_evidence(&config.tenant, "").await? {

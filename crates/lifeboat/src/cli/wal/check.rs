@@ -5,7 +5,7 @@ use lifeboat_model::{id::Instance, lsn::Lsn};
 use lifeboat_repo::check::{self, WalCheckMode, WalCheckReport};
 use serde::Serialize;
 
-use super::super::Session;
+use super::super::{Session, place::Place};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -34,6 +34,8 @@ pub struct Check {
     /// Also read every object and compare its digest
     #[arg(long)]
     read: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]
@@ -145,7 +147,7 @@ impl Stream {
 impl Check {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let loaded = wire::load_config(session)?;
+        let loaded = self.place.load(session)?;
         let (depth, mode) = match (self.heads, self.read) {
             (_, true) => ("ciphertext", WalCheckMode::ReadCiphertext),
             (true, _) => ("heads", WalCheckMode::Heads),
