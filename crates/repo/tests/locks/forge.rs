@@ -220,3 +220,26 @@ async fn a_run_without_a_point_is_built_upon_if_its_index_is_signed_and_only_the
         assert_eq!(anew, if signed { 0 } else { 60_000 });
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_index_is_no_word_for_packs_that_no_point_names() {
+    for signed in [true, false] {
+        let mut old = Folder::new();
+        let mut writer = old.writer().await;
+        old.world.write(&mut writer, &files(3)).await.unwrap();
+        old.world.commit(writer).await.unwrap();
+        let mut writer = old.writer().await;
+        old.world.write(&mut writer, &files(4)).await.unwrap();
+        writer.abort().await.unwrap();
+        if !signed {
+            assert_eq!(old.strip_signatures(), 2);
+        }
+        old.world.with_empty_cache();
+        let stored = old.world.tally.get(Counter::NewBytes);
+        let mut writer = old.writer().await;
+        old.world.write(&mut writer, &files(4)).await.unwrap();
+        old.world.commit(writer).await.unwrap();
+        let anew = old.world.tally.get(Counter::NewBytes) - stored;
+        assert_eq!(anew, if signed { 0 } else { 20_000 });
+    }
+}

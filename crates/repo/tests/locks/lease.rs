@@ -98,6 +98,13 @@ async fn leases_are_removed_by_version_and_leave_no_markers() {
     world.backup(&files(1)).await.unwrap();
     assert_eq!(world.stored(&format!("{ROOT}lease/")).await, []);
     assert_eq!(world.vault.snapshot().markers, 0, "a delete that names no version leaves one");
+    // What somebody lays over a lease is not what is given back.
+    let held = claim(&world.repo().await, Purpose::Backup).await.unwrap();
+    let lease = world.stored(&format!("{ROOT}lease/")).await.remove(0);
+    let ours = world.vault.versions_of(&lease).remove(0).info.version;
+    world.vault.thief().overwrite(&lease, "{}".into());
+    held.release().await.unwrap();
+    assert!(world.vault.versions_of(&lease).iter().all(|version| version.info.version != ours));
 }
 
 #[tokio::test(flavor = "multi_thread")]
