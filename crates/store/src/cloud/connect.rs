@@ -35,6 +35,18 @@ impl CloudOptions {
     /// The default above which an object is sent in parts. Both services take more in one request (Azure 5000 MiB), and
     /// nothing that the repository writes is near it: packs end at 64 MiB.
     pub const MULTIPART_THRESHOLD: u64 = 256 << 20;
+
+    /// All of a bucket at the service's public address.
+    pub fn new(service: Service) -> Self {
+        Self {
+            service,
+            endpoint: None,
+            prefix: String::new(),
+            ca_file: None,
+            multipart_threshold: Self::MULTIPART_THRESHOLD,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// A service and a place in it.

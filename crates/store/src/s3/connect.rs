@@ -154,12 +154,17 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient> {
             other => return Err(unusable(format!("the endpoint's scheme is {other}; use https (or http)"))),
         }
     }
-    let trusted = match &options.ca_file {
-        Some(path) => TrustStore::empty().with_pem_certificate(ca_certificates(path).map_err(unusable)?),
+    let tls = tls(options.ca_file.as_ref()).map_err(unusable)?;
+    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+}
+
+/// Trust in the authorities of a file, or in the system's.
+pub(crate) fn tls(ca_file: Option<&PathBuf>) -> std::result::Result<TlsContext, String> {
+    let trusted = match ca_file {
+        Some(path) => TrustStore::empty().with_pem_certificate(ca_certificates(path)?),
         None => TrustStore::default(),
     };
-    let tls = TlsContext::builder().with_trust_store(trusted).build().map_err(|e| unusable(e.to_string()))?;
-    Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https())
+    TlsContext::builder().with_trust_store(trusted).build().map_err(|e| e.to_string())
 }
 
 /// Reads the CA file and holds it against the parser that the TLS client will use (which would panic).

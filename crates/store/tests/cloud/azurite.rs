@@ -7,7 +7,6 @@ use jiff::{Timestamp, fmt::strtime};
 use lifeboat_model::secret::Secret;
 use lifeboat_store::{
     cloud::{AzureCredential, CloudOptions, CloudStore, Service},
-    s3::Limits,
     suite,
 };
 use lifeboat_testkit::testbed;
@@ -72,18 +71,13 @@ impl Azurite {
 
     /// How to reach a prefix of its own in the container.
     pub fn options(&self) -> CloudOptions {
-        CloudOptions {
-            service: Service::Azure {
-                account: ACCOUNT.into(),
-                container: "backup".into(),
-                credential: AzureCredential::AccessKey(Secret::new(STANDARD.encode(&self.key))),
-            },
-            endpoint: Some(self.endpoint.clone()),
-            prefix: format!("tests/{}", suite::random_name()),
-            ca_file: None,
-            multipart_threshold: CloudOptions::MULTIPART_THRESHOLD,
-            limits: Limits::default(),
-        }
+        let service = Service::Azure {
+            account: ACCOUNT.into(),
+            container: "backup".into(),
+            credential: AzureCredential::AccessKey(Secret::new(STANDARD.encode(&self.key))),
+        };
+        let prefix = format!("tests/{}", suite::random_name());
+        CloudOptions { endpoint: Some(self.endpoint.clone()), prefix, ..CloudOptions::new(service) }
     }
 
     pub async fn store(&self) -> CloudStore {
