@@ -27,6 +27,7 @@ mod moment;
 mod place;
 mod points;
 mod prune;
+mod repo;
 mod restore;
 mod status;
 mod verify;
@@ -108,6 +109,7 @@ pub enum Verb {
     Verify(verify::Verify),
     Copy(copy::Copy),
     Prune(prune::Prune),
+    Repo(repo::RepoCommand),
     Wal(wal::WalCommand),
     Witness(witness::WitnessCommand),
     Status(status::Status),
@@ -132,6 +134,7 @@ impl Verb {
             Verb::Verify(verb) => verb.run(session).await,
             Verb::Copy(verb) => verb.run(session).await,
             Verb::Prune(verb) => verb.run(session).await,
+            Verb::Repo(verb) => verb.run(session).await,
             Verb::Wal(verb) => verb.run(session).await,
             Verb::Witness(verb) => verb.run(session).await,
             Verb::Status(verb) => verb.run(session).await,

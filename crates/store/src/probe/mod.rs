@@ -186,6 +186,7 @@ async fn trial(options: ProbeOptions, property: &Property, work: impl Future<Out
         Err(crate::Error::Denied { operation, reason, .. }) => {
             Outcome::NotExecuted(format!("this credential may not: {operation} was refused ({reason})"))
         }
+        Err(crate::Error::NoLocks { .. }) => Outcome::NotExecuted("it has no object lock".into()),
         Err(error) => Outcome::NotExecuted(error.to_string()),
     };
     let (observed, verdict) = match outcome {

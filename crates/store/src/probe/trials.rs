@@ -156,7 +156,7 @@ impl<'a> Trials<'a> {
 
     pub async fn listing(&self) -> Result<Outcome> {
         let Some(first) = self.first.as_ref() else {
-            return Ok(Outcome::NotExecuted(format!("{} keeps no versions", self.store.describe())));
+            return Ok(Outcome::NotExecuted("it keeps no versions".into()));
         };
         let key = self.key("twice");
         let seen: Vec<VersionInfo> = self.versions(&key).await?;
@@ -172,7 +172,7 @@ impl<'a> Trials<'a> {
     pub async fn marker(&self) -> Result<Outcome> {
         let key = self.key("marked");
         let Some(version) = self.store.put(&key, FIRST).await?.version else {
-            return Ok(Outcome::NotExecuted(format!("{} keeps no versions", self.store.describe())));
+            return Ok(Outcome::NotExecuted("it keeps no versions".into()));
         };
         self.raw()?.lay_marker(&key).await?;
         let seen = self.versions(&key).await?;
@@ -188,7 +188,10 @@ impl<'a> Trials<'a> {
 
     pub async fn checksum(&self) -> Result<Outcome> {
         let key = self.key("checksum");
-        Ok(match self.raw()?.refuses_a_wrong_checksum(&key).await? {
+        let Some(raw) = self.store.raw() else {
+            return Ok(Outcome::NotExecuted("this kind of store takes no checksums".into()));
+        };
+        Ok(match raw.refuses_a_wrong_checksum(&key).await? {
             Some(true) => Outcome::of(self.versions(&key).await?.is_empty(), "refused"),
             Some(false) => Outcome::Failed("stored all the same".into()),
             None => Outcome::NotExecuted("nothing is checked on the way to it".into()),
@@ -371,7 +374,7 @@ impl<'a> Trials<'a> {
         if self.store.lock_state(&key, Some(version)).await?.legal_hold {
             return Ok(Outcome::Failed("the hold still stands".into()));
         }
-        if self.no_deletes.is_some() {
+        if self.no_deletes.is_some() || self.store.capabilities().default_retention {
             return Ok(Outcome::Passed("released, as read back".into()));
         }
         Ok(match self.store.delete(&key, Some(version)).await {
@@ -405,7 +408,7 @@ impl<'a> Trials<'a> {
                 Ok(Outcome::Failed("it was switched off, and on again".into()))
             }
             Err(Error::Unavailable { reason, .. }) => Ok(Outcome::NotExecuted(reason)),
-            Err(error) => Ok(Outcome::Passed(format!("refused: {error}"))),
+            Err(_) => Ok(Outcome::Passed("refused".into())),
         }
     }
 }
