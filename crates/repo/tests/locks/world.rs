@@ -222,9 +222,13 @@ impl World {
 
     /// The files of a point; panics where anything is damaged.
     pub async fn restore(&self, point: &Point) -> Vec<File> {
+        self.restore_from(self.clean().await, point).await
+    }
+
+    pub async fn restore_from(&self, repo: InstanceRepo, point: &Point) -> Vec<File> {
         let options = ReaderOptions::default();
         let identities = [self.recovery.clone()];
-        let reader = Reader::open(self.clean().await, point, &identities, options, self.tally.clone()).await.unwrap();
+        let reader = Reader::open(repo, point, &identities, options, self.tally.clone()).await.unwrap();
         let sink = Arc::new(MemorySink::default());
         let report = reader.restore_tree(TreeKind::Filestore, sink.clone(), None).await.unwrap();
         assert_eq!(report.damage, []);
