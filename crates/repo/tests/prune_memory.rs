@@ -126,6 +126,8 @@ async fn world() -> World {
         vault.put_locked(&key, object.into(), retention).await.unwrap();
         needs.points.insert(id, end());
     }
+    let marker = Key::new("lifeboat.json").unwrap();
+    vault.extend_lock(&marker, None, retention.unwrap()).await.unwrap();
     World { vault, repo, signing, needs, own }
 }
 
@@ -171,7 +173,7 @@ async fn a_hundred_thousand_objects_take_little_memory() {
     let (extra, report) = peak(world.own, check).await;
     let report = report.unwrap();
     eprintln!("verify --locks of {OBJECTS} objects: {} MiB", extra >> 20);
-    assert_eq!((report.objects, report.locked), ((OBJECTS - ORPHANS + POINTS) as u64, report.objects));
+    assert_eq!((report.objects, report.locked), ((OBJECTS - ORPHANS + POINTS + 1) as u64, report.objects));
     assert_eq!(report.problems, []);
     assert!(extra < LIMIT, "the proof of locks took {} MiB", extra >> 20);
 
@@ -180,7 +182,7 @@ async fn a_hundred_thousand_objects_take_little_memory() {
     let (extra, report) = peak(world.own, extend).await;
     let report = report.unwrap();
     eprintln!("extending the locks of {OBJECTS} objects: {} MiB", extra >> 20);
-    assert_eq!((report.enough, report.extended), ((OBJECTS - ORPHANS + POINTS) as u64, 0));
+    assert_eq!((report.enough, report.extended), ((OBJECTS - ORPHANS + POINTS + 1) as u64, 0));
     assert!(extra < LIMIT, "retention took {} MiB", extra >> 20);
 
     let (extra, names) = peak(world.own, async { (0..8 * OBJECTS).map(pack_key).collect::<Vec<_>>() }).await;

@@ -17,7 +17,7 @@ use crate::{
     point::{ObjectRef, PointRef},
     progress::{Counter, Progress},
     reach::{self, Needs, Reach, Standing, WalRule, digest, kept_points, standing},
-    repository::InstanceRepo,
+    repository::{InstanceRepo, marker_key},
     retain::{NeededWal, needs_document},
     wal::WalObjectKind,
 };
@@ -68,6 +68,11 @@ pub async fn locks(
     let (reach, points) = read_points(repo, needs, trusted, &mut check).await?;
     check.report.points = points.len() as u64;
     let rule = reach.wal_rule(&needs.wal)?;
+    if let Some(end) = needs.points.values().max() {
+        // Without it nothing can be opened.
+        let marker = repo.first(&marker_key()).await?;
+        check.want_of_none(marker.key, marker.version, *end).await?;
+    }
     objects(repo, reach, points, needs, trusted, &mut check).await?;
     archive(repo, &rule, needs, trusted, &mut check).await?;
     Ok(check.finish())

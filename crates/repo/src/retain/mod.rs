@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     progress::{Counter, Progress},
     reach::{self, Cover, IndexUse, Needs, Reach, Standing, WalRule, index_use, read_kept, standing},
-    repository::InstanceRepo,
+    repository::{InstanceRepo, marker_key},
     wal::{WalObject, WalObjectKind},
 };
 
@@ -65,6 +65,10 @@ pub async fn extend(
     let report = RetainReport { points: points.len() as u64, ..RetainReport::default() };
     let store = repo.store().clone();
     let mut work = Extender { store, mode, now, dry_run, progress, report, going: FuturesUnordered::new() };
+    if let Some(end) = needs.points.values().max() {
+        let marker = repo.first(&marker_key()).await?;
+        work.want(marker.key, marker.version, end.as_second(), i64::MIN).await?;
+    }
     indexes(repo, &reach, trusted, &mut work).await?;
     objects(repo, reach, points, needs, trusted, &mut work).await?;
     wal(repo, &rule, needs, trusted, &mut work).await?;
