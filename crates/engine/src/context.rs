@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use lifeboat_model::{
-    config::{Config, InstanceConfig, PostgresConfig, RepositoryConfig, Tier},
+    config::{AzureSecret, Config, InstanceConfig, PostgresConfig, RepositoryConfig, Tier},
     id::{Instance, RepositoryId},
     retention::LockPolicy,
 };
@@ -16,6 +16,7 @@ use lifeboat_repo::{
 };
 use lifeboat_store::{
     SharedStore,
+    cloud::{AzureCredential, CloudOptions, CloudStore, Service},
     local::LocalStore,
     s3::{Limits, S3Options, S3Store},
 };
@@ -171,6 +172,34 @@ pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>,
                 limits: Limits::default(),
             };
             Ok(Arc::new(S3Store::connect(options).await?))
+        }
+        RepositoryConfig::Gcs(gcs) => {
+            let service = Service::Gcs {
+                bucket: gcs.bucket.clone(),
+                service_account: read_secret(&gcs.service_account, environment)?,
+            };
+            let options = CloudOptions {
+                endpoint: gcs.endpoint.clone(),
+                prefix: gcs.prefix.clone(),
+                ca_file: gcs.ca_file.clone(),
+                ..CloudOptions::new(service)
+            };
+            Ok(Arc::new(CloudStore::connect(options).await?))
+        }
+        RepositoryConfig::Azure(azure) => {
+            let credential = match &azure.credential {
+                AzureSecret::AccessKey(key) => AzureCredential::AccessKey(read_secret(key, environment)?),
+                AzureSecret::Sas(sas) => AzureCredential::Sas(read_secret(sas, environment)?),
+            };
+            let (account, container) = (azure.account.clone(), azure.container.clone());
+            let service = Service::Azure { account, container, credential };
+            let options = CloudOptions {
+                endpoint: azure.endpoint.clone(),
+                prefix: azure.prefix.clone(),
+                ca_file: azure.ca_file.clone(),
+                ..CloudOptions::new(service)
+            };
+            Ok(Arc::new(CloudStore::connect(options).await?))
         }
     }
 }

@@ -156,6 +156,10 @@ impl Shown {
                 let at = s3.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
                 (format!("s3://{}/{}{at}", s3.bucket, s3.prefix), None) // only the endpoint can tell
             }
+            RepositoryConfig::Gcs(gcs) => (format!("gs://{}/{}", gcs.bucket, gcs.prefix), Some(false)),
+            RepositoryConfig::Azure(azure) => {
+                (format!("azure://{}/{}/{}", azure.account, azure.container, azure.prefix), Some(false))
+            }
         };
         let keys = &config.keys;
         Shown {

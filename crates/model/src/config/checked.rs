@@ -83,6 +83,22 @@ pub enum RepositoryConfig {
     },
     /// A bucket.
     S3(S3Config),
+    /// A bucket of Google Cloud Storage: not immutable, as no lock can be put there and read back.
+    Gcs(GcsConfig),
+    /// A container of Azure Blob Storage: not immutable, for the same reason.
+    Azure(AzureConfig),
+}
+
+impl RepositoryConfig {
+    /// What people call a place in which nothing can be locked; none where only the place itself can tell.
+    pub fn without_locks(&self) -> Option<&'static str> {
+        match self {
+            RepositoryConfig::Local { .. } => Some("a directory"),
+            RepositoryConfig::S3(_) => None,
+            RepositoryConfig::Gcs(_) => Some("a bucket of Google Cloud Storage, as it is used here,"),
+            RepositoryConfig::Azure(_) => Some("a container of Azure Blob Storage, as it is used here,"),
+        }
+    }
 }
 
 /// An S3 bucket and the credentials for it.
@@ -104,6 +120,47 @@ pub struct S3Config {
     pub ca_file: Option<PathBuf>,
     /// `https://host/bucket/key` instead of `https://bucket.host/key`.
     pub path_style: bool,
+}
+
+/// A Google Cloud Storage bucket and the credentials for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GcsConfig {
+    /// Where the service is; without it, Google's public address.
+    pub endpoint: Option<Url>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// Put before every key; empty or ending in `/`.
+    pub prefix: String,
+    /// Where the service account's key is: the JSON that Google gives for it.
+    pub service_account: SecretSource,
+    /// A PEM file of the authorities that may vouch for the endpoint; without it, the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// An Azure Blob Storage container and the credentials for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AzureConfig {
+    /// Where the account's blob service is; without it, Microsoft's public address of the account.
+    pub endpoint: Option<Url>,
+    /// The storage account's name.
+    pub account: String,
+    /// The container's name.
+    pub container: String,
+    /// Put before every key; empty or ending in `/`.
+    pub prefix: String,
+    /// Who asks.
+    pub credential: AzureSecret,
+    /// A PEM file of the authorities that may vouch for the endpoint; without it, the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What lets into an Azure container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AzureSecret {
+    /// The account's access key: it may do everything.
+    AccessKey(SecretSource),
+    /// A shared access signature: it may do what it was made for.
+    Sas(SecretSource),
 }
 
 /// Where a secret lies; never the secret.

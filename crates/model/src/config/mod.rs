@@ -27,9 +27,10 @@ use toml::de::DeTable;
 use source::{Place, Source, Table};
 
 pub use checked::{
-    Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DumpConfig, DumpProgram, EngineConfig,
-    EvidenceConfig, FilestoreConfig, InstanceConfig, KeysConfig, PostgresConfig, RepositoryConfig, RevokedKey,
-    S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
+    AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DumpConfig,
+    DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig, PostgresConfig,
+    RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig,
+    WitnessConfig,
 };
 pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};

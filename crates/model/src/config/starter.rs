@@ -57,6 +57,9 @@ path = {repository}
 # secret_key_file = "/etc/lifeboat/s3-secret-key"
 # ca_file = "/etc/lifeboat/s3-ca.pem"    # when the certificate is from your own authority
 
+# Or a store of Google's or Microsoft's, which is not immutable, as no lock can be put there (docs/storage.md), as section
+# repository.gcs with bucket and service_account_file, or repository.azure with account, container and sas_file.
+
 [keys]
 # Backups can be opened only with the identity of one of these. Keep the identities off this host, in two places.
 recovery_recipients = [

@@ -174,6 +174,123 @@ secret_key_file = "s3-secret"
 }
 
 #[test]
+fn gcs_and_azure() {
+    let gcs = "[repository.gcs]\nbucket = \"clinic_backup.example\"\nprefix = \"/a/b/\"\nservice_account_file = \"gcs.json\"\nca_file = \"ca.pem\"\n";
+    let (config, warnings) = parse(&changed(&[(LOCAL, gcs)]), Path::new(FILE)).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let expected = GcsConfig {
+        endpoint: None,
+        bucket: "clinic_backup.example".into(),
+        prefix: "a/b/".into(),
+        service_account: SecretSource::File("/etc/lifeboat/gcs.json".into()),
+        ca_file: Some("/etc/lifeboat/ca.pem".into()),
+    };
+    assert_eq!(config.repository, RepositoryConfig::Gcs(expected));
+    let secrets: Vec<_> =
+        config.files().iter().filter(|file| file.kind == FileKind::Secret).map(|file| &file.path).collect();
+    assert!(secrets.contains(&&Path::new("/etc/lifeboat/gcs.json").to_owned()), "its mode is looked at: {secrets:?}");
+
+    let azure = "[repository.azure]\nendpoint = \"http://127.0.0.1:10000/clinic\"\naccount = \"clinic1\"\ncontainer = \"backup-1\"\nsas_env = \"SAS\"\n";
+    let (config, warnings) = parse(&changed(&[(LOCAL, azure)]), Path::new(FILE)).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let RepositoryConfig::Azure(azure) = config.repository else { panic!("not Azure") };
+    assert_eq!(azure.endpoint.unwrap().as_str(), "http://127.0.0.1:10000/clinic");
+    assert_eq!((azure.account.as_str(), azure.container.as_str(), azure.prefix.as_str()), ("clinic1", "backup-1", ""));
+    assert_eq!(azure.credential, AzureSecret::Sas(SecretSource::Env("SAS".into())));
+}
+
+#[test]
+fn gcs_and_azure_problems() {
+    let gcs = "[repository.gcs]\nbucket = \"lifeboat\"\nservice_account_env = \"G\"\n";
+    let azure = "[repository.azure]\naccount = \"clinic\"\ncontainer = \"backup\"\naccess_key_env = \"K\"\n";
+    let cases = [
+        (
+            gcs,
+            "\"lifeboat\"",
+            "\"Lifeboat\"",
+            "F:3: repository.gcs.bucket: not a bucket name; use 3 to 222 of a-z, 0-9, '-', '_' and '.', starting and ending with a letter or digit",
+        ),
+        (
+            gcs,
+            "service_account_env = \"G\"\n",
+            "",
+            "F:2: repository.gcs.service_account_file: missing; add service_account_file = \"…\" (mode 0600) or service_account_env = \"…\"",
+        ),
+        (
+            gcs,
+            "service_account_env = \"G\"",
+            "service_account = \"hunter2\"",
+            "F:4: repository.gcs.service_account: a secret must not stand in the configuration; write it to a file with mode 0600 and name that in service_account_file (or name a variable in service_account_env); change the secret if others have seen this file",
+        ),
+        (
+            gcs,
+            "\nbucket",
+            "\nendpoint = \"https://storage.googleapis.com/lifeboat\"\nbucket",
+            "F:3: repository.gcs.endpoint: holds more than the service's address; write scheme, host and port alone; bucket and prefix have keys of their own",
+        ),
+        (
+            gcs,
+            "[repository.gcs]",
+            "[repository]\npath = \"b\"\n[repository.gcs]",
+            "F:2: repository: path and gcs are both set; keep one of the two",
+        ),
+        (
+            azure,
+            "\"clinic\"",
+            "\"cli-nic\"",
+            "F:3: repository.azure.account: not the name of a storage account; use 3 to 24 of a-z and 0-9, as it stands before \".blob.core.windows.net\"",
+        ),
+        (
+            azure,
+            "\"backup\"",
+            "\"back_up\"",
+            "F:4: repository.azure.container: not a container name; use 3 to 63 of a-z, 0-9 and '-', starting and ending with a letter or digit",
+        ),
+        (
+            azure,
+            "access_key_env = \"K\"\n",
+            "",
+            "F:2: repository.azure.sas_file: missing; add sas_file = \"…\" (mode 0600) or sas_env = \"…\", a shared access signature; or access_key_file or access_key_env",
+        ),
+        (
+            azure,
+            "access_key_env = \"K\"",
+            "access_key_env = \"K\"\nsas_env = \"S\"",
+            "F:2: repository.azure: access_key and sas are both set; keep one of the two",
+        ),
+        (
+            azure,
+            "\naccount",
+            "\nendpoint = \"https://me:hunter2@blob.example.org\"\naccount",
+            "F:3: repository.azure.endpoint: holds a user name or password; use access_key_file or sas_file; change the secret if others have seen this file",
+        ),
+        (
+            azure,
+            "\naccount",
+            "\nendpoint = \"https://blob.example.org/?sig=hunter2\"\naccount",
+            "F:3: repository.azure.endpoint: holds more than the service's address; write scheme, host and port alone; bucket and prefix have keys of their own",
+        ),
+    ];
+    for (base, old, new, expected) in cases {
+        assert_eq!(base.matches(old).count(), 1, "{old:?}");
+        check_problems(&[(LOCAL, &base.replace(old, new))], &[expected]);
+    }
+    let lock = "[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"1d\"\n";
+    let places = [
+        (gcs, "F:13: tiers.gold.lock: a bucket of Google Cloud Storage, as it is used here,"),
+        (azure, "F:14: tiers.gold.lock: a container of Azure Blob Storage, as it is used here,"),
+    ];
+    for (place, expected) in places {
+        let found = findings(&changed(&[(LOCAL, place), (GOLD, &format!("{GOLD}{lock}"))]));
+        let [found] = found.as_slice() else { panic!("{found:#?}") };
+        assert!(
+            found.starts_with(&format!("{expected} is not immutable: nothing in it can be locked; use an S3 bucket")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn problems_one_by_one() {
     let cases: &[(Changes<'_>, &str)] = &[
         (&[("tenant = \"clinics\"\n", "")], "F: tenant: missing; add tenant = \"…\", the owner of the instances"),
@@ -835,7 +952,7 @@ fn locks_and_retention_are_checked() {
 #[test]
 fn a_directory_locks_nothing() {
     let lock = "[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"1d\"\n";
-    let expected = "F:12: tiers.gold.lock: a directory is not immutable: nothing in it can be locked; use a bucket that was made with object lock, or remove this section, and backups are not locked";
+    let expected = "F:12: tiers.gold.lock: a directory is not immutable: nothing in it can be locked; use an S3 bucket that was made with object lock, or remove this section, and backups are not locked";
     check_problems(&[(GOLD, &format!("{GOLD}{lock}"))], &[expected]);
     // A tier that no instance uses demands nothing.
     let unused = format!("{GOLD}[tiers.silver]\nrpo = \"1h\"\nrto = \"1h\"\n{}", lock.replace("gold", "silver"));
@@ -937,7 +1054,7 @@ fn several_repositories_are_checked() {
     }
     let lock = format!("{GOLD}[tiers.gold.lock]\nmode = \"governance\"\nminimum = \"1d\"\n");
     let found = findings(&several(MAIN, &[disk]).replace(GOLD, &lock));
-    let expected = "F:10: repository[1]: a directory is not immutable, and tier \"gold\" demands locks of this copy as well; add lock = \"none\" if this copy is to have none, or use a bucket with object lock";
+    let expected = "F:10: repository[1]: a directory is not immutable, and tier \"gold\" demands locks of this copy as well; add lock = \"none\" if this copy is to have none, or use an S3 bucket with object lock";
     assert_eq!(found, [expected]);
     let unlocked = several(MAIN, &[&format!("{disk}lock = \"none\"\n")]).replace(GOLD, &lock);
     assert_eq!(findings(&unlocked), Vec::<String>::new());

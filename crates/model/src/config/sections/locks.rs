@@ -1,7 +1,7 @@
 //! What tiers demand against what places can do: a lock that nothing enforces must not stand in a configuration.
 
 use crate::config::{
-    checked::{Config, CopyLock, RepositoryConfig},
+    checked::{Config, CopyLock},
     source::{Place, Table},
 };
 
@@ -15,11 +15,11 @@ pub(super) fn hold(table: &Table<'_>, config: &Config) {
         .filter(|(name, _)| used(name))
         .filter_map(|(name, value)| Some((name, value.table().ok()?.get("lock")?.place)))
         .collect();
-    if matches!(config.repository, RepositoryConfig::Local { .. }) {
+    if let Some(what) = config.repository.without_locks() {
         for (_, place) in &locked {
             place.problem(
-                "a directory is not immutable: nothing in it can be locked",
-                "use a bucket that was made with object lock, or remove this section, and backups are not locked",
+                format!("{what} is not immutable: nothing in it can be locked"),
+                "use an S3 bucket that was made with object lock, or remove this section, and backups are not locked",
             );
         }
     }
@@ -32,15 +32,15 @@ fn copies(table: &Table<'_>, config: &Config, tier: &str) {
     let Some(repositories) = table.get("repository").filter(|value| value.is_list()) else { return };
     let Ok(entries) = repositories.list() else { return };
     for copy in &config.copies {
-        if copy.lock == Some(CopyLock::None) || !matches!(copy.repository, RepositoryConfig::Local { .. }) {
+        let Some(what) = copy.repository.without_locks().filter(|_| copy.lock != Some(CopyLock::None)) else {
             continue;
-        }
+        };
         let named = |entry: &Table<'_>| entry.get("name").is_some_and(|name| name.text().ok() == Some(&copy.name));
         let entry = entries.iter().filter_map(|value| value.table().ok()).find(named);
         let place = entry.map_or_else(|| table.place.clone(), |entry| entry.place);
         place.problem(
-            format!("a directory is not immutable, and tier \"{tier}\" demands locks of this copy as well"),
-            "add lock = \"none\" if this copy is to have none, or use a bucket with object lock",
+            format!("{what} is not immutable, and tier \"{tier}\" demands locks of this copy as well"),
+            "add lock = \"none\" if this copy is to have none, or use an S3 bucket with object lock",
         );
     }
 }

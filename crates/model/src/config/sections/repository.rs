@@ -4,7 +4,7 @@ use url::{Host, Url};
 
 use crate::{
     config::{
-        checked::{Config, CopyConfig, CopyLock, RepositoryConfig, S3Config, SecretSource},
+        checked::{AzureConfig, Config, CopyConfig, CopyLock, RepositoryConfig, S3Config, SecretSource},
         files::FileKind,
         source::{Place, Result, Table, Value},
         value::is_url_with_login,
@@ -12,7 +12,7 @@ use crate::{
     id::TierName,
 };
 
-use super::tiers;
+use super::{cloud, tiers};
 
 /// What S3-compatible services expect in a signature when they know no regions.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -116,6 +116,16 @@ fn same_place(one: &RepositoryConfig, other: &RepositoryConfig) -> bool {
             let service = |s3: &S3Config| (s3.endpoint.clone(), s3.endpoint.is_none().then(|| s3.region.clone()));
             service(one) == service(other) && one.bucket == other.bucket && nested
         }
+        (RepositoryConfig::Gcs(one), RepositoryConfig::Gcs(other)) => {
+            let nested = one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix);
+            one.endpoint == other.endpoint && one.bucket == other.bucket && nested
+        }
+        (RepositoryConfig::Azure(one), RepositoryConfig::Azure(other)) => {
+            let nested = one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix);
+            let container =
+                |azure: &AzureConfig| (azure.endpoint.clone(), azure.account.clone(), azure.container.clone());
+            container(one) == container(other) && nested
+        }
         _ => false,
     }
 }
@@ -123,12 +133,22 @@ fn same_place(one: &RepositoryConfig, other: &RepositoryConfig) -> bool {
 fn place(table: &Table<'_>) -> Result<RepositoryConfig> {
     let path = table.optional("path", |value| value.path(FileKind::Created));
     let s3 = table.optional("s3", s3);
+    let gcs = table.optional("gcs", cloud::gcs);
+    let azure = table.optional("azure", cloud::azure);
     table.finish();
-    match (path?, s3?) {
-        (Some(path), None) => Ok(RepositoryConfig::Local { path }),
-        (None, Some(s3)) => Ok(RepositoryConfig::S3(s3)),
-        (Some(_), Some(_)) => Err(table.place.problem("path and s3 are both set", "keep one of the two")),
-        (None, None) => {
+    let places = [
+        path?.map(|path| ("path", RepositoryConfig::Local { path })),
+        s3?.map(|s3| ("s3", RepositoryConfig::S3(s3))),
+        gcs?.map(|gcs| ("gcs", RepositoryConfig::Gcs(gcs))),
+        azure?.map(|azure| ("azure", RepositoryConfig::Azure(azure))),
+    ];
+    let mut places = places.into_iter().flatten();
+    match (places.next(), places.next()) {
+        (Some((_, place)), None) => Ok(place),
+        (Some((one, _)), Some((other, _))) => {
+            Err(table.place.problem(format!("{one} and {other} are both set"), "keep one of the two"))
+        }
+        (None, _) => {
             Err(table.place.problem("names no place", "add path = \"/srv/lifeboat\" or a [repository.s3] section"))
         }
     }
@@ -187,23 +207,33 @@ fn s3(value: &Value<'_>) -> Result<S3Config> {
     })
 }
 
-fn required_secret(table: &Table<'_>, name: &str) -> Result<SecretSource> {
+pub(super) fn required_secret(table: &Table<'_>, name: &str) -> Result<SecretSource> {
     let hint = format!("add {name}_file = \"…\" (mode 0600) or {name}_env = \"…\"");
     table.secret(name)?.ok_or_else(|| table.missing(&format!("{name}_file"), &hint))
 }
 
 fn endpoint(value: &Value<'_>) -> Result<Url> {
+    let url = address(value, "https://s3.example.org", "access_key_file and secret_key_file")?;
+    if url.path() != "/" {
+        let hint = "write scheme, host and port alone; bucket and prefix have keys of their own";
+        return Err(value.place.problem("holds more than the service's address", hint));
+    }
+    Ok(url)
+}
+
+/// A service's address, perhaps with a path; a login in it is refused, with the keys that one is named by.
+pub(super) fn address(value: &Value<'_>, example: &str, login: &str) -> Result<Url> {
     let text = value.filled()?;
     if is_url_with_login(text) {
-        let hint = "use access_key_file and secret_key_file; change the secret if others have seen this file";
+        let hint = format!("use {login}; change the secret if others have seen this file");
         return Err(value.place.problem("holds a user name or password", hint));
     }
-    let example = "write it like \"https://s3.example.org\"";
-    let url = Url::parse(text).map_err(|_| value.place.problem("not a URL", example))?;
+    let example = format!("write it like \"{example}\"");
+    let url = Url::parse(text).map_err(|_| value.place.problem("not a URL", &example))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(value.place.problem("not an http or https URL", example));
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+    if url.query().is_some() || url.fragment().is_some() {
         let hint = "write scheme, host and port alone; bucket and prefix have keys of their own";
         return Err(value.place.problem("holds more than the service's address", hint));
     }
@@ -239,7 +269,7 @@ fn bucket(value: &Value<'_>) -> Result<String> {
 }
 
 /// Without `/` at the beginning and with one at the end, or empty.
-fn prefix(value: &Value<'_>) -> Result<String> {
+pub(super) fn prefix(value: &Value<'_>) -> Result<String> {
     let text = value.text()?.trim_matches('/');
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     let safe = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);

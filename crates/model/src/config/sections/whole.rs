@@ -99,7 +99,7 @@ fn paths_are_apart(table: &Table<'_>, config: &Config) {
         .chain(copies)
         .filter_map(|repository| match repository {
             RepositoryConfig::Local { path } => Some(path),
-            RepositoryConfig::S3(_) => None,
+            _ => None,
         })
         .collect();
     for check in &files {
