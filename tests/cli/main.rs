@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod ceremony;
 mod config;
 mod errors;
 mod evidence;
 mod help;
+mod kept;
 mod keys;
 mod moments;
 mod program;
