@@ -101,7 +101,12 @@ pub(crate) fn digest(bytes: &[u8]) -> Sha256Digest {
 pub(crate) fn seal(recipients: &Recipients, plain: &[u8]) -> Result<SealedBytes> {
     let mut sealer = Sealer::new(recipients, Vec::with_capacity(plain.len() + 1024))?;
     sealer.write_all(plain).expect("a write into memory cannot fail");
-    Ok(sealer.finish())
+    let sealed = sealer.finish();
+    // A run seals its chunk key like this before its first pack.
+    match header_len(&sealed.bytes) {
+        Some(header) if header <= MAX_HEADER => Ok(sealed),
+        _ => Err(recipient::sealing("the recipients make a header of more than 256 KiB: there are too many")),
+    }
 }
 
 /// Seals nothing to all of them: whether they go together, and whether the plugins that they need are there.
