@@ -94,6 +94,8 @@ async fn slices_stand_in_for_a_damaged_segment() {
     assert_eq!(report.problems.len(), 1);
     assert_eq!((report.wal_objects, report.copied.len()), (3, 2), "all three slices");
     assert_eq!(report.wal[0].copy, report.wal[0].source);
+    let slices = versions(&world.offsite).into_keys().filter(|key| key.contains("/slice/")).count();
+    assert_eq!(slices, 3);
     assert!(world.stream(&world.replica().await).await == wal(0, SEGMENT + 700));
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lifeboat_repo::repository::Repository;
-use lifeboat_store::fault::{Fault, Rule};
+use lifeboat_store::fault::{Fault, Operation, Rule};
 
 use crate::world::*;
 
@@ -37,4 +37,17 @@ async fn a_process_killed_at_any_call() {
     }
     assert_eq!(world.assert_restores(&world.replica().await).await, 2);
     assert!(world.stream(&world.replica().await).await == wal(0, SEGMENT + 700));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_reply_is_no_reason_to_stop() {
+    let world = World::new();
+    world.fill().await;
+    for folder in ["/packs/", "/trees/", "/points/", "/segment/", "/index/"] {
+        world.to.add(Rule::on(Operation::Put, Fault::LoseReply).key(folder));
+    }
+    let report = world.copy().await.unwrap();
+    assert_eq!((world.to.struck(), report.copied.len(), report.problems.len()), (5, 2, 0));
+    assert!(versions(&world.offsite).values().all(|versions| *versions == 1));
+    assert_eq!(world.assert_restores(&world.replica().await).await, 2);
 }

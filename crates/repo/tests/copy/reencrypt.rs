@@ -89,6 +89,14 @@ async fn entries(repo: &InstanceRepo, point: &Point, identity: &Identity) -> Vec
     entries
 }
 
+async fn content(repo: &InstanceRepo, point: &Point, identity: &Identity, path: &str) -> Vec<u8> {
+    let options = ReaderOptions::default();
+    let reader = Reader::open(repo.clone(), point, &[identity.clone()], options, Arc::new(Silent)).await.unwrap();
+    let sink = Arc::new(MemorySink::default());
+    reader.restore_tree(TreeKind::Filestore, sink.clone(), None).await.unwrap();
+    sink.0.lock().unwrap()[path.as_bytes()].clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn points_wal_and_documents_open_with_the_new_identity_alone() {
     let (world, new) = (World::new(), New::new());
@@ -146,6 +154,9 @@ async fn every_kind_of_entry_keeps_all_that_it_has() {
     assert_eq!(before.len(), 6);
     assert_eq!(entries(&new.repo(&world).await, made, &new.recovery).await, before);
     assert_eq!(made.header.trees[0].bytes, old.header.trees[0].bytes);
+    let bytes = [noise(1, 100_000), vec![0; 1 << 20], noise(2, 200_001), vec![0; (4 << 20) - 300_001]].concat();
+    let restored = content(&new.repo(&world).await, made, &new.recovery, "sparse").await;
+    assert!(restored == bytes, "{} bytes, {} were written", restored.len(), bytes.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -304,7 +304,7 @@ pub fn wal(first: u64, last: u64) -> Bytes {
 }
 
 #[derive(Default)]
-struct MemorySink(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+pub struct MemorySink(pub Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Sink for MemorySink {
     fn begin(&self, entry: &Entry) -> io::Result<Wanted> {
