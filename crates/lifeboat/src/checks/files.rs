@@ -8,12 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use lifeboat_model::{
-    config::{Config, FileCheck, FileKind, Problem, Warning},
-};
+use lifeboat_model::config::{Config, FileCheck, FileKind, Problem, Warning};
 use lifeboat_repo::seal::{Identity, IdentityFile, Nobody};
-use zeroize::Zeroizing;
 use rustix::fs::{Access, access};
+use zeroize::Zeroizing;
 
 /// A key file is never longer; longer files are not looked into.
 const KEY_FILE_LIMIT: u64 = 16 << 10;

@@ -148,9 +148,11 @@ fn rehearsed(check: &str, status: &rehearsal::KeyStatus, now: Timestamp) -> Vec<
     let mut findings = Vec::new();
     for one in &status.recipients {
         let who = one.name.as_deref().unwrap_or(&one.recipient);
-        findings.extend(one.worries(now).into_iter().map(|worry| {
-            Finding::wrong(Grade::Warning, check, format!("{who}: {worry}"), mend)
-        }));
+        findings.extend(
+            one.worries(now)
+                .into_iter()
+                .map(|worry| Finding::wrong(Grade::Warning, check, format!("{who}: {worry}"), mend)),
+        );
     }
     findings.extend(status.unreadable.iter().map(|(name, at, why)| {
         Finding::wrong(Grade::Warning, check, format!("\"{name}\" could not be read at {at:.0}: {why}"), mend)
