@@ -9,13 +9,16 @@ STORAGE ?= local
 CARGO ?= cargo
 BIN := target/release/lifeboat
 
-.PHONY: help install build demo test lint unit bench up down clean
+.PHONY: help install azurite build demo test lint unit bench up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
 
 install: ## Install what is missing (apt), start Docker if it is not running
 	@testbed/install
+
+azurite: install ## Install the emulator of Azure Blob Storage (npm)
+	@testbed/azurite
 
 build: ## Build the release binary
 	$(CARGO) build --release --locked -p lifeboat
@@ -37,7 +40,7 @@ lint: ## Format, clippy and documentation, all without warnings
 unit: ## Tests that need no Docker
 	$(CARGO) test --locked --workspace
 
-test: install lint up ## Everything, against real PostgreSQL, Odoo, S3 and Docker
+test: install azurite lint up ## Everything, against real PostgreSQL, Odoo, S3, Azurite and Docker
 	LIFEBOAT_TESTBED=1 $(CARGO) test --locked --workspace --no-fail-fast
 
 bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic

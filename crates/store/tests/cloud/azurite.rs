@@ -37,7 +37,7 @@ pub struct Azurite {
 impl Azurite {
     pub async fn start() -> Azurite {
         let program = testbed::state_dir().join("azurite/node_modules/.bin/azurite-blob");
-        assert!(program.exists(), "{} is missing; run testbed/install", program.display());
+        assert!(program.exists(), "{} is missing; run testbed/azurite", program.display());
         let folder = tempfile::tempdir().unwrap();
         let mut key = vec![0; 64];
         getrandom::fill(&mut key).unwrap();
