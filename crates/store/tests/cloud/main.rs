@@ -4,3 +4,5 @@
 
 mod azure;
 mod azurite;
+mod gcs;
+mod unreachable;
