@@ -7,6 +7,7 @@ use lifeboat_model::{
     config::{AzureSecret, Config, InstanceConfig, PostgresConfig, RepositoryConfig, Tier},
     id::{Instance, RepositoryId},
     retention::LockPolicy,
+    signature::PublicKey,
 };
 use lifeboat_postgres::ConnectOptions;
 use lifeboat_repo::{
@@ -24,6 +25,7 @@ use lifeboat_store::{
 use tokio::sync::OnceCell;
 
 use crate::{
+    endpoint,
     error::{Error, Result},
     keys::{Environment, read_secret},
     lifetime,
@@ -92,7 +94,8 @@ impl Context {
     /// One instance's part of the repository, for writing: what is put is locked as its tier demands.
     ///
     /// # Errors
-    /// [`Error::NotLockable`] where the tier demands locks and the store has none, and [`Error::ClockSkew`] where the
+    /// [`Error::NotLockable`] where the tier demands locks and the store has none, [`Error::EndpointFailed`] where the last
+    /// `lifeboat repo check` found that its locks do not hold, and [`Error::ClockSkew`] where the
     /// store's clock is so far from this host's that nobody could say when a lock ends.
     pub async fn writing_repo(&self, name: &Instance) -> Result<InstanceRepo> {
         check_lockable(self.repository.store(), &self.config)?;
@@ -106,8 +109,15 @@ impl Context {
         let (_, config) = self.instance(repo.instance().as_str())?;
         let tier = self.tier(config)?;
         let Some(lock) = tier.lock else { return Ok(None) };
+        endpoint::check(self).await?;
         let earlier = lifetime::newest_backup(repo, &self.config.keys.trusted_keys, (self.clock)()).await?;
         Ok(Some(lifetime::locks(tier, lock, self.config.evidence.retain, earlier, self.store_clock().await?)))
+    }
+
+    /// Whether a key's signature counts on what the store received then.
+    pub fn believes(&self, signer: &PublicKey, received: Timestamp) -> bool {
+        let revoked = |revocation: &Revocation| revocation.key == *signer && received > revocation.at;
+        self.config.keys.trusted_keys.contains(signer) && !self.revocations.iter().any(revoked)
     }
 
     /// The lock that the instance's tier demands.

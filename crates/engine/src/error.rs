@@ -34,6 +34,16 @@ pub enum Error {
         /// The store.
         place: String,
     },
+    /// The last check of the endpoint found that its locks do not hold.
+    #[error(
+        "{place} failed the last `lifeboat repo check` ({failed}), and the tier demands that its objects are locked: mend the endpoint and check it again, or remove the tier's lock"
+    )]
+    EndpointFailed {
+        /// The store.
+        place: String,
+        /// What failed.
+        failed: String,
+    },
     /// The host and the store do not agree what time it is.
     #[error(
         "the clock of {place} is {ahead} {direction} this host's: correct the clock that is wrong (NTP); locks would end at other times than they say"

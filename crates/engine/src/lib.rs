@@ -13,6 +13,7 @@ pub mod copy;
 pub mod database;
 pub mod details;
 pub mod dump;
+pub mod endpoint;
 mod error;
 pub mod file_source;
 pub mod files;

@@ -10,7 +10,7 @@ mod memory;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use lifeboat_evidence::{Act, EvidenceKey, Predicate, verify};
+use lifeboat_evidence::{Act, EvidenceKey, Predicate};
 use lifeboat_model::{
     check::Outcome,
     config::Tier,
@@ -24,12 +24,12 @@ use lifeboat_repo::{
     point::PointRef,
     reach::{Needs, WalNeeds},
     repository::{EvidenceRef, InstanceRepo},
-    trust::Revocation,
 };
 
 use crate::{
     context::{Clock, Context},
     error::Result,
+    record,
 };
 use memory::{Heard, Memory, Read};
 
@@ -183,7 +183,7 @@ async fn points(context: &Context, repo: &InstanceRepo, memory: &mut Memory) -> 
     let mut found = Points::default();
     for reference in repo.list_points().await? {
         let place = memory::place(&reference.key, reference.version.as_ref(), reference.modified);
-        let known = memory.point(&place).filter(|read| believed(context, &read.signer, reference.modified));
+        let known = memory.point(&place).filter(|read| context.believes(&read.signer, reference.modified));
         let read = match known {
             Some(read) => Ok(read.clone()),
             None => repo.read_point(&reference, trusted).await.map(|point| Read {
@@ -206,12 +206,6 @@ async fn points(context: &Context, repo: &InstanceRepo, memory: &mut Memory) -> 
         }
     }
     Ok(found)
-}
-
-/// Whether a key's signature counts on what the store received then.
-fn believed(context: &Context, signer: &PublicKey, received: Timestamp) -> bool {
-    let revoked = |revocation: &Revocation| revocation.key == *signer && received > revocation.at;
-    context.config.keys.trusted_keys.contains(signer) && !context.revocations.iter().any(revoked)
 }
 
 /// What statements tell of points.
@@ -253,12 +247,12 @@ async fn statements(context: &Context, name: &Instance, memory: &mut Memory) -> 
         let place = memory::place(&reference.key, reference.version.as_ref(), reference.modified);
         let (signer, heard) = match memory.statement(&place) {
             Some(known) => known.clone(),
-            None => match hear(context, &reference, &parts).await? {
+            None => match hear(context, &reference).await? {
                 Some(heard) => heard,
                 None => continue,
             },
         };
-        if believed(context, &signer, reference.modified) {
+        if context.believes(&signer, reference.modified) {
             told.add(&heard);
         }
         memory.remember_statement(place, (signer, heard));
@@ -267,12 +261,9 @@ async fn statements(context: &Context, name: &Instance, memory: &mut Memory) -> 
 }
 
 /// A statement that is not to be believed tells nothing.
-async fn hear(context: &Context, reference: &EvidenceRef, parts: &EvidenceKey) -> Result<Option<(PublicKey, Heard)>> {
-    let envelope = context.repository.get_evidence(reference).await?;
-    let Ok(verified) = verify(&envelope, &context.config.keys.trusted_keys) else { return Ok(None) };
-    let in_place = verified.statement.storage_key().as_ref() == Some(parts) && verified.contradictions.is_empty();
+async fn hear(context: &Context, reference: &EvidenceRef) -> Result<Option<(PublicKey, Heard)>> {
+    let Some(verified) = record::believed(context, reference).await? else { return Ok(None) };
     let heard = match verified.statement.predicate {
-        _ if !in_place => return Ok(None),
         Predicate::Drill(drill) if drill.outcome == Outcome::Passed && drill.sabotage.is_none() => {
             drill.point.map_or(Heard::Nothing, |point| Heard::Passed { point: point.id, at: drill.finished })
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_evidence::{
-    Act, ActPredicate, BackupPredicate, DumpPredicate, Statement,
+    Act, ActPredicate, BackupPredicate, DumpPredicate, Statement, Verified,
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     dump::DumpedDatabase,
 };
@@ -13,7 +13,7 @@ use lifeboat_model::{
     id::{Instance, RunId, Sha256Digest},
     retention::{LockMode, LockPolicy},
 };
-use lifeboat_repo::{point::Point, progress::Counter};
+use lifeboat_repo::{point::Point, progress::Counter, repository::EvidenceRef};
 use lifeboat_store::{Key, SharedStore};
 
 use crate::{
@@ -36,6 +36,23 @@ pub async fn keep(context: &Context, statement: &Statement) -> Result<(Key, Byte
     let repository = context.evidence_repository().await?;
     let key = repository.put_evidence(&context.config.tenant, name, bytes.clone()).await?;
     Ok((key, bytes))
+}
+
+/// Reads a statement of this tenant: none where it is not to be believed. It must be signed by a trusted key that nobody
+/// had revoked before the store received it, lie in its own place, and not contradict itself.
+pub async fn believed(context: &Context, reference: &EvidenceRef) -> Result<Option<Verified>> {
+    let envelope = match context.repository.get_evidence(reference).await {
+        // Nothing that a release wrote: whoever may write can put such things beside evidence.
+        Err(lifeboat_repo::Error::Damaged { .. }) => return Ok(None),
+        Err(lifeboat_repo::Error::Store(lifeboat_store::Error::NotFound { .. })) => return Ok(None),
+        envelope => envelope?,
+    };
+    let Ok(verified) = lifeboat_evidence::verify(&envelope, &context.config.keys.trusted_keys) else {
+        return Ok(None);
+    };
+    let place = verified.statement.storage_key().map(|place| place.to_string());
+    let sound = place.as_deref() == Some(reference.key.as_str()) && verified.contradictions.is_empty();
+    Ok(Some(verified).filter(|verified| sound && context.believes(&verified.key, reference.modified)))
 }
 
 /// Who started a run, as evidence tells it.

@@ -13,7 +13,6 @@ use std::{
 use lifeboat_evidence::{
     Act, EvidenceKey, Predicate,
     act::{Refused, Scrub},
-    verify,
 };
 use lifeboat_model::{
     check::Outcome,
@@ -115,8 +114,7 @@ async fn rebuilt(context: &Context, name: &Instance, share: &Share) -> Result<Op
         parts.is_ok_and(|parts| parts.kind == "scrub" && parts.instance == *name)
     });
     for reference in scrubs.iter().rev() {
-        let envelope = context.repository.get_evidence(reference).await?;
-        let Ok(verified) = verify(&envelope, &context.config.keys.trusted_keys) else { continue };
+        let Some(verified) = record::believed(context, reference).await? else { continue };
         let Predicate::Act(act) = verified.statement.predicate else { continue };
         if let (Act::Scrub(scrub), true) = (act.act, act.instance.as_ref() == Some(name))
             && scrub.days == share.days

@@ -65,6 +65,22 @@ async fn what_a_revoked_key_signed_later_counts_for_nothing() {
     assert!(lifetime.needs().dropped.is_empty(), "what counts for nothing is not removed by policy");
 }
 
+/// Whoever may write can put anything beside evidence: it must neither be believed nor be in the way.
+#[tokio::test]
+async fn planted_evidence_is_not_in_the_way() {
+    let world = World::in_bucket(DRILLED).await;
+    let point = world.backup().await;
+    world.keep(&world.drill(&point, |_| {}), &own_key()).await;
+    let tenant = &world.context.config.tenant;
+    for (size, content) in [(0, 0u8), (100, b'{'), (17 << 20, b' '), (257 << 20, 0)] {
+        let place = world.drill(&point, |_| {}).storage_key().unwrap().to_string();
+        let name = place.rsplit('/').next().unwrap();
+        let planted = vec![content; size].into();
+        world.context.repository.put_evidence(tenant, name, planted).await.unwrap();
+    }
+    assert_eq!(drilled(&world).await, [0]);
+}
+
 #[tokio::test]
 async fn what_was_remembered_is_what_is_read() {
     let world = World::in_bucket(DRILLED).await;

@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_engine::{Error, retain};
-use lifeboat_evidence::act::Retain;
-use lifeboat_model::retention::LockMode;
+use lifeboat_evidence::{
+    Act,
+    act::{Property, RepositoryCheck, Retain},
+};
+use lifeboat_model::{
+    check::{Outcome, Verdict},
+    retention::LockMode,
+};
 use lifeboat_repo::{check, progress::Silent};
 
 use crate::world::{KEEP, LOCK, World};
@@ -52,8 +58,8 @@ async fn everything_of_a_point_is_locked_until_its_end() {
 async fn evidence_is_locked_for_years_where_a_tier_has_a_lock() {
     for (sections, expected) in [(LOCK, Some(at("2032-06-01T00:00:00Z"))), (KEEP, None)] {
         let world = World::in_bucket(sections).await;
-        let act = lifeboat_evidence::Act::Retain(Retain::default());
-        let outcome = lifeboat_model::check::Outcome::Passed;
+        let act = Act::Retain(Retain::default());
+        let outcome = Outcome::Passed;
         let now = world.clock.now();
         let kept = lifeboat_engine::record::keep_act(&world.context, Some(&world.name), now, outcome, act).await;
         let lock = world.context.repository.store().lock_state(&kept.unwrap().0, None).await.unwrap();
@@ -73,6 +79,38 @@ async fn a_store_without_locks_is_refused_before_anything_is_written() {
     let left: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lifeboat.json"]);
     World::in_directory("").await.backup().await;
+}
+
+/// Of a check of the endpoint, in which one property came out like this.
+fn checked(id: &str, verdict: Verdict) -> Act {
+    let (expected, observed) = (String::new(), String::new());
+    let property = Property { id: id.into(), expected, observed, verdict, duration_ms: 1 };
+    Act::RepositoryCheck(RepositoryCheck { name: "main".into(), findings: vec![property], skew_seconds: None })
+}
+
+#[tokio::test]
+async fn an_endpoint_that_failed_its_check_is_not_written_to() {
+    let failed = || Verdict::Failed("it deleted".into());
+    let cases = [
+        ("lock.delete", failed(), true),
+        ("clock.skew", failed(), true),
+        ("put.conditional", failed(), false),
+        ("lock.delete", Verdict::Passed, false),
+    ];
+    let world = World::in_bucket(LOCK).await;
+    let unlocked = World::in_bucket(KEEP).await;
+    for (id, verdict, refused) in cases {
+        let outcome = if verdict == Verdict::Passed { Outcome::Passed } else { Outcome::Failed };
+        for world in [&world, &unlocked] {
+            let now = world.clock.now();
+            let act = checked(id, verdict.clone());
+            lifeboat_engine::record::keep_act(&world.context, None, now, outcome, act).await.unwrap();
+            world.clock.advance(1);
+        }
+        let answer = world.context.writing_repo(&world.name).await;
+        assert_eq!(matches!(answer, Err(Error::EndpointFailed { .. })), refused, "{id}: the newest check counts");
+        unlocked.context.writing_repo(&unlocked.name).await.expect("nothing is locked, so nothing is promised");
+    }
 }
 
 #[tokio::test]
