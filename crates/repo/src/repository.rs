@@ -50,6 +50,8 @@ pub struct Repository {
     revocations: Arc<[Revocation]>,
 }
 
+/// How far ahead of the store's clock a point's time may be. Writers refuse far smaller differences.
+const MOST_AHEAD: Duration = Duration::from_secs(86_400);
 /// The longest evidence: what somebody else put there must not fill the memory.
 const LONGEST_EVIDENCE: u64 = 256 << 20;
 
@@ -364,10 +366,24 @@ impl InstanceRepo {
         let here = *repository == self.repository && (tenant, instance) == (self.tenant(), self.instance());
         // The whole name, time included: an old point under a newer name would pass for the newest.
         if here && point.key == self.layout.point(*finished, *id) {
-            return Ok(point);
+            return self.not_of_the_future(point);
         }
         let of = format!("{id} of {tenant}/{instance}, finished {finished:.0}, in repository {repository}");
         Err(Error::Untrusted { object: point.key.to_string(), reason: format!("it is a copy of point {of}") })
+    }
+
+    /// Refuses a point that says that it was finished long after the store received it: with a stolen key somebody could
+    /// else make a newest point for ever, and no later backup would find a time to be finished at. Only where the store
+    /// keeps versions: the times of files can be anything once a folder was copied.
+    fn not_of_the_future(&self, point: Point) -> Result<Point> {
+        let finished = point.header.finished;
+        if !self.store.capabilities().versions || finished <= locks::later(point.modified, MOST_AHEAD) {
+            return Ok(point);
+        }
+        let received = point.modified;
+        let reason =
+            format!("it says that it was finished at {finished:.0}, and the store received it at {received:.0}");
+        Err(Error::Untrusted { object: point.key.to_string(), reason })
     }
 
     /// Finds and verifies a point. `Latest` passes over newer ones that do not verify and says so in the result.

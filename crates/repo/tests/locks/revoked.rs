@@ -5,12 +5,14 @@ use lifeboat_model::lsn::Lsn;
 use lifeboat_repo::{
     Error,
     document::{DocumentKeys, DocumentKind, Position},
-    point::PointSelector,
+    point::{Point, PointSelector},
     progress::Counter,
     repository::InstanceRepo,
     trust::Revocation,
     wal::{WalObject, WalObjectKind, WalWriter},
 };
+use lifeboat_store::{Key, Store as _};
+use sha2::Digest as _;
 
 use crate::world::*;
 
@@ -93,4 +95,42 @@ async fn what_came_later_does_not_count_and_what_came_before_does() {
     assert_eq!(world.tally.get(Counter::NewBytes) - stored, 20_000, "the thief's pack is not built upon");
     assert!(world.tally.noted("revoked"), "{:?}", world.tally.notes());
     assert_eq!(world.restore(&point).await, files(3));
+}
+
+/// The same point with another time and id, signed as well as the original.
+async fn redated(world: &World, point: &Point, finished: &str) -> Key {
+    let bytes = world.vault.get(&point.key, point.version.as_ref(), None).await.unwrap();
+    let len = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    let (json, rest) = bytes[12..bytes.len() - 32].split_at(len);
+    let mut header: serde_json::Value = serde_json::from_slice(json).unwrap();
+    header["finished"] = finished.into();
+    header["point"] = "0909090909090909".into();
+    let json = serde_json::to_vec(&header).unwrap();
+    let mut out = bytes[..8].to_vec();
+    out.extend_from_slice(&(json.len() as u32).to_le_bytes());
+    out.extend_from_slice(&json);
+    out.extend_from_slice(&rest[..2 + 32]);
+    out.extend_from_slice(&world.signing.sign(&[&b"lifeboat recovery point v1\n"[..], &json].concat()));
+    out.extend_from_slice(&rest[2 + 32 + 64..]);
+    let digest = sha2::Sha256::digest(&out);
+    out.extend_from_slice(&digest);
+    let time = lifeboat_model::time::compact(finished.parse().unwrap());
+    let forged = key(&format!("{ROOT}points/{time}-0909090909090909"));
+    world.vault.thief().overwrite(&forged, out.into());
+    forged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_of_the_future_does_not_end_all_backups() {
+    let world = World::new();
+    let point = world.backup(&files(2)).await.unwrap();
+    let soon = world.clock.now() + std::time::Duration::from_secs(600);
+    redated(&world, &point, &soon.to_string()).await;
+    assert_eq!(world.latest().await.unwrap().header.finished, soon, "a signature that is right counts");
+    world.clock.advance(1200);
+    redated(&world, &point, "9990-01-01T00:00:00Z").await;
+    let latest = world.latest().await.unwrap();
+    assert!(latest.header.finished == soon && latest.skipped[0].contains("9990"), "{:?}", latest.skipped);
+    let next = world.backup(&files(3)).await.unwrap();
+    assert_eq!(world.restore(&next).await, files(3));
 }
