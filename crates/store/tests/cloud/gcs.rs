@@ -96,9 +96,6 @@ impl Bucket {
         if let Some((status, code, words)) = self.refusal {
             return Answer::refusal(status, code, words);
         }
-        if !request.headers.contains_key("authorization") {
-            return Answer::refusal(401, "AuthenticationRequired", "Authentication required.");
-        }
         let (bucket, name) = request.path[1..].split_once('/').unwrap_or((&request.path[1..], ""));
         if bucket != BUCKET {
             return Answer::refusal(404, "NoSuchBucket", "The specified bucket does not exist.");
@@ -256,6 +253,7 @@ impl StandIn {
 
 /// Answers the requests of one connection.
 async fn serve(mut client: TcpStream, bucket: Arc<Mutex<Bucket>>) -> Option<()> {
+    client.set_nodelay(true).ok()?;
     let (from, mut to) = client.split();
     let mut from = BufReader::new(from);
     loop {
