@@ -96,7 +96,12 @@ async fn every_object_is_locked_until_the_end_that_policy_gives() {
         pair.backups(4).await;
         pair.copy(Wanted::All).await;
         pair.backups(3).await;
-        pair.copy(Wanted::All).await;
+        let (decided, copied) = (pair.world.lifetime().await, pair.copy(Wanted::All).await);
+        for point in &copied.report.copied {
+            let end = decided.of(&point.id).unwrap().end;
+            assert!(point.locked_until.is_some_and(|until| until >= end), "{point:?}, {end}: locked from the start");
+        }
+        assert_eq!(copied.report.copied.len(), 3);
         let lifetime = Lifetime::look(&pair.to, &pair.world.name).await.unwrap();
         assert_eq!(lifetime.points.len(), 7);
         let (repo, trusted) = (pair.to.instance_repo(&pair.world.name), &pair.to.config.keys.trusted_keys);
