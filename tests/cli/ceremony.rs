@@ -396,3 +396,24 @@ fn only_a_trusted_key_revokes_and_with_write_the_configuration_says_so() {
     let refused = revoke(&own, &[]).expect(8);
     assert!(refused.stderr.contains("itself revoked"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_copy_that_was_made_before_a_revocation_reaches_back_still_restores() {
+    let program = initialised();
+    program.edit(
+        "[repository]\npath = \"repository\"\n",
+        "[[repository]]\nname = \"main\"\nrole = \"primary\"\npath = \"repository\"\n\n\
+         [[repository]]\nname = \"offsite\"\nrole = \"copy\"\npath = \"offsite\"\n",
+    );
+    add_point(&program, OLD);
+    program.run("copy clinic").expect(0);
+    let stolen = public(&program, "keys/signing.key");
+    program.run("key rotate signing --out keys/signing-2.key --write").expect(0);
+    // Between the point's making and its copying, which is what the copy's own times tell.
+    let arguments =
+        ["key", "revoke", "--key", &stolen, "--reason", "stolen", "--since", "2026-11-21T00:00:00Z", "--write"];
+    program.run_with(&arguments, &[]).expect(0);
+    let restore = "restore clinic --point latest --repository offsite --to out --identity recovery.identity";
+    program.run(restore).expect(0);
+    assert_eq!(program.read("out/filestore/odoo/ab/abc"), "attachment");
+}

@@ -73,11 +73,12 @@ impl Context {
         clock: Clock,
         initiator: Initiator,
     ) -> Context {
-        let revoked = config.keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at });
-        let mut revocations: Vec<Revocation> = revoked.collect();
-        let stated =
-            repository.revocations().iter().filter(|stated| !config.keys.revoked.iter().any(|r| r.key == stated.key));
-        revocations.extend(stated.copied());
+        // In a copy the store's time of receipt says nothing of the past: see `keys::revocation`.
+        let revoked = config.keys.revoked.iter().filter(|_| !repository.is_replica());
+        let mut revocations: Vec<Revocation> =
+            revoked.map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect();
+        let known: Vec<_> = revocations.iter().map(|one| one.key).collect();
+        revocations.extend(repository.revocations().iter().filter(|stated| !known.contains(&stated.key)));
         Context { config, config_digest, repository, clock, initiator, revocations, skew: OnceCell::new() }
     }
 

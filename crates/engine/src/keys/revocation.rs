@@ -33,8 +33,11 @@ pub async fn load(repository: &Repository, tenant: &Tenant, keys: &KeysConfig) -
     listed.retain(|found| found.key.as_str().parse::<EvidenceKey>().is_ok_and(|key| key.kind == "revocation"));
     // In the order in which the store received them: a revoked key's own words count no more.
     listed.sort_by(|a, b| (a.modified, &a.key).cmp(&(b.modified, &b.key)));
+    // In a copy the time of receipt is that of copying, behind which a moment of the configuration would reach too far:
+    // there only statements count, which are copied after the points that they do not touch.
+    let configured = keys.revoked.iter().filter(|_| !repository.is_replica());
     let mut found = Revocations {
-        keys: keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect(),
+        keys: configured.map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect(),
         passed_over: Vec::new(),
     };
     let reading = listed.into_iter().map(|reference| async move {
