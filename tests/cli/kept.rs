@@ -118,6 +118,8 @@ fn a_held_point_stays_until_it_is_released() {
     program.run_with(&["points", "hold", "latest", "--reason", "x"], &[]).expect(2);
     program.run("points hold 0000000000000000").expect(2);
     hold("hold", "0000000000000000").expect(6);
+    let elsewhere = ["points", "hold", &point_ids(&program)[0], "--instance", "nobody", "--reason", "x"];
+    program.run_with(&elsewhere, &[]).expect(6);
 }
 
 #[test]

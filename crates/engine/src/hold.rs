@@ -46,19 +46,20 @@ pub struct Held {
     pub evidence: Key,
 }
 
-/// Puts a point of any configured instance under legal hold, or takes it away.
+/// Puts a point under legal hold, or takes it away: of the instance that is named, else of any that is configured.
 ///
 /// # Errors
 /// [`Error::NotHeld`] for a release of what is not held. That objects refused is no error: it is in the answer.
 pub async fn run(
     context: &Context,
+    within: Option<&Instance>,
     selector: &PointSelector,
     held: bool,
     reason: &str,
     progress: Arc<dyn Progress>,
 ) -> Result<Held> {
     let started = (context.clock)();
-    let (name, point) = find(context, selector).await?;
+    let (name, point) = find(context, within, selector).await?;
     let lifetime = Lifetime::look(context, &name).await?;
     let is_held = |fact: &&lifeboat_model::retention::PointFacts| fact.id == point.header.point && fact.held;
     if !held && !lifetime.facts.iter().any(|fact| is_held(&fact)) && !held_by_store(context, &point).await? {
@@ -88,9 +89,12 @@ async fn held_by_store(context: &Context, point: &Point) -> Result<bool> {
 }
 
 /// Ids are random, so no two instances share one; a prefix may fit several.
-async fn find(context: &Context, selector: &PointSelector) -> Result<(Instance, Point)> {
+async fn find(context: &Context, within: Option<&Instance>, selector: &PointSelector) -> Result<(Instance, Point)> {
+    if let Some(name) = within {
+        context.instance(name.as_str())?;
+    }
     let mut found: Option<(Instance, Point)> = None;
-    for name in context.config.instances.keys() {
+    for name in context.config.instances.keys().filter(|name| within.is_none_or(|within| within == *name)) {
         let trusted = &context.config.keys.trusted_keys;
         match context.instance_repo(name).find_point(selector, trusted).await {
             Ok(_) if found.is_some() => {

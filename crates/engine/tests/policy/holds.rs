@@ -12,7 +12,7 @@ use crate::world::{KEEP, LOCK, World};
 
 async fn set(world: &World, point: &Point, held: bool) -> Result<hold::Held, Error> {
     let selector = PointSelector::Id(point.header.point.to_string());
-    hold::run(&world.context, &selector, held, "case 12/2026", Arc::new(Silent)).await
+    hold::run(&world.context, None, &selector, held, "case 12/2026", Arc::new(Silent)).await
 }
 
 /// How many of a point's objects, itself included, the store holds.
@@ -84,6 +84,6 @@ async fn a_hold_that_was_never_recorded_can_be_released() {
     set(&world, &point, false).await.unwrap();
     assert_eq!(held(&world, &point).await, 0);
     let nobody = PointSelector::Id("ffff".to_owned());
-    let refused = hold::run(&world.context, &nobody, true, "x", Arc::new(Silent)).await.unwrap_err();
+    let refused = hold::run(&world.context, None, &nobody, true, "x", Arc::new(Silent)).await.unwrap_err();
     assert!(matches!(refused, Error::NoSuchPoint { .. }), "{refused}");
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use lifeboat_model::config::{Config, Problem, RepositoryConfig};
+use lifeboat_model::{
+    config::{Config, Problem, RepositoryConfig},
+    retention::RetentionPolicy,
+};
 use serde::Serialize;
 
 use super::Session;
@@ -11,7 +14,7 @@ use crate::{
     checks,
     exit::Exit,
     failure::Result,
-    output::{Answer, Page, Rows, Tone, count},
+    output::{Answer, Page, Rows, Tone, count, seconds},
     wire::{self, Reading},
 };
 
@@ -135,6 +138,10 @@ struct ShownInstance {
     tier: String,
     rpo_seconds: Option<u64>,
     rto_seconds: Option<u64>,
+    /// None: nothing is locked.
+    lock: Option<Lock>,
+    /// None: everything is kept.
+    retention: Option<Retention>,
     postgres: String,
     tls: &'static str,
     databases: Vec<String>,
@@ -146,6 +153,61 @@ struct ShownInstance {
     addons: Vec<PathBuf>,
     #[serde(skip)]
     targets: String,
+}
+
+#[derive(Serialize)]
+struct Lock {
+    mode: &'static str,
+    minimum_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Retention {
+    time_zone: String,
+    last: u32,
+    hourly: u32,
+    daily: u32,
+    weekly: u32,
+    monthly: u32,
+    yearly: u32,
+    pitr_seconds: Option<u64>,
+    drilled: u32,
+}
+
+impl From<&RetentionPolicy> for Retention {
+    fn from(policy: &RetentionPolicy) -> Self {
+        Retention {
+            time_zone: policy.time_zone.to_string(),
+            last: policy.last,
+            hourly: policy.hourly,
+            daily: policy.daily,
+            weekly: policy.weekly,
+            monthly: policy.monthly,
+            yearly: policy.yearly,
+            pitr_seconds: policy.pitr.map(|pitr| pitr.0.as_secs()),
+            drilled: policy.drilled,
+        }
+    }
+}
+
+impl ShownInstance {
+    /// How long and how firmly, in a cell.
+    fn kept(&self) -> (String, String) {
+        let lock = self.lock.as_ref().map_or("not locked".to_owned(), |lock| lock.mode.to_owned());
+        let Some(kept) = &self.retention else { return (lock, "everything".to_owned()) };
+        let counts = [
+            (kept.last, "last"),
+            (kept.hourly, "hourly"),
+            (kept.daily, "daily"),
+            (kept.weekly, "weekly"),
+            (kept.monthly, "monthly"),
+            (kept.yearly, "yearly"),
+            (kept.drilled, "drilled"),
+        ];
+        let counts = counts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}"));
+        let pitr = kept.pitr_seconds.map(|pitr| format!("PITR {}", seconds(pitr as f64)));
+        (lock, counts.chain(pitr).collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl Shown {
@@ -189,6 +251,10 @@ fn shown_instances(config: &Config) -> Vec<ShownInstance> {
             tier: instance.tier.to_string(),
             rpo_seconds: tier.map(|tier| tier.rpo.0.as_secs()),
             rto_seconds: tier.map(|tier| tier.rto.0.as_secs()),
+            lock: tier
+                .and_then(|tier| tier.lock)
+                .map(|lock| Lock { mode: lock.mode.word(), minimum_seconds: lock.minimum.0.as_secs() }),
+            retention: tier.and_then(|tier| tier.retention.as_ref()).map(Retention::from),
             postgres: format!("{}@{}:{}", instance.postgres.user, instance.postgres.host, instance.postgres.port),
             tls: instance.postgres.tls.word(),
             databases: instance.postgres.databases.clone(),
@@ -222,12 +288,23 @@ impl Answer for Shown {
         }
         page.field("state folder", self.state_dir.display());
         page.gap();
-        let mut rows = Rows::new(&["instance", "tier", "targets", "postgres", "databases", "filestore", "odoo image"]);
+        let mut rows = Rows::new(&[
+            "instance",
+            "tier",
+            "targets",
+            "postgres",
+            "databases",
+            "filestore",
+            "odoo image",
+            "lock",
+            "kept",
+        ]);
         for instance in &self.instances {
             let filestore = instance.filestore.as_ref().map_or("none".into(), |path| path.display().to_string());
             let databases = instance.databases.join(", ");
             let cells = [&instance.name, &instance.tier, &instance.targets, &instance.postgres, &databases, &filestore];
-            rows.plain(cells.into_iter().chain([&instance.odoo_image]));
+            let (lock, kept) = instance.kept();
+            rows.plain(cells.into_iter().chain([&instance.odoo_image, &lock, &kept]));
         }
         page.table(rows);
     }

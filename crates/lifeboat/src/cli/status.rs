@@ -6,17 +6,13 @@ use clap::Args;
 use jiff::Timestamp;
 use lifeboat_engine::{
     context::{Context, connect_options},
-    stream,
+    record, stream,
 };
-use lifeboat_evidence::{Act, EvidenceKey, Predicate, act::Proof, drill::DrillPredicate, verify};
-use lifeboat_model::{
-    check::Outcome,
-    config::{Config, InstanceConfig},
-    id::Instance,
-};
+use lifeboat_evidence::{Act, EvidenceKey, Predicate, act::Proof, drill::DrillPredicate};
+use lifeboat_model::{check::Outcome, config::InstanceConfig, id::Instance};
 use lifeboat_repo::{
     point::{Point, PointSelector},
-    repository::{EvidenceRef, Repository},
+    repository::EvidenceRef,
 };
 use serde::Serialize;
 use tokio::time::timeout;
@@ -252,7 +248,7 @@ impl Status {
         let now = session.now();
         let mut instances = Vec::new();
         for (name, instance) in wanted {
-            let mut row = row(repository, config, (name, instance), &evidence, now).await?;
+            let mut row = row(&context, (name, instance), &evidence, now).await?;
             row.wal = exposure(&context, name, instance).await?;
             row.locks = locks(&context, name, &evidence).await?;
             row.copies = copies.states(&context, name, PATIENCE).await;
@@ -293,13 +289,12 @@ async fn exposure(context: &Context, name: &Instance, instance: &InstanceConfig)
 }
 
 async fn row(
-    repository: &Repository,
-    config: &Config,
+    context: &Context,
     (name, instance): (&Instance, &InstanceConfig),
     evidence: &[EvidenceRef],
     now: Timestamp,
 ) -> Result<Row> {
-    let repo = repository.instance(&config.tenant, name);
+    let (config, repo) = (&context.config, context.instance_repo(name));
     let points = repo.list_points().await?.len() as u64;
     let mut dumps = 0;
     let newest = match repo.find_point(&PointSelector::Latest, &config.keys.trusted_keys).await {
@@ -314,7 +309,7 @@ async fn row(
         Err(error) => return Err(error).context(format!("cannot read the recovery points of {name}")),
     };
     let statements = Statements::of(evidence, name);
-    let (drill, drills_passed_over) = statements.last_drill(repository, config).await?;
+    let (drill, drills_passed_over) = statements.last_drill(context).await?;
     let tier = config.tier_of(instance).ok_or_else(|| lifeboat_engine::Error::NoTier(instance.tier.clone()))?;
     let age = |point: &Point| now.duration_since(point.header.started).as_secs_f64();
     let Judgement { word, reasons, next } = judge(&Facts {
@@ -369,7 +364,7 @@ async fn locks(context: &Context, name: &Instance, evidence: &[EvidenceRef]) -> 
         locks.not_locked = Some("the store has no object lock".to_owned());
         return Ok(locks);
     }
-    locks.proof = Statements::of(evidence, name).last_proof(&context.repository, &context.config).await?;
+    locks.proof = Statements::of(evidence, name).last_proof(context).await?;
     let trusted = &context.config.keys.trusted_keys;
     if let Ok(point) = context.instance_repo(name).find_point(&PointSelector::Latest, trusted).await {
         let state = store.lock_state(&point.key, point.version.as_ref()).await.map_err(lifeboat_engine::Error::from)?;
@@ -416,13 +411,9 @@ impl<'a> Statements<'a> {
     }
 
     /// The newest proof of locks whose statement verifies and is in its right place.
-    async fn last_proof(&self, repository: &Repository, config: &Config) -> Result<Option<LockProof>> {
-        for (found, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "verify") {
-            let envelope = repository.get_evidence(found).await?;
-            let Ok(verified) = verify(&envelope, &config.keys.trusted_keys) else { continue };
-            if verified.statement.storage_key().as_ref() != Some(parts) || !verified.contradictions.is_empty() {
-                continue;
-            }
+    async fn last_proof(&self, context: &Context) -> Result<Option<LockProof>> {
+        for (found, _) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "verify") {
+            let Some(verified) = record::believed(context, found).await? else { continue };
             if let Predicate::Act(act) = verified.statement.predicate
                 && let Act::Verify(Proof { locks: Some(locks), .. }) = act.act
             {
@@ -434,13 +425,10 @@ impl<'a> Statements<'a> {
 
     /// The newest drill whose statement verifies, is in its right place and was no negative control; and how many newer ones
     /// were passed over because they do not hold, so that a forged or damaged one is not silently an older one's glory.
-    async fn last_drill(&self, repository: &Repository, config: &Config) -> Result<(Option<DrillPredicate>, u64)> {
+    async fn last_drill(&self, context: &Context) -> Result<(Option<DrillPredicate>, u64)> {
         let mut passed_over = 0;
-        for (found, parts) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
-            let envelope = repository.get_evidence(found).await?;
-            let sound = verify(&envelope, &config.keys.trusted_keys).ok().filter(|verified| {
-                verified.statement.storage_key().as_ref() == Some(parts) && verified.contradictions.is_empty()
-            });
+        for (found, _) in self.0.iter().rev().filter(|(_, parts)| parts.kind == "drill") {
+            let sound = record::believed(context, found).await?;
             match sound.map(|verified| verified.statement.predicate) {
                 Some(Predicate::Drill(drill)) if drill.sabotage.is_none() => return Ok((Some(*drill), passed_over)),
                 Some(Predicate::Drill(_)) => {} // a negative control says nothing about the instance

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use lifeboat_engine::hold::{self, Held};
+use lifeboat_model::id::Instance;
 use lifeboat_repo::point::PointSelector;
 use serde::Serialize;
 
@@ -38,6 +39,9 @@ struct What {
     /// 4 to 16 digits of the point's id
     #[arg(value_name = "ID")]
     point: PointSelector,
+    /// Only of this instance [default: of any that is configured]
+    #[arg(long, value_name = "INSTANCE")]
+    instance: Option<Instance>,
     /// Why, for the signed record; kept in clear
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
@@ -87,7 +91,7 @@ async fn run(session: &Session, what: What, held: bool) -> Result<Exit> {
     let (repository, _) = wire::open_for_reading(&loaded).await?;
     let context = wire::context(session, loaded, repository, &format!("lifeboat points {verb}"));
     let meter = Meter::start(&session.voice, format!("points {verb}"));
-    let done = hold::run(&context, &what.point, held, &what.reason, meter).await;
+    let done = hold::run(&context, what.instance.as_ref(), &what.point, held, &what.reason, meter).await;
     let done = done
         .safe("the point stays as long as there is a hold or a record of one")
         .context(format!("cannot {verb} the point"))?;
