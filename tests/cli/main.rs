@@ -7,6 +7,7 @@
 
 mod ceremony;
 mod config;
+mod copied;
 mod errors;
 mod evidence;
 mod help;
@@ -14,5 +15,6 @@ mod kept;
 mod keys;
 mod moments;
 mod program;
+mod repo;
 mod repository;
 mod stored;
