@@ -43,6 +43,8 @@ struct Bucket {
     uploads: BTreeMap<String, (String, BTreeMap<u32, Bytes>)>,
     /// What it answers everything with, if it is to refuse: status, code, words.
     refusal: Option<(u16, &'static str, &'static str)>,
+    /// Whether it lists a page from its end.
+    backwards: bool,
 }
 
 struct Request {
@@ -167,7 +169,10 @@ impl Bucket {
         let after = request.query.get("continuation-token").or(request.query.get("start-after")).unwrap_or(&empty);
         let most = request.query.get("max-keys").map_or(PAGE, |most| most.parse::<usize>().unwrap());
         let mut found = self.objects.iter().filter(|(name, _)| name.starts_with(prefix) && *name > after);
-        let page: Vec<_> = found.by_ref().take(most).collect();
+        let mut page: Vec<_> = found.by_ref().take(most).collect();
+        if self.backwards {
+            page.reverse();
+        }
         let mut text = String::from("<?xml version='1.0'?><ListBucketResult>");
         for (name, object) in &page {
             let (len, modified) = (object.bytes.len(), object.modified.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"));
@@ -389,4 +394,17 @@ async fn foreign_names_are_passed_over() {
     }
     let found: Vec<_> = store.list("").map_ok(|info| info.key.to_string()).try_collect().await.unwrap();
     assert_eq!(found, ["points/one"]);
+}
+
+/// As an Azure account with a hierarchical namespace lists: everything above relies on the order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_out_of_order_is_refused() {
+    let stand_in = StandIn::start().await;
+    let store = stand_in.store().await;
+    for name in ["points/a", "points/b", "points/c"] {
+        store.put(&Key::new(name).unwrap(), Bytes::new()).await.unwrap();
+    }
+    stand_in.bucket.lock().unwrap().backwards = true;
+    let error = store.list("points/").try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(matches!(&error, Error::Unusable { reason, .. } if reason.contains("hierarchical namespace")), "{error}");
 }
