@@ -77,7 +77,8 @@ async fn world() -> World {
     let repository = Repository::init(store, RepositoryId([1; 16]), now()).await.unwrap();
     let repo = repository.instance(&"hospital".parse().unwrap(), &"clinic".parse().unwrap());
     let signing = SigningKey::from_seed(&[5; 32]);
-    let retention = Some(Retention { mode: LockMode::Compliance, until: end() });
+    let lock = Retention { mode: LockMode::Compliance, until: end() };
+    let retention = Some(lock);
     let mut versions: Vec<Option<VersionId>> = Vec::new();
     for n in 0..OBJECTS {
         // Orphans are not locked, and nothing is old enough to go: it is a dry run.
@@ -127,7 +128,7 @@ async fn world() -> World {
         needs.points.insert(id, end());
     }
     let marker = Key::new("lifeboat.json").unwrap();
-    vault.extend_lock(&marker, None, retention.unwrap()).await.unwrap();
+    vault.extend_lock(&marker, None, lock).await.unwrap();
     World { vault, repo, signing, needs, own }
 }
 

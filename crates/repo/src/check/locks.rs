@@ -78,14 +78,15 @@ pub async fn locks(
     Ok(check.finish())
 }
 
-/// The kept points that verify; one that does not is a problem, and the others are looked at.
+/// The kept points that verify; one that does not is a problem, and the others are looked at. What was copied from a point
+/// to another name is none, as long as the point itself is there: it needs nothing, and [`super::signs`] tells of it.
 async fn read_points(
     repo: &InstanceRepo,
     needs: &Needs,
     trusted: &[PublicKey],
     check: &mut Check,
 ) -> Result<(Reach, Vec<PointRef>)> {
-    let (mut reach, mut good) = (Reach::default(), Vec::new());
+    let (mut reach, mut good, mut foreign) = (Reach::default(), Vec::<PointRef>::new(), Vec::new());
     for reference in kept_points(repo, needs).await? {
         let what = match standing(repo, &reference, trusted).await {
             Ok(Standing::Good(header)) => {
@@ -94,11 +95,18 @@ async fn read_points(
                 continue;
             }
             Ok(Standing::Gone) => "it was listed and is gone".to_owned(),
-            Ok(Standing::Foreign { why, .. }) => format!("it is not to be trusted: {why}"),
+            Ok(Standing::Foreign { why, .. }) => {
+                foreign.push((reference, why));
+                continue;
+            }
             Err(Error::Unreliable { reason, .. }) => format!("what it needs cannot be read: {reason}"),
             Err(error) => return Err(error),
         };
         check.note(reference.key, what, &[reference.id]);
+    }
+    foreign.retain(|(reference, _)| good.iter().all(|point| point.id != reference.id));
+    for (reference, why) in foreign {
+        check.note(reference.key, format!("it is not to be trusted: {why}"), &[reference.id]);
     }
     Ok((reach, good))
 }

@@ -79,6 +79,8 @@ impl WalRule {
     }
 }
 
+type Names = BoxStream<'static, Result<Named>>;
+
 /// Segments of a stream that might cover a slice; more than this of one range are not looked at, and do not count.
 const CANDIDATES: usize = 16;
 
@@ -86,7 +88,8 @@ const CANDIDATES: usize = 16;
 pub(crate) struct Cover {
     archive: WalArchive,
     trusted: Vec<PublicKey>,
-    stream: Option<((u64, u32), BoxStream<'static, Result<Named>>)>,
+    /// The stream whose segments are listed, and the listing.
+    stream: Option<((u64, u32), Names)>,
     ahead: Option<WalObject>,
     /// Segments that may cover the next slice; each, once it was looked at, with the answer.
     segments: VecDeque<(WalObject, Option<bool>)>,

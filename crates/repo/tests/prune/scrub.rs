@@ -7,9 +7,7 @@ use lifeboat_repo::{
     document::DocumentKind,
     progress::Silent,
 };
-use lifeboat_store::{
-    fault::{Fault, FaultStore, Operation, Rule},
-};
+use lifeboat_store::fault::{Fault, FaultStore, Operation, Rule};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::*;

@@ -150,6 +150,29 @@ impl Simulation {
         }
     }
 
+    /// Of what the archive had, all from the base on is there, or is a slice whose range a segment holds.
+    async fn assert_needed_wal_stays(&self, before: &[String], what: &str) {
+        let (needs, points) = (self.needs(false).await, self.world.points().await);
+        let base = points.iter().find(|point| Some(point.header.point) == needs.wal.base);
+        let Some(base) = base.and_then(|point| point.header.wal.clone()) else { return };
+        let now: BTreeSet<String> = self.world.names("wal/").await.into_iter().collect();
+        let lsn = |name: &str, n: usize| u64::from_str_radix(name.split('-').nth(n).unwrap(), 16).unwrap();
+        for lost in before.iter().filter(|key| !now.contains(*key)) {
+            let parts: Vec<&str> = lost.strip_prefix(ROOT).unwrap().split('/').collect();
+            let ["wal", system, timeline, kind, name] = parts.as_slice() else { continue };
+            let last = lsn(name, 1);
+            if *system != base.system_id.to_string()
+                || (u32::from_str_radix(timeline, 16).unwrap(), last) <= (base.timeline, base.start.0)
+            {
+                continue;
+            }
+            let end = last.div_ceil(SEGMENT) * SEGMENT;
+            let segment = format!("{ROOT}wal/{system}/{timeline}/segment/{:016x}-{end:016x}-", end - SEGMENT);
+            let held = *kind == "slice" && now.iter().any(|key| key.starts_with(&segment));
+            assert!(held, "{what}: {lost} is needed and went");
+        }
+    }
+
     async fn assert_prune_changes_nothing(&self, what: &str) {
         let before = self.world.versions().await;
         let (report, items) = self.world.prune().await;
@@ -225,7 +248,9 @@ impl Simulation {
         }
         self.act_with_luck(Act::Retain, &what).await;
         self.assert_sound(&what).await;
+        let before = self.world.names("wal/").await;
         self.act_with_luck(Act::Prune, &what).await;
+        self.assert_needed_wal_stays(&before, &what).await;
         self.assert_sound(&format!("{what}, pruned")).await;
         self.assert_nothing_surplus(&what).await;
         if day % 5 == 0 {
