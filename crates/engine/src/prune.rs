@@ -2,7 +2,7 @@
 //!
 //! Needs no decryption key: points' signed headers, the listing and the locks tell everything.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_evidence::{Act, act};
@@ -28,6 +28,8 @@ pub struct Request {
     pub dry_run: bool,
     /// Also remove newer versions, delete markers and objects that are not ours.
     pub foreign: bool,
+    /// Keys in the folder of points under which no recovery point of ours lies, in the word of a person.
+    pub disregard: BTreeSet<Key>,
     /// Ends the run early.
     pub cancel: CancellationToken,
 }
@@ -65,7 +67,7 @@ pub async fn run(
     let options = PruneOptions {
         remove: !request.dry_run,
         foreign: request.foreign,
-        disregard: Default::default(),
+        disregard: request.disregard,
         software: SOFTWARE.to_owned(),
         scratch: context.config.engine.state_dir.join("prune"),
         now: lifetime.now,

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use lifeboat_engine::prune::{self, Pruned, Request};
 use lifeboat_model::{id::Instance, retention::Decision};
 use lifeboat_repo::prune::{Fate, PruneItem};
+use lifeboat_store::Key;
 use serde::Serialize;
 
 use super::{Session, place::Place};
@@ -35,6 +36,9 @@ pub struct Prune {
     /// Also remove newer versions, delete markers and objects that are not ours
     #[arg(long)]
     foreign: bool,
+    /// This object among the points is none of ours: nothing is kept for it, and it is removed
+    #[arg(long, value_name = "KEY", value_parser = |text: &str| Key::new(text))]
+    disregard: Vec<Key>,
     #[command(flatten)]
     place: Place,
 }
@@ -256,7 +260,9 @@ impl Prune {
                 false => more += 1,
             };
             let cancel = session.cancel.clone();
-            let request = Request { dry_run: self.dry_run, foreign: self.foreign, cancel };
+            let (dry_run, foreign) = (self.dry_run, self.foreign);
+            let disregard = self.disregard.iter().cloned().collect();
+            let request = Request { dry_run, foreign, disregard, cancel };
             let pruned = prune::run(&context, &instance, request, &mut each, meter).await;
             let pruned = pruned
                 .safe("every recovery point that is kept has all that it needs; prune can be run again")
