@@ -46,7 +46,7 @@ async fn valid(world: &World, repo: &InstanceRepo) -> Vec<u64> {
         }
     }
     for mark in repo.list_documents(DocumentKind::RestorePoint).await.unwrap() {
-        match repo.read_document::<String>(&mark, &trusted, &[world.host.clone()]).await {
+        match repo.read_document::<String>(&mark, &trusted, std::slice::from_ref(&world.host)).await {
             Ok(_) => valid.push(mark.position.lsn.0),
             Err(error) => assert!(error.to_string().contains("revoked"), "{error}"),
         }

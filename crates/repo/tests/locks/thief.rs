@@ -55,7 +55,8 @@ async fn seen(world: &World) -> String {
         wal.push(blake3::hash(&reader.read(object).await.unwrap()));
     }
     let documents = repo.list_documents(DocumentKind::Timeline).await.unwrap();
-    let document = repo.read_document::<String>(&documents[0], &trusted, &[world.host.clone()]).await.unwrap();
+    let document =
+        repo.read_document::<String>(&documents[0], &trusted, std::slice::from_ref(&world.host)).await.unwrap();
     let repository = world.repository(std::sync::Arc::new(world.vault.clone())).await;
     let evidence = repository.list_evidence(&tenant(), "").await.unwrap();
     let drill = repository.get_evidence(&evidence[0]).await.unwrap();
