@@ -14,7 +14,7 @@ use lifeboat_store::{Key, Retention, Store as _, fault::FaultStore};
 
 use crate::world::*;
 
-fn of<'a>(items: &'a [PruneItem], kind: PruneKind) -> Vec<&'a PruneItem> {
+fn of(items: &[PruneItem], kind: PruneKind) -> Vec<&PruneItem> {
     items.iter().filter(|item| item.kind == kind).collect()
 }
 

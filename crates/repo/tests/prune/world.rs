@@ -339,7 +339,7 @@ impl World {
             let end = (first - first % SEGMENT + SEGMENT).min(last);
             let bytes = wal(first, end);
             writer.put(WalObjectKind::Slice, system_id, timeline, SEGMENT, Lsn(first), bytes, None).await?;
-            if end % SEGMENT == 0 {
+            if end.is_multiple_of(SEGMENT) {
                 let begin = end - SEGMENT;
                 let bytes = wal(begin, end);
                 writer.put(WalObjectKind::Segment, system_id, timeline, SEGMENT, Lsn(begin), bytes, None).await?;
@@ -409,8 +409,8 @@ impl World {
         let report = reader.restore_tree(TreeKind::Filestore, sink.clone(), None).await.unwrap();
         assert_eq!(report.damage, [], "{}", point.key);
         let restored = std::mem::take(&mut *sink.0.lock().unwrap());
-        let made = self.made.lock().unwrap();
-        assert!(restored == made[&point.header.point], "{} differs", point.key);
+        let made = self.made.lock().unwrap()[&point.header.point].clone();
+        assert!(restored == made, "{} differs", point.key);
         let wanted = point.header.wal.as_ref().unwrap();
         for slice in reader.wal_slices() {
             let bytes = reader.read_wal(&slice).await.unwrap();
