@@ -297,8 +297,14 @@ fn the_end_of_a_new_point() {
     };
     let first = point(1, "2026-05-01T12:00:00Z");
     assert_eq!(end(&[], "2026-05-01T12:00:00Z"), "2027-05-01T00:00:00Z", "the first of its month");
-    assert_eq!(end(&[first], "2026-05-01T12:10:00Z"), "2026-05-28T12:10:00Z", "the window alone, and half of the minimum");
+    assert_eq!(
+        end(&[first], "2026-05-01T12:10:00Z"),
+        "2026-05-28T12:10:00Z",
+        "the window alone, and half of the minimum"
+    );
     assert_eq!(end(&[first], "2026-06-01T00:00:00Z"), "2027-06-01T00:00:00Z");
+    let on_the_stroke = point(1, "2026-06-01T00:00:00Z");
+    assert_eq!(end(&[on_the_stroke], "2026-06-01T00:00:01Z"), "2026-06-28T00:00:01Z", "a first in the first second");
     let dump = PointFacts { dump: true, ..first };
     assert_eq!(end(&[dump], "2026-05-01T12:10:00Z"), "2027-05-01T00:00:00Z", "a dump is the first of nothing");
     let ahead = point(1, "2026-05-03T12:00:00Z");
