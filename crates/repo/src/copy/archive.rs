@@ -6,7 +6,7 @@ use lifeboat_model::{id::PointId, lsn::Lsn};
 use lifeboat_store::ObjectInfo;
 
 use super::{
-    Copying, WalFrom, WalReached,
+    Copying, Side, WalFrom, WalReached,
     transfer::{Check, Item, Sent},
 };
 use crate::{
@@ -14,8 +14,13 @@ use crate::{
     envelope,
     error::Result,
     locks::Keep,
-    wal::{WalHeader, WalObject, WalObjectKind},
+    wal::{MAX_OBJECT, WalHeader, WalObject, WalObjectKind},
 };
+
+/// The longest objects: the WAL of one, and what header, sealing and bytes that do not compress may add to it.
+const LONGEST_WAL: u64 = MAX_OBJECT + (8 << 20);
+const LONGEST_DOCUMENT: u64 = 256 << 20;
+const LONGEST_INDEX: u64 = 64 << 20;
 
 impl Copying<'_> {
     /// Documents first: that of a timeline is there before the first WAL of its stream.
@@ -72,7 +77,7 @@ impl Copying<'_> {
         let (repo, trusted) = (self.from.clone(), self.trusted.to_vec());
         let (key, version) = (reference.key.clone(), reference.version.clone());
         let check: Check = Box::new(move |file| repo.verify_document_file(&reference, file, &trusted));
-        self.kept(Item { key, version, len, retention: None }, Keep::Document, check)
+        self.kept(Item { key, version, len, retention: None }, LONGEST_DOCUMENT, Keep::Document, check)
     }
 
     /// Segments, and slices where no segment is. A damaged segment is made up for by the slices under it.
@@ -131,7 +136,7 @@ impl Copying<'_> {
             let opened = envelope::decode::<WalHeader>(&named.key, file, &repo.trust(&trusted, named.modified))?;
             archive.fitting(opened.header, &named).map(drop)
         });
-        self.kept(Item { key, version, len, retention: None }, keep, check)
+        self.kept(Item { key, version, len, retention: None }, LONGEST_WAL, keep, check)
     }
 
     /// Indexes serve who goes on writing with the copy. Those of earlier releases are not signed, and stay behind.
@@ -159,16 +164,22 @@ impl Copying<'_> {
             let (repo, trusted, named) = (self.from.clone(), self.trusted.to_vec(), info.clone());
             let check: Check = Box::new(move |file| repo.verify_index_file(&named, file, &trusted));
             let ObjectInfo { key, len, version, .. } = info;
-            self.kept(Item { key, version, len, retention: None }, Keep::Point, check).await
+            self.kept(Item { key, version, len, retention: None }, LONGEST_INDEX, Keep::Point, check).await
         }
         .boxed()
     }
 
-    /// Sends what vouches for itself. What is there keeps its lock: the renewal of locks sees to that.
-    fn kept(&self, item: Item, keep: Keep, check: Check) -> BoxFuture<'_, Result<Sent>> {
+    /// Sends what vouches for itself, if it is no longer than such an object can be: nothing but its name has been looked
+    /// at, and a stranger may have put it there. What is there keeps its lock: the renewal of locks sees to that.
+    fn kept(&self, item: Item, longest: u64, keep: Keep, check: Check) -> BoxFuture<'_, Result<Sent>> {
         async move {
             if self.present.get(&item.key).is_some_and(|held| held.len == item.len) {
                 return Ok(Sent::There);
+            }
+            if item.len > longest {
+                let what = format!("it has {} bytes; no object of its kind has so many", item.len);
+                self.problem(Side::Source, &item.key, &what, None);
+                return Ok(Sent::Bad);
             }
             let retention = self.to.locks().map(|locks| locks.until(keep));
             self.send(Item { retention, ..item }, check).await

@@ -112,3 +112,23 @@ async fn a_key_of_the_copy_with_other_bytes_is_told() {
     assert!(report.problems[0].what.starts_with("it has 24 bytes"), "{:?}", report.problems);
     assert_eq!(report.copied.iter().map(|point| point.id).collect::<Vec<_>>(), [older.header.point]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_puts_there_is_not_read_into_memory() {
+    let world = World::new();
+    world.fill().await;
+    let id = "ab".repeat(16);
+    let names = [
+        format!("{ROOT}wal/{SYSTEM}/00000001/slice/{:016x}-{:016x}-{id}", SEGMENT + 700, SEGMENT + 800),
+        format!("{ROOT}index/{id}"),
+    ];
+    for name in &names {
+        let key = lifeboat_store::Key::new(name.as_str()).unwrap();
+        world.primary.put(&key, vec![0; 73 << 20].into()).await.unwrap();
+    }
+    let report = world.copy().await.unwrap();
+    let named: Vec<&str> = report.problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(named, [&names[1], &names[0]]);
+    assert!(report.problems.iter().all(|problem| problem.what.contains("no object of its kind has so many")));
+    assert_eq!((world.from.count(Operation::Get, &names[0]), report.copied.len()), (0, 2));
+}
