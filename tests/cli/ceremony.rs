@@ -417,3 +417,14 @@ fn a_copy_that_was_made_before_a_revocation_reaches_back_still_restores() {
     program.run(restore).expect(0);
     assert_eq!(program.read("out/filestore/odoo/ab/abc"), "attachment");
 }
+
+#[test]
+fn a_recipient_whose_plugin_is_missing_is_told_before_it_matters() {
+    let program = initialised();
+    seal_to(&program, "age1lifeboattest1pppppppp6f99kr");
+    let checked = program.run("key check").expect(8).stdout;
+    assert!(checked.contains("age-plugin-lifeboattest is not on PATH"), "{checked}");
+    seal_to(&program, "age1lifeboattest1pppppppp6f99kq");
+    let checked = program.run("config check").expect(3);
+    assert!(checked.stdout.contains("wrong letter"), "{checked:?}");
+}

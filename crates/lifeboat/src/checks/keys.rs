@@ -43,8 +43,7 @@ fn recipients(keys: &KeysConfig) -> Finding {
     }
     let started = Instant::now();
     if let Err(error) = seal::try_recipients(&recipients) {
-        let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})")).unwrap_or_default();
-        return Finding::failed(CHECK, format!("nothing can be sealed: {error}{cause}"), "see docs/keys.md on plugins");
+        return Finding::failed(CHECK, format!("nothing can be sealed: {error}"), "see docs/keys.md on plugins");
     }
     let plugins: BTreeSet<&str> = recipients.iter().filter_map(Recipient::plugin).collect();
     if !plugins.is_empty() {

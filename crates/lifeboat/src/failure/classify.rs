@@ -67,7 +67,9 @@ fn engine(error: &lifeboat_engine::Error) -> Advice {
     match error {
         Error::UnknownInstance(_) => unknown_instance(),
         Error::NoTier(_) => Advice::new(Exit::Config).next("lifeboat config check"),
-        Error::NotLockable { .. } | Error::EndpointFailed { .. } => Advice::new(Exit::Config).next("lifeboat repo check"),
+        Error::NotLockable { .. } | Error::EndpointFailed { .. } => {
+            Advice::new(Exit::Config).next("lifeboat repo check")
+        }
         Error::LocksRefused { .. } => Advice::new(Exit::CheckFailed).next("lifeboat verify --locks"),
         Error::NotHeld { .. } | Error::NoSuchPoint { .. } => Advice::new(Exit::NotFound).next("lifeboat points list"),
         Error::AmbiguousPoint { .. } => Advice::new(Exit::Usage).next("lifeboat points list"),

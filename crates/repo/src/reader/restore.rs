@@ -268,13 +268,14 @@ impl Shared {
         let Opener { decompressor, sealed_frame } = &mut opener;
         for pieces in pieces.chunk_by(|a, b| a.extent.frame_offset == b.extent.frame_offset) {
             let place = pieces[0].extent;
-            let opened = range
-                .frame(place.frame_offset, place.frame_len, sealed_frame)
-                .map_err(|error| match error {
-                    OpenError::WrongIdentity => "it is sealed to none of the given identities".to_owned(),
-                    OpenError::Damaged(reason) | OpenError::Plugin(reason) => reason,
-                })
-                .and_then(|()| decompressor.open(sealed_frame));
+            let framed = match range.frame(place.frame_offset, place.frame_len, sealed_frame) {
+                // A card that was not touched in time says nothing of what is stored.
+                Err(OpenError::Plugin(reason)) => return Err(Error::Plugin { object: key.to_string(), reason }),
+                Err(OpenError::WrongIdentity) => Err("it is sealed to none of the given identities".to_owned()),
+                Err(OpenError::Damaged(reason)) => Err(reason),
+                Ok(()) => Ok(()),
+            };
+            let opened = framed.and_then(|()| decompressor.open(sealed_frame));
             match opened {
                 Ok(raw) => self.place(key, raw, pieces)?,
                 Err(reason) => self.damaged(key, &reason, pieces)?,
