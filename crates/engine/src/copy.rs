@@ -237,10 +237,10 @@ fn check_statement(key: &Key, envelope: &Bytes, trusted: &[PublicKey]) -> std::r
 
 /// The points that are to be copied.
 fn wanted(lifetime: &Lifetime, wanted: Wanted) -> Vec<PointId> {
-    let kept = lifetime.facts.iter().zip(&lifetime.decisions).filter(|(_, decision)| decision.keep);
+    let mut kept = lifetime.facts.iter().zip(&lifetime.decisions).filter(|(_, decision)| decision.keep);
     let mut ids: Vec<PointId> = match wanted {
         Wanted::All => kept.map(|(facts, _)| facts.id).collect(),
-        Wanted::Latest => kept.filter(|(facts, _)| !facts.dump).last().map(|(facts, _)| facts.id).into_iter().collect(),
+        Wanted::Latest => kept.rfind(|(facts, _)| !facts.dump).map(|(facts, _)| facts.id).into_iter().collect(),
         Wanted::Since(time) => kept.filter(|(facts, _)| facts.time >= time).map(|(facts, _)| facts.id).collect(),
     };
     ids.sort();
