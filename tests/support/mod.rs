@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use lifeboat_testkit::testbed;
+use lifeboat_testkit::{account::Who, testbed};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,6 +21,9 @@ pub enum Storage {
     /// The testbed's Ceph RGW.
     #[allow(dead_code, reason = "not every test binary uses it")]
     S3,
+    /// A bucket of Ceph, used by role: `lifeboat.toml` is the writer's, `<role>.toml` the others'.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    Roles { bucket: String },
 }
 
 /// What a test changes in the configuration.
@@ -67,8 +70,25 @@ impl Site {
         assert!(made.status.success(), "{}", text(&made));
         let site = Site { dir, _turn: turn };
         let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-        fs::write(site.config(), configuration(&made, settings)).unwrap();
+        fs::write(site.config(), configuration(&made, settings, "writer")).unwrap();
+        if matches!(settings.storage, Storage::Roles { .. }) {
+            for role in ["reader", "pruner", "holder"] {
+                fs::write(site.role(role), configuration(&made, settings, role)).unwrap();
+            }
+        }
         site
+    }
+
+    /// The configuration of a role.
+    fn role(&self, role: &str) -> PathBuf {
+        self.dir.path().join(format!("{role}.toml"))
+    }
+
+    /// Runs a command with the configuration of a role.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    pub fn run_as(&self, role: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.arg("--config").arg(self.role(role)).args(arguments).output().unwrap()
     }
 
     pub fn config(&self) -> PathBuf {
@@ -130,20 +150,30 @@ pub fn text(output: &Output) -> String {
     format!("{}\n{out}\n{err}", output.status)
 }
 
-fn configuration(made: &Value, settings: &Settings) -> String {
+fn bucket_section(bucket: &str, prefix: &str, who: Who) -> String {
+    let (access, secret) = who.secret_files();
+    let (state, endpoint) =
+        (testbed::state_dir(), testbed::setting("LIFEBOAT_TESTBED_S3_ENDPOINT", "http://127.0.0.1:57480"));
+    let state = state.display();
+    format!(
+        "[repository.s3]\nendpoint = \"{endpoint}\"\nbucket = \"{bucket}\"\nprefix = \"{prefix}\"\n\
+         region = \"us-east-1\"\npath_style = true\n\
+         access_key_file = \"{state}/secrets/{access}\"\nsecret_key_file = \"{state}/secrets/{secret}\""
+    )
+}
+
+fn configuration(made: &Value, settings: &Settings, role: &str) -> String {
     let state = testbed::state_dir();
     let state = state.display();
-    let repository = match settings.storage {
+    let repository = match &settings.storage {
         Storage::Local => "[repository]\npath = \"repository\"".to_owned(),
         Storage::S3 => {
-            let endpoint = testbed::setting("LIFEBOAT_TESTBED_S3_ENDPOINT", "http://127.0.0.1:57480");
             let bucket = testbed::setting("LIFEBOAT_TESTBED_S3_BUCKET", "lifeboat");
-            let prefix = lifeboat_testkit::bucket::random_prefix("journey");
-            format!(
-                "[repository.s3]\nendpoint = \"{endpoint}\"\nbucket = \"{bucket}\"\nprefix = \"{prefix}\"\n\
-                 region = \"us-east-1\"\npath_style = true\n\
-                 access_key_file = \"{state}/secrets/s3-access-key\"\nsecret_key_file = \"{state}/secrets/s3-secret-key\""
-            )
+            bucket_section(&bucket, &lifeboat_testkit::bucket::random_prefix("journey"), Who::Owner)
+        }
+        Storage::Roles { bucket } => {
+            let role = ["writer", "reader", "pruner", "holder"].into_iter().find(|known| *known == role);
+            bucket_section(bucket, "", Who::Role(role.expect("a known role")))
         }
     };
     let port = testbed::setting("LIFEBOAT_TESTBED_PG_PORT", "55432");

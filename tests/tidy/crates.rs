@@ -30,7 +30,7 @@ const TESTKIT: &str = "lifeboat-testkit";
 /// Heavy or dangerous dependencies, and the only crates that may bring them in.
 const FENCED: [(&str, &[&str]); 14] = [
     ("bollard", &["lifeboat-drill"]),
-    ("aws-sdk-s3", &["lifeboat-store"]),
+    ("aws-sdk-s3", &["lifeboat-store", "lifeboat-testkit"]),
     ("object_store", &["lifeboat-store"]),
     ("age", &["lifeboat-repo"]),
     ("zstd", &["lifeboat-repo"]),

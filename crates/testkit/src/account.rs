@@ -11,7 +11,7 @@ use aws_sdk_s3::{
     types::{BucketVersioningStatus, ObjectLockRetention, ObjectLockRetentionMode, VersioningConfiguration},
 };
 use jiff::Timestamp;
-use lifeboat_model::secret::Secret;
+use lifeboat_model::{retention::LockMode, secret::Secret};
 
 use crate::testbed;
 
@@ -150,11 +150,15 @@ impl Account {
         &self,
         key: &str,
         version: &str,
-        mode: ObjectLockRetentionMode,
+        mode: LockMode,
         until: Timestamp,
         bypass: bool,
     ) -> Said {
         let until = DateTime::from_secs(until.as_second());
+        let mode = match mode {
+            LockMode::Governance => ObjectLockRetentionMode::Governance,
+            LockMode::Compliance => ObjectLockRetentionMode::Compliance,
+        };
         let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(until).build();
         let request = self.client.put_object_retention().bucket(&self.bucket).key(key).version_id(version);
         let request = request.retention(retention);
