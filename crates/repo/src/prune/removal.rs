@@ -164,9 +164,10 @@ impl Run<'_> {
         (self.each)(&PruneItem { key: info.key, version: info.version, bytes: info.len, kind, why, fate });
     }
 
-    /// Whether this run removed the point that the object was written for.
+    /// Whether this run removed the point that the object was written for, so that no writer can need it. A copy that is
+    /// at work can: it may have seen the object before the point went, and publish that point once more.
     pub(super) fn is_released(&self, info: &ObjectInfo) -> bool {
-        self.released.contains(&reach::digest(&info.key))
+        !self.repo.is_replica() && self.released.contains(&reach::digest(&info.key))
     }
 }
 

@@ -8,5 +8,6 @@ mod concurrent;
 mod points;
 mod proof;
 mod removal;
+mod replica;
 mod scrub;
 mod simulation;
