@@ -28,7 +28,8 @@ pub(crate) async fn read_back(repo: &InstanceRepo, point: &Point) -> Result<Opti
         return Ok(None);
     }
     let mut locks = Locks::default();
-    locks.read_back.promised_until = point.header.retain_until;
+    // In a copy they are the copy's own, which its policy tells and no header.
+    locks.read_back.promised_until = point.header.retain_until.filter(|_| !repo.is_replica());
     let own = (point.key.clone(), point.version.clone());
     let mut rest = point.header.objects.iter().map(|object| (object.key.clone(), object.version.clone())).chain([own]);
     let mut asked: JoinSet<(Key, lifeboat_store::Result<LockState>)> = JoinSet::new();
@@ -88,7 +89,9 @@ pub(crate) fn answer(locks: Option<&Locks>, now: Timestamp) -> Answer {
             .in_public(format!("{} of {} locks could not be read", seen.unread, seen.objects));
     }
     let Some(promised) = seen.promised_until else {
-        return Answer::not_executed("the point was written without locks: its tier had none");
+        return Answer::not_executed(
+            "nothing was promised: the point was written without locks, or this is a copy (lifeboat verify --locks)",
+        );
     };
     if promised <= now {
         return Answer::not_executed(format!(

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use lifeboat_drill::{
     DrillRequest,
-    ladder::{Observer, SIGNED},
+    ladder::{LOCKS, Observer, SIGNED},
     point::RepositoryPoint,
     report::DrillReport,
 };
 use lifeboat_engine::{context::Context, keys::read_signing_key, record};
 use lifeboat_model::{
     check::{Check, Outcome, Verdict},
-    config::RepositoryConfig,
+    config::{DrillConfig, RepositoryConfig},
     id::Instance,
 };
 use lifeboat_repo::point::PointSelector;
@@ -140,7 +140,7 @@ impl Drill {
             instance: self.instance.clone(),
             databases: instance.postgres.databases.clone(),
             login_hint: instance.postgres.user.clone(),
-            config: instance.drill.clone(),
+            config: required(&instance.drill, tier.lock.is_some() && !context.repository.is_replica()),
             rpo: tier.rpo,
             rto: tier.rto,
             source: Arc::new(source),
@@ -168,6 +168,15 @@ impl Drill {
             Outcome::Passed => Exit::Ok,
         })
     }
+}
+
+/// A tier that demands locks demands that drills read them back. Those of a copy are its own: `verify --locks` proves them.
+fn required(config: &DrillConfig, locks: bool) -> DrillConfig {
+    let mut config = config.clone();
+    if locks && !config.required.iter().any(|id| id == LOCKS.id) {
+        config.required.push(LOCKS.id.to_owned());
+    }
+    config
 }
 
 /// Signs and keeps what was seen, whatever it was. That it could not be kept is told with the rest.
