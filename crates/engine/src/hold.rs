@@ -143,9 +143,12 @@ async fn set(
         .map(|(key, version)| (key.clone(), version.clone()))
         .collect();
     hold.shared = (point.header.objects.len() as u64 + 1).saturating_sub(all.len() as u64);
-    let store = context.repository.store();
+    let repo = context.instance_repo(&point.header.instance);
+    let (named, first) = (repo.store_of(point.version.as_ref()), repo.store_of(None));
+    let (named, first) = (&named, &first);
     let mut answers = stream::iter(all)
         .map(|(key, version)| async move {
+            let store = if version.is_some() { named } else { first };
             let answer = store.set_legal_hold(&key, version.as_ref(), held).await;
             (key, answer)
         })
