@@ -147,8 +147,9 @@ impl InstanceRepo {
 
     /// Extends locks, some at the same time. Can be repeated; of failures the first is reported.
     pub(crate) async fn extend(&self, objects: Vec<Wanted>, retention: Retention) -> Result<()> {
+        let first = self.store_of(None);
         let extending = objects.into_iter().map(|object| {
-            let store = self.store().clone();
+            let store = if object.version.is_some() { self.store() } else { &first }.clone();
             async move {
                 let extended = store.extend_lock(&object.key, object.version.as_ref(), retention).await;
                 extended.map_err(|source| unextendable(&object.key, retention, source))

@@ -293,6 +293,15 @@ impl InstanceRepo {
         Self { store: Arc::new(FirstVersionStore::new(self.store.clone())), ..self.clone() }
     }
 
+    /// The store as an object must be asked for that a signed header names with this version: with none, since the bucket
+    /// had none when it was written, the first version of its key is meant, never the newest.
+    pub fn store_of(&self, version: Option<&VersionId>) -> SharedStore {
+        match version {
+            None if self.store.capabilities().versions => Arc::new(FirstVersionStore::new(self.store.clone())),
+            _ => self.store.clone(),
+        }
+    }
+
     /// From now on, everything that is written is locked like this; with none, nothing is.
     pub fn with_locks(self, locks: Option<Locks>) -> Self {
         Self { locks, ..self }

@@ -56,9 +56,9 @@ pub async fn locks(
     trusted: &[PublicKey],
     progress: Arc<dyn Progress>,
 ) -> Result<LocksReport> {
-    let store = repo.store().clone();
     let mut check = Check {
-        store,
+        store: repo.store().clone(),
+        first: repo.store_of(None),
         mode,
         progress,
         report: LocksReport::default(),
@@ -187,6 +187,8 @@ type Answer = (Read, Option<PointId>, lifeboat_store::Result<LockState>);
 
 struct Check {
     store: SharedStore,
+    /// The same, for what is named without a version.
+    first: SharedStore,
     mode: LockMode,
     progress: Arc<dyn Progress>,
     report: LocksReport,
@@ -207,7 +209,8 @@ impl Check {
         while self.going.len() >= AT_ONCE {
             self.one().await?;
         }
-        let store = self.store.clone();
+        let store = if read.version.is_some() { &self.store } else { &self.first };
+        let store = store.clone();
         self.going.push(Box::pin(async move {
             let state = store.lock_state(&read.key, read.version.as_ref()).await;
             (read, point, state)

@@ -101,7 +101,7 @@ impl Content {
             self.open.pop_front();
         }
         let object = self.object(id)?.clone();
-        let file = self.repo.store().get(&object.key, object.version.as_ref(), None).await?;
+        let file = self.repo.store_of(object.version.as_ref()).get(&object.key, object.version.as_ref(), None).await?;
         let (identities, needed) = (self.identities.clone(), self.needed.clone());
         let opening = move || {
             object.check(&file)?;

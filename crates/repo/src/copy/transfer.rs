@@ -87,11 +87,12 @@ impl Copying<'_> {
 
     async fn fetch(&self, item: &Item, check: Check) -> Result<Bytes> {
         // Longer than a header or a listing says, it would not fit the memory that was set aside for it.
-        let info = self.from.store().head(&item.key, item.version.as_ref()).await?;
+        let store = self.from.store_of(item.version.as_ref());
+        let info = store.head(&item.key, item.version.as_ref()).await?;
         if info.len != item.len {
             return Err(Error::damaged(&item.key, other_length(info.len, item.len)));
         }
-        let file = self.from.store().get(&item.key, item.version.as_ref(), None).await?;
+        let file = store.get(&item.key, item.version.as_ref(), None).await?;
         self.progress.add(Counter::FetchedBytes, file.len() as u64);
         blocking("verifying", move || check(&file).map(|()| file)).await
     }

@@ -63,8 +63,8 @@ pub async fn extend(
     let (reach, points) = read_kept(repo, needs, trusted).await?;
     let rule = reach.wal_rule(&needs.wal)?;
     let report = RetainReport { points: points.len() as u64, ..RetainReport::default() };
-    let store = repo.store().clone();
-    let mut work = Extender { store, mode, now, dry_run, progress, report, going: FuturesUnordered::new() };
+    let (store, first) = (repo.store().clone(), repo.store_of(None));
+    let mut work = Extender { store, first, mode, now, dry_run, progress, report, going: FuturesUnordered::new() };
     if let Some(end) = needs.points.values().max() {
         let marker = repo.first(&marker_key()).await?;
         work.want(marker.key, marker.version, end.as_second(), i64::MIN).await?;
@@ -195,6 +195,8 @@ enum Lock {
 /// Extends locks, some at the same time.
 struct Extender {
     store: SharedStore,
+    /// The same, for what is named without a version.
+    first: SharedStore,
     mode: LockMode,
     now: Timestamp,
     dry_run: bool,
@@ -216,7 +218,8 @@ impl Extender {
             self.one().await?;
         }
         let until = Timestamp::from_second(until).unwrap_or(Timestamp::MAX);
-        let (store, dry_run) = (self.store.clone(), self.dry_run);
+        let store = if version.is_some() { &self.store } else { &self.first };
+        let (store, dry_run) = (store.clone(), self.dry_run);
         let retention = Retention { mode: self.mode, until };
         self.going.push(Box::pin(async move {
             let lock = lock(&store, &key, version.as_ref(), retention, dry_run).await?;

@@ -239,7 +239,7 @@ async fn check_durable(repo: &InstanceRepo, objects: &[ObjectRef]) -> Result<()>
 
 async fn head(repo: &InstanceRepo, object: &ObjectRef) -> Result<()> {
     let gone = |reason: String| Error::Gone { object: object.key.to_string(), reason };
-    match repo.store().head(&object.key, object.version.as_ref()).await {
+    match repo.store_of(object.version.as_ref()).head(&object.key, object.version.as_ref()).await {
         Ok(info) if info.len == object.len => Ok(()),
         Ok(info) => Err(gone(format!("it has {} bytes, {} were written", info.len, object.len))),
         Err(lifeboat_store::Error::NotFound { .. }) => Err(gone("the store does not know it".into())),

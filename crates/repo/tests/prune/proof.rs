@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
     id::PointId,
@@ -272,4 +273,45 @@ async fn what_a_thief_leaves_is_found_and_nothing_else() {
     expected.sort();
     assert_eq!(kinds, expected);
     assert_eq!((found.newer_versions, found.delete_markers, found.strange_keys, found.strange_points), (2, 2, 1, 2));
+}
+
+/// What was written before the bucket had versions names none; now somebody has put a version over everything.
+async fn overwritten_without_versions() -> (World, Point) {
+    let (world, folder) = (World::new(Policy { lock: None, ..locked() }), tempfile::tempdir().unwrap());
+    let old = Arc::new(lifeboat_store::local::LocalStore::open(folder.path(), true).unwrap());
+    let point = world.backup_on(old.clone(), &files(0), stream(SEGMENT)).await.unwrap();
+    assert!(point.header.objects.iter().all(|object| object.version.is_none()));
+    let listed: Vec<lifeboat_store::ObjectInfo> = old.list("").try_collect().await.unwrap();
+    let keys: Vec<Key> = listed.into_iter().map(|info| info.key).filter(|key| !key.as_str().contains("/lease/")).collect();
+    for key in &keys {
+        world.vault.put(key, old.get(key, None, None).await.unwrap()).await.unwrap();
+    }
+    for key in &keys {
+        world.vault.thief().overwrite(key, "x".into());
+    }
+    let world = World { policy: locked(), ..world };
+    (world, point)
+}
+
+#[tokio::test]
+async fn what_names_no_version_means_the_first_one() {
+    let (world, point) = overwritten_without_versions().await;
+    let far = until(&world, 500);
+    let mut needs = keep(&[&point], &[]);
+    needs.points.insert(point.header.point, far);
+    let newest = |key: &Key| world.vault.versions_of(key).into_iter().find(|found| found.latest).unwrap().info.version;
+    for object in &point.header.objects {
+        // The thief locks his own version; it is not the one that the proof is about.
+        let lock = lifeboat_store::Retention { mode: LockMode::Compliance, until: far };
+        world.vault.extend_lock(&object.key, newest(&object.key).as_ref(), lock).await.unwrap();
+    }
+    let proof = prove(&world, &needs, LockMode::Compliance).await;
+    assert_eq!(proof.locked, 0, "nothing of the point is locked: {proof:?}");
+    extend(&world, &needs, false).await;
+    for object in &point.header.objects {
+        let first = world.repo().await.store_of(None);
+        let state = first.lock_state(&object.key, None).await.unwrap();
+        assert_eq!(state.retention.map(|lock| lock.until), Some(far), "{}", object.key);
+    }
+    assert_eq!(prove(&world, &needs, LockMode::Compliance).await.problems, []);
 }
