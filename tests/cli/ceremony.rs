@@ -7,11 +7,21 @@ use std::{
     process::{Command, Stdio},
 };
 
+use bytes::Bytes;
+use lifeboat_engine::{
+    context::{open_repository, open_store},
+    keys::{document_keys, writer_keys},
+};
+use lifeboat_model::lsn::Lsn;
+use lifeboat_repo::{
+    document::{DocumentKind, Position},
+    wal::{WalObjectKind, WalWriter},
+};
 use serde_json::Value;
 
 use crate::{
     program::{Ended, Program, mode, shape},
-    repository::add_point,
+    repository::{add_point, add_point_with_log},
 };
 
 const OLD: &str = "2026-11-20T10:00:00Z";
@@ -233,6 +243,39 @@ fn a_rehearsal_proves_that_an_identity_alone_opens_the_newest_point() {
         let bytes = fs::read(&file).unwrap();
         assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()), "{}", file.display());
     }
+}
+
+/// A piece of the stream's log after the point's own, and what a stream notes of its timeline.
+async fn stream(program: &Program) {
+    const SEGMENT: u64 = 16 << 20;
+    let file = program.path("lifeboat.toml");
+    let (config, _) = lifeboat_model::config::parse(&program.read("lifeboat.toml"), &file).unwrap();
+    let store = open_store(&config.repository, &|_| None, true).await.unwrap();
+    let repository = open_repository(store, &config.engine.state_dir, NEW.parse().unwrap()).await.unwrap();
+    let repo = repository.instance(&config.tenant, &"clinic".parse().unwrap());
+    let keys = writer_keys(&config.keys).unwrap();
+    let position = Position { system_id: 7, timeline: 1, lsn: Lsn(SEGMENT) };
+    let noted = serde_json::json!({ "history": null });
+    let now = NEW.parse().unwrap();
+    repo.put_document(DocumentKind::Timeline, position, &noted, &document_keys(&keys), now).await.unwrap();
+    let writer = WalWriter::new(repo, keys.recipients, keys.signing, 1);
+    let (kind, bytes) = (WalObjectKind::Slice, Bytes::from_static(&[7; 512]));
+    writer.put(kind, 7, 1, SEGMENT, Lsn(SEGMENT + 0x200), bytes, None).await.unwrap();
+}
+
+#[test]
+fn a_rehearsal_opens_the_log_and_what_a_stream_noted() {
+    let program = initialised();
+    add_point_with_log(&program, NEW, 1);
+    tokio::runtime::Runtime::new().unwrap().block_on(stream(&program));
+    let answer = rehearse(&program, "recovery.identity").expect(0).json();
+    let tried = answer["instances"][0]["tried"].to_string();
+    for part in ["WAL of the point, slice 1", "newest WAL of the archive, 0/1000200", "newest document in"] {
+        assert!(tried.contains(part), "{part}: {tried}");
+    }
+    let answer = rehearse(&program, "keys/host.identity").expect(4).json();
+    let failures = answer["instances"][0]["failures"].to_string();
+    assert!(failures.contains("newest WAL of the archive") && !failures.contains("document"), "{failures}");
 }
 
 #[test]
