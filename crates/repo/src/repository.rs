@@ -50,8 +50,9 @@ pub struct Repository {
     revocations: Arc<[Revocation]>,
 }
 
-/// How far ahead of the store's clock a point's time may be. Writers refuse far smaller differences.
-const MOST_AHEAD: Duration = Duration::from_secs(86_400);
+/// How far ahead of the store's clock a point's time may be: no writer works with a larger difference. Until the store's
+/// time has come so far, no backup can follow on such a point.
+const MOST_AHEAD: Duration = Duration::from_secs(15 * 60);
 /// The longest evidence: what somebody else put there must not fill the memory.
 const LONGEST_EVIDENCE: u64 = 256 << 20;
 

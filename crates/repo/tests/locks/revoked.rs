@@ -128,6 +128,9 @@ async fn a_point_of_the_future_does_not_end_all_backups() {
     redated(&world, &point, &soon.to_string()).await;
     assert_eq!(world.latest().await.unwrap().header.finished, soon, "a signature that is right counts");
     world.clock.advance(1200);
+    let tomorrow = world.clock.now() + std::time::Duration::from_secs(23 * 3600);
+    redated(&world, &point, &tomorrow.to_string()).await;
+    assert_eq!(world.latest().await.unwrap().header.finished, soon, "no writer's clock is so far ahead");
     redated(&world, &point, "9990-01-01T00:00:00Z").await;
     let latest = world.latest().await.unwrap();
     assert!(latest.header.finished == soon && latest.skipped[0].contains("9990"), "{:?}", latest.skipped);
