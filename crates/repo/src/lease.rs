@@ -16,7 +16,10 @@ use std::{
     collections::HashSet,
     fmt,
     path::Path,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,6 +47,8 @@ const RENEWAL: Duration = Duration::from_secs(30);
 const LONGEST_TTL: Duration = Duration::from_secs(600);
 /// The longest lease object: what somebody else put there must not fill the memory.
 const LONGEST: u64 = 64 << 10;
+/// Leases of the dead that a claim removes; more than a few nobody leaves but on purpose, and prune removes them all.
+const BURIED: u32 = 16;
 /// How often the older of two that met tries again.
 const TRIES: u32 = 6;
 /// How long to wait for the turn of a prune.
@@ -174,6 +179,10 @@ struct Held {
     current: Mutex<Current>,
     /// Renewals do not overlap.
     turn: tokio::sync::Mutex<()>,
+    /// It was not renewed for longer than it lives. What is renewed later is another lease: this stays.
+    lost: AtomicBool,
+    /// Leases of the dead that were met.
+    buried: AtomicU32,
 }
 
 struct Current {
@@ -181,7 +190,12 @@ struct Current {
     key: Key,
     version: Option<VersionId>,
     put_began: Instant,
+    /// When the store received it, once that is known.
+    received: Option<Timestamp>,
 }
+
+/// Why a lease counts as lost that lies there renewed.
+const LAPSED: &str = "for longer than a lease lives it was not renewed, so that somebody else may have had it";
 
 /// The lease of an instance, held. Given back by [`release`](Claim::release); dropped, it is given back if a runtime is
 /// there to do so.
@@ -223,14 +237,19 @@ impl Held {
     /// Puts the next renewal, then removes the one before.
     async fn renew(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let (renewal, old, version) = {
+        let (renewal, old, version, silent) = {
             let current = self.current();
-            (current.renewal + 1, current.key.clone(), current.version.clone())
+            (current.renewal + 1, current.key.clone(), current.version.clone(), current.put_began.elapsed())
         };
+        if silent >= TTL {
+            self.lost.store(true, Ordering::SeqCst);
+        }
         let put_began = Instant::now();
         let key = self.repo.layout().lease(self.ticket_ms, self.body.session, renewal);
         let put = self.put(&key).await?;
-        *self.current() = Current { renewal, key, version: put, put_began };
+        let received = self.current().received;
+        *self.current() = Current { renewal, key: key.clone(), version: put.clone(), put_began, received };
+        self.seen(self.repo.store().head(&key, put.as_ref()).await?.modified);
         match self.delete(&old, version.as_ref()).await {
             // Right after a renewal it is still locked; giving the lease back removes it.
             Err(Error::Store(lifeboat_store::Error::Locked { .. })) => Ok(()),
@@ -267,39 +286,64 @@ impl Held {
         }
     }
 
-    /// All lease objects that are not ours and may be live; others' dead ones are removed.
-    async fn others(&self) -> Result<Vec<(ObjectInfo, Body)>> {
+    /// The first lease that is not ours and may be live; some of others' dead ones are removed. What is older than any
+    /// lease lives is not even read.
+    async fn other(&self) -> Result<Option<(ObjectInfo, Body)>> {
         let store = self.repo.store();
-        let listed: Vec<ObjectInfo> = store.list(&self.repo.layout().prefix("lease")).try_collect().await?;
+        let mut listed: Vec<ObjectInfo> = store.list(&self.repo.layout().prefix("lease")).try_collect().await?;
         let mine = |object: &ObjectInfo| ticket(&object.key).is_some_and(|(_, session)| session == self.body.session);
         let Some(now) = listed.iter().filter(|object| mine(object)).map(|object| object.modified).max() else {
             let reason = "its object is not in the repository".to_owned();
             return Err(Error::LeaseLost { instance: self.instance(), reason });
         };
-        let mut live = Vec::new();
-        for object in listed.into_iter().filter(|object| !mine(object)) {
+        self.seen(now);
+        listed.retain(|object| !mine(object));
+        listed.sort_by_key(|object| ticket(&object.key));
+        for object in listed {
+            let age = now.duration_since(object.modified);
+            if age.as_secs_f64() > LONGEST_TTL.as_secs_f64() {
+                self.bury(&object).await?;
+                continue;
+            }
             let start = Some(0..object.len.min(LONGEST));
             let body = match store.get(&object.key, object.version.as_ref(), start).await {
                 Ok(bytes) => serde_json::from_slice::<Body>(&bytes).ok(),
                 Err(lifeboat_store::Error::NotFound { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let age = now.duration_since(object.modified);
             let ttl = body.as_ref().map_or(TTL, |body| Duration::from_millis(body.ttl_ms).min(LONGEST_TTL));
             let gone = body.as_ref().is_some_and(|body| body.is_gone(&self.body));
             match body {
-                Some(body) if !gone && age.as_secs_f64() <= ttl.as_secs_f64() => live.push((object, body)),
+                Some(body) if !gone && age.as_secs_f64() <= ttl.as_secs_f64() => return Ok(Some((object, body))),
                 None if age.as_secs_f64() <= ttl.as_secs_f64() => {
                     let unknown = Body { session: ObjectId([0; 16]), host: "(unreadable)".into(), ..self.body.clone() };
-                    live.push((object, Body { purpose: Purpose::Backup, ..unknown }));
+                    return Ok(Some((object, Body { purpose: Purpose::Backup, ..unknown })));
                 }
-                _ => match self.delete(&object.key, object.version.as_ref()).await {
-                    Err(Error::Store(lifeboat_store::Error::Locked { .. })) => {}
-                    other => other?,
-                },
+                _ => self.bury(&object).await?,
             }
         }
-        Ok(live)
+        Ok(None)
+    }
+
+    /// Removes the lease of somebody who is dead; not many, for whoever wants to can leave thousands.
+    async fn bury(&self, object: &ObjectInfo) -> Result<()> {
+        if self.buried.fetch_add(1, Ordering::Relaxed) >= BURIED {
+            return Ok(());
+        }
+        match self.delete(&object.key, object.version.as_ref()).await {
+            Err(Error::Store(lifeboat_store::Error::Locked { .. })) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Takes note of when the store received a renewal. Where two were further apart than a lease lives, others may have
+    /// had theirs in between, whatever this process' own clock says: it stands still while a machine sleeps.
+    fn seen(&self, received: Timestamp) {
+        let before = self.current().received.replace(received);
+        let silent = before.map(|before| received.duration_since(before).as_secs_f64());
+        if silent.is_some_and(|silent| silent > TTL.as_secs_f64()) {
+            self.lost.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Removes every object of this lease, also one whose put seemed to fail. Should that fail, this process still
@@ -384,27 +428,35 @@ impl Claim {
         let body = Body::own(session, purpose, software, now);
         let ticket_ms = now.as_millisecond().unsigned_abs();
         let key = repo.layout().lease(ticket_ms, session, 0);
-        let current = Mutex::new(Current { renewal: 0, key: key.clone(), version: None, put_began: Instant::now() });
+        let put_began = Instant::now();
+        let current = Mutex::new(Current { renewal: 0, key: key.clone(), version: None, put_began, received: None });
         let turn = tokio::sync::Mutex::default();
         live().insert(session);
-        let held = Arc::new(Held { repo: repo.clone(), body, ticket_ms, current, turn });
+        let held = Arc::new(Held {
+            repo: repo.clone(),
+            body,
+            ticket_ms,
+            current,
+            turn,
+            lost: AtomicBool::new(false),
+            buried: AtomicU32::new(0),
+        });
         // The put may have an effect and yet report an error: then the object must go as well.
-        let others = match held.put(&key).await {
+        let other = match held.put(&key).await {
             Ok(version) => {
                 held.current().version = version;
-                held.others().await
+                held.other().await
             }
             Err(error) => Err(error),
         };
-        let others = match others {
-            Ok(others) => others,
+        let other = match other {
+            Ok(other) => other,
             Err(error) => {
                 let _ = held.remove().await;
                 return Err(error);
             }
         };
-        let oldest = others.into_iter().min_by_key(|(object, _)| ticket(&object.key));
-        let Some((object, body)) = oldest else { return Ok(Ok(Self::start(held, progress.clone()))) };
+        let Some((object, body)) = other else { return Ok(Ok(Self::start(held, progress.clone()))) };
         held.remove().await?;
         let older = ticket(&object.key) < Some((ticket_ms, session));
         Ok(Err(if older { Rival::Older(body) } else { Rival::Younger(body) }))
@@ -428,11 +480,18 @@ impl Claim {
         let held = &self.held;
         let lost = |reason: String| Error::LeaseLost { instance: held.instance(), reason };
         let silent = held.current().put_began.elapsed();
+        if held.lost.load(Ordering::SeqCst) {
+            return Err(lost(LAPSED.to_owned()));
+        }
         if silent >= TTL {
             return Err(lost(format!("it was not renewed for {} s", silent.as_secs())));
         }
         held.renew().await?;
-        match held.others().await?.first() {
+        let other = held.other().await?;
+        if held.lost.load(Ordering::SeqCst) {
+            return Err(lost(LAPSED.to_owned()));
+        }
+        match other {
             Some((_, body)) => Err(lost(format!("it was taken by {}", body.describe()))),
             None => Ok(()),
         }

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use lifeboat_model::retention::LockMode;
 use lifeboat_repo::{Error, lease::Purpose, progress::Silent, repository::InstanceRepo};
-use lifeboat_store::{Store as _, vault::VaultStore};
+use lifeboat_store::{
+    Store as _,
+    fault::{FaultStore, Operation},
+    vault::VaultStore,
+};
 
 use crate::world::*;
 
@@ -134,4 +138,42 @@ async fn a_bucket_that_locks_by_default_takes_one_backup_after_the_other() {
         assert_eq!(world.restore(&point).await, files(round));
         assert_eq!(world.stored(&format!("{ROOT}lease/")).await, []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_dead_leases_cost_a_claim_little() {
+    let world = World::new();
+    world.backup(&files(1)).await.unwrap();
+    let lock = |until| lifeboat_store::Retention { mode: LockMode::Governance, until };
+    for n in 0..300_u64 {
+        let dead = key(&format!("{ROOT}lease/{n:016x}-{}-00000000", "ab".repeat(16)));
+        let until = world.clock.now() + Duration::from_secs(86_400);
+        world.vault.put_locked(&dead, "{}".into(), Some(lock(until))).await.unwrap();
+    }
+    world.clock.advance(601);
+    let faults = FaultStore::new(Arc::new(world.vault.clone()));
+    let repo = world.repository(Arc::new(faults.clone())).await.instance(&tenant(), &"clinic".parse().unwrap());
+    let held = claim(&repo, Purpose::Backup).await.unwrap();
+    held.recheck().await.unwrap();
+    held.release().await.unwrap();
+    assert_eq!(faults.count(Operation::Get, "/lease/"), 0, "their age alone tells that they are dead");
+    let deletes = faults.count(Operation::Delete, "/lease/");
+    assert!(deletes <= 20, "{deletes}: the rest is left to prune");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_lapsed_once_stays_lost() {
+    let world = World::new();
+    let held = claim(&world.repo().await, Purpose::Backup).await.unwrap();
+    held.recheck().await.unwrap();
+    world.clock.advance(119);
+    held.recheck().await.unwrap();
+    // The machine slept: its own clock says nothing of it, and renewals succeed again.
+    world.clock.advance(121);
+    for _ in 0..3 {
+        let error = held.recheck().await.unwrap_err();
+        assert!(matches!(error, Error::LeaseLost { .. }), "{error}");
+    }
+    held.release().await.unwrap();
+    claim(&world.repo().await, Purpose::Backup).await.unwrap().recheck().await.unwrap();
 }
