@@ -7,7 +7,7 @@
 
 pub mod reencrypt;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -136,6 +136,7 @@ impl Job<'_> {
         let mut options = CopyOptions::everything(SOFTWARE, (self.to.clock)());
         options.points = Arc::new(move |point| wanted.contains(&point.id));
         options.wal = wal;
+        options.seen = Some(seen(self.to, self.name));
         let (from, trusted) = (self.from.instance_repo(self.name), &self.from.config.keys.trusted_keys);
         let mut report = repo_copy::run(&from, &to, &options, trusted, self.progress.clone()).await?;
         // A point that counts for nothing is none that policy left out.
@@ -203,6 +204,12 @@ impl Job<'_> {
         let outcome = if act.refused.is_empty() { Outcome::Passed } else { Outcome::Failed };
         keep_in_both(self.from, self.to, self.name, self.started, outcome, Act::Copy(act)).await
     }
+}
+
+/// Where it is remembered what a copy was seen to hold.
+fn seen(to: &Context, name: &Instance) -> PathBuf {
+    let file = format!("{}-{}-{name}", to.repository.id(), to.config.repository_name);
+    to.config.engine.state_dir.join("copies").join(file)
 }
 
 /// Keeps a statement at the primary and puts the same into the copy. A host that may only read the primary keeps it in the

@@ -121,7 +121,10 @@ impl Store for FirstVersionStore {
     }
 
     async fn put_locked(&self, key: &Key, bytes: Bytes, retention: Option<Retention>) -> Result<Stored> {
-        self.inner.put_locked(key, bytes, retention).await
+        let stored = self.inner.put_locked(key, bytes, retention).await?;
+        // What was known to be first may be gone, since there was room for this.
+        self.known().remove(key);
+        Ok(stored)
     }
 
     async fn get(&self, key: &Key, _version: Option<&VersionId>, range: Option<Range<u64>>) -> Result<Bytes> {

@@ -1,5 +1,7 @@
 //! The archive of WAL, documents and indexes: each object vouches for itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use lifeboat_model::{id::PointId, lsn::Lsn};
@@ -7,7 +9,7 @@ use lifeboat_store::ObjectInfo;
 
 use super::{
     Copying, Side, WalFrom, WalReached,
-    transfer::{Check, Item, Sent},
+    transfer::{Check, Identity, Item, Sent},
 };
 use crate::{
     document::{DocumentKind, DocumentRef},
@@ -76,8 +78,9 @@ impl Copying<'_> {
     fn document(&self, reference: DocumentRef, len: u64) -> BoxFuture<'_, Result<Sent>> {
         let (repo, trusted) = (self.from.clone(), self.trusted.to_vec());
         let (key, version) = (reference.key.clone(), reference.version.clone());
-        let check: Check = Box::new(move |file| repo.verify_document_file(&reference, file, &trusted));
-        self.kept(Item { key, version, len, retention: None }, LONGEST_DOCUMENT, Keep::Document, check)
+        let identity = Identity::Source(reference.modified);
+        let check: Check = Arc::new(move |file| repo.verify_document_file(&reference, file, &trusted));
+        self.kept(Item { key, version, len, retention: None, identity }, LONGEST_DOCUMENT, Keep::Document, check)
     }
 
     /// Segments, and slices where no segment is. A damaged segment is made up for by the slices under it.
@@ -95,7 +98,7 @@ impl Copying<'_> {
             })
             .await?;
             for object in objects {
-                match self.present.get(&object.key).is_some_and(|held| held.len == object.len) {
+                match self.is_held(object) {
                     true => order.push(object.clone()),
                     false => bad.push(object.clone()),
                 }
@@ -120,8 +123,12 @@ impl Copying<'_> {
             true
         })
         .await?;
-        let held = |other: &WalObject| self.present.get(&other.key).is_some_and(|held| held.len == other.len);
-        Ok(others.into_iter().filter(held).collect())
+        Ok(others.into_iter().filter(|other| self.is_held(other)).collect())
+    }
+
+    fn is_held(&self, object: &WalObject) -> bool {
+        let there = self.present.get(&object.key).is_some_and(|held| held.len == object.len);
+        there && !self.bad_in_copy(&object.key)
     }
 
     fn wal_object(&self, object: &WalObject) -> BoxFuture<'_, Result<Sent>> {
@@ -131,12 +138,12 @@ impl Copying<'_> {
             WalObjectKind::Slice => Keep::Slice,
         };
         let (key, version, len) = (object.key.clone(), object.version.clone(), object.len);
-        let repo = self.from.clone();
-        let check: Check = Box::new(move |file: &Bytes| {
+        let (repo, identity) = (self.from.clone(), Identity::Source(object.modified));
+        let check: Check = Arc::new(move |file: &Bytes| {
             let opened = envelope::decode::<WalHeader>(&named.key, file, &repo.trust(&trusted, named.modified))?;
             archive.fitting(opened.header, &named).map(drop)
         });
-        self.kept(Item { key, version, len, retention: None }, LONGEST_WAL, keep, check)
+        self.kept(Item { key, version, len, retention: None, identity }, LONGEST_WAL, keep, check)
     }
 
     /// Indexes serve who goes on writing with the copy. Those of earlier releases are not signed, and stay behind.
@@ -148,7 +155,10 @@ impl Copying<'_> {
 
     fn index(&self, info: ObjectInfo) -> BoxFuture<'_, Result<Sent>> {
         async move {
-            if self.present.get(&info.key).is_some_and(|held| held.len == info.len) {
+            let ObjectInfo { key, len, version, modified } = info.clone();
+            let identity = Identity::Source(modified);
+            let item = Item { key, version, len, retention: None, identity };
+            if self.present.holds(&item.key, &item.identity()) {
                 return Ok(Sent::There);
             }
             match self.from.index_header(&info, self.trusted).await {
@@ -162,9 +172,8 @@ impl Copying<'_> {
                 Err(error) => return Err(error),
             }
             let (repo, trusted, named) = (self.from.clone(), self.trusted.to_vec(), info.clone());
-            let check: Check = Box::new(move |file| repo.verify_index_file(&named, file, &trusted));
-            let ObjectInfo { key, len, version, .. } = info;
-            self.kept(Item { key, version, len, retention: None }, LONGEST_INDEX, Keep::Point, check).await
+            let check: Check = Arc::new(move |file| repo.verify_index_file(&named, file, &trusted));
+            self.kept(item, LONGEST_INDEX, Keep::Point, check).await
         }
         .boxed()
     }
@@ -173,15 +182,13 @@ impl Copying<'_> {
     /// at, and a stranger may have put it there. What is there keeps its lock: the renewal of locks sees to that.
     fn kept(&self, item: Item, longest: u64, keep: Keep, check: Check) -> BoxFuture<'_, Result<Sent>> {
         async move {
-            if self.present.get(&item.key).is_some_and(|held| held.len == item.len) {
-                return Ok(Sent::There);
-            }
             if item.len > longest {
                 let what = format!("it has {} bytes; no object of its kind has so many", item.len);
                 self.problem(Side::Source, &item.key, &what, None);
                 return Ok(Sent::Bad);
             }
-            let retention = self.to.locks().map(|locks| locks.until(keep));
+            let there = self.present.get(&item.key).is_some();
+            let retention = self.to.locks().filter(|_| !there).map(|locks| locks.until(keep));
             self.send(Item { retention, ..item }, check).await
         }
         .boxed()

@@ -5,16 +5,18 @@
 //! primary stop there: the object is named, and the points that need it are not copied. A point is written last, when
 //! every object that it names is durable in the copy, and locked there for as long as the point is to stay.
 //!
-//! What is there with the right length is not sent again, so a run that was stopped is simply run again. Of each key the
-//! first version counts, at the primary as in the copy: who adds newer ones changes nothing.
+//! What is there is not sent again, so a run that was stopped is simply run again. But that it is there says nothing of
+//! what it is: what this run did not send is read back once and compared, and remembered ([`CopyOptions::seen`]). Of each
+//! key the first version counts, at the primary as in the copy: who adds newer ones changes nothing.
 //!
 //! # Memory
 //! Objects in flight take [`CopyOptions::memory`] bytes at most, or what the largest one takes; what the copy has takes
-//! about 64 bytes an object; one point's header is held at a time.
+//! about 128 bytes an object; one point's header is held at a time.
 
 use std::{
     collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -77,13 +79,15 @@ pub struct CopyOptions {
     pub memory: u64,
     /// Objects in flight.
     pub at_once: usize,
+    /// Where it is remembered what the copy was seen to hold; none: all that is wanted is read back each time.
+    pub seen: Option<PathBuf>,
 }
 
 impl CopyOptions {
     /// Everything, with 96 MiB in flight, 8 objects at a time.
     pub fn everything(software: &str, now: Timestamp) -> Self {
         let points: Pick = Arc::new(|_| true);
-        Self { software: software.to_owned(), now, points, wal: WalFrom::Beginning, memory: 96 << 20, at_once: 8 }
+        Self { software: software.to_owned(), now, points, wal: WalFrom::Beginning, memory: 96 << 20, at_once: 8, seen: None }
     }
 }
 
@@ -218,6 +222,8 @@ struct Copying<'a> {
 struct State {
     report: CopyReport,
     problems: BTreeMap<(Side, Key), CopyProblem>,
+    /// Until when this run has made sure that the copy's marker is locked.
+    marker_until: Option<Timestamp>,
 }
 
 impl<'a> Copying<'a> {
@@ -228,12 +234,21 @@ impl<'a> Copying<'a> {
         trusted: &'a [PublicKey],
         progress: &'a Arc<dyn Progress>,
     ) -> Self {
-        let (present, budget, state) = (Present::default(), Budget::new(options.memory), Mutex::default());
+        let (present, budget, state) = (Present::new(options.seen.clone()), Budget::new(options.memory), Mutex::default());
         Self { from, to, options, trusted, progress, present, budget, state }
     }
 
     async fn run(self, claim: &Claim) -> Result<CopyReport> {
         self.present.list(self.to).await?;
+        let copied = self.everything(claim).await;
+        self.present.save(); // what was seen was seen, whatever ended the run
+        copied?;
+        let State { mut report, problems, .. } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.problems = problems.into_values().collect();
+        Ok(report)
+    }
+
+    async fn everything(&self, claim: &Claim) -> Result<()> {
         // First what extends the points that are there already, and costs little. Again at the end, because copying
         // points may take hours, and the stream goes on meanwhile.
         self.archive().await?;
@@ -241,10 +256,7 @@ impl<'a> Copying<'a> {
         if !self.state().report.copied.is_empty() {
             self.archive().await?;
         }
-        self.indexes().await?;
-        let State { mut report, problems } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        report.problems = problems.into_values().collect();
-        Ok(report)
+        self.indexes().await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -261,6 +273,11 @@ impl<'a> Copying<'a> {
         {
             problem.points.push(point);
         }
+    }
+
+    /// Whether what the copy has under this key was seen to be something else.
+    fn bad_in_copy(&self, key: &Key) -> bool {
+        self.state().problems.contains_key(&(Side::Copy, key.clone()))
     }
 
     /// What is known to be wrong with an object.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use lifeboat_model::id::Sha256Digest;
 use lifeboat_store::{Key, Retention, VersionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -42,10 +44,21 @@ pub(super) struct Item {
     pub len: u64,
     /// Its lock in the copy.
     pub retention: Option<Retention>,
+    /// What tells it from all others.
+    pub identity: Identity,
+}
+
+/// How one object is told from all others.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Identity {
+    /// A signed header names this digest, and the check compares it.
+    Digest(Sha256Digest),
+    /// By what the source holds under the key: a signature alone does not say which of two objects is meant.
+    Source(Timestamp),
 }
 
 /// How an object is verified, on a blocking thread.
-pub(super) type Check = Box<dyn FnOnce(&Bytes) -> Result<()> + Send>;
+pub(super) type Check = Arc<dyn Fn(&Bytes) -> Result<()> + Send + Sync>;
 
 /// What became of an object.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,23 +79,74 @@ impl Copying<'_> {
                 self.problem(Side::Copy, &item.key, &other_length(held.len, item.len), None);
                 return Ok(Sent::Bad);
             }
-            return self.extend(&item, held.is_locked_until(item.until())).await;
+            if self.present.holds(&item.key, &item.identity()) || self.read_back(&item, check.clone()).await? {
+                return self.extend(&item, held.is_locked_until(item.until())).await;
+            }
+            if self.present.get(&item.key).is_some() {
+                return Ok(Sent::Bad);
+            }
         }
         if self.known_problem(&item.key).is_some() {
             return Ok(Sent::Bad);
         }
         let _room = self.budget.take(item.len).await?;
-        let verified = match self.fetch(&item, check).await {
-            Ok(bytes) => bytes,
-            Err(error) => match blame(&error) {
-                Some(what) => {
-                    self.problem(Side::Source, &item.key, &what, None);
-                    return Ok(Sent::Bad);
-                }
-                None => return Err(error),
-            },
+        match self.sound(&item, check).await? {
+            Some(bytes) => self.put(&item, bytes).await,
+            None => Ok(Sent::Bad),
+        }
+    }
+
+    /// The bytes at the source; none where they are not what they should be, which is noted.
+    async fn sound(&self, item: &Item, check: Check) -> Result<Option<Bytes>> {
+        match self.fetch(item, check).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => {
+                let Some(what) = blame(&error) else { return Err(error) };
+                self.problem(Side::Source, &item.key, &what, None);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether what lies in the copy, which this run did not send, is what it should be: somebody else may have put it
+    /// there first. Remembered where it is;
+    /// forgotten where nothing is there any more.
+    async fn read_back(&self, item: &Item, check: Check) -> Result<bool> {
+        if self.bad_in_copy(&item.key) {
+            return Ok(false);
+        }
+        let _room = self.budget.take(2 * item.len).await?;
+        let read = self.to.store().get(&item.key, None, None).await.map_err(Error::from);
+        let found = match read {
+            Ok(bytes) => {
+                let check = check.clone();
+                blocking("verifying", move || check(&bytes).map(|()| bytes)).await
+            }
+            Err(error) => Err(error),
         };
-        self.put(&item, verified).await
+        let found = match found {
+            Ok(found) => found,
+            // A prune was there after the listing: it is sent again.
+            Err(Error::Store(lifeboat_store::Error::NotFound { .. })) => {
+                self.present.forget(&item.key);
+                return Ok(false);
+            }
+            Err(error) => {
+                let Some(what) = blame(&error) else { return Err(error) };
+                self.problem(Side::Copy, &item.key, &what, None);
+                return Ok(false);
+            }
+        };
+        if let Identity::Source(_) = item.identity {
+            // A copy that verifies by itself is good enough where the source is damaged.
+            let Some(source) = self.sound(item, check).await? else { return Ok(true) };
+            if source != found {
+                self.problem(Side::Copy, &item.key, "it is another object than the source has under this key", None);
+                return Ok(false);
+            }
+        }
+        self.present.found(&item.key, &item.identity());
+        Ok(true)
     }
 
     async fn fetch(&self, item: &Item, check: Check) -> Result<Bytes> {
@@ -99,25 +163,35 @@ impl Copying<'_> {
 
     async fn put(&self, item: &Item, bytes: Bytes) -> Result<Sent> {
         let len = bytes.len() as u64;
-        if let Err(error) = self.to.store().put_locked(&item.key, bytes, item.retention).await {
-            let taken = matches!(error, lifeboat_store::Error::AlreadyExists { .. });
-            if !taken && !error.is_transient() {
-                return Err(error.into());
-            }
-            // Where the reply was lost, it lies there whole, or the put did not succeed.
-            match self.to.store().head(&item.key, None).await {
-                Ok(info) if info.len == len => {}
-                Ok(info) if taken => {
-                    self.problem(Side::Copy, &item.key, &other_length(info.len, len), None);
+        let version = match self.to.store().put_locked(&item.key, bytes.clone(), item.retention).await {
+            Ok(stored) => stored.version,
+            Err(error) => {
+                let taken = matches!(error, lifeboat_store::Error::AlreadyExists { .. });
+                if !taken && !error.is_transient() {
+                    return Err(error.into());
+                }
+                // Where the reply was lost, it lies there whole, or the put did not succeed.
+                let info = match self.to.store().head(&item.key, None).await {
+                    Ok(info) if info.len == len => info,
+                    Ok(info) if taken => {
+                        self.problem(Side::Copy, &item.key, &other_length(info.len, len), None);
+                        return Ok(Sent::Bad);
+                    }
+                    _ => return Err(error.into()),
+                };
+                if self.to.store().get(&item.key, None, None).await? != bytes {
+                    self.problem(Side::Copy, &item.key, "somebody else was first to write it", None);
                     return Ok(Sent::Bad);
                 }
-                _ => return Err(error.into()),
+                if taken {
+                    self.extend(item, false).await?;
+                }
+                info.version
             }
-            if taken {
-                self.extend(item, false).await?;
-            }
-        }
-        self.present.insert(&item.key, len, item.retention.map(|retention| retention.until));
+        };
+        self.present.insert(&item.key, len, version.as_ref());
+        self.present.found(&item.key, &item.identity());
+        self.present.locked(&item.key, item.until());
         self.progress.add(Counter::StoredBytes, len);
         self.progress.add(Counter::Objects, 1);
         let mut state = self.state();
@@ -130,7 +204,7 @@ impl Copying<'_> {
     async fn extend(&self, item: &Item, is_locked: bool) -> Result<Sent> {
         if let (Some(retention), false) = (item.retention, is_locked) {
             self.to.store().extend_lock(&item.key, None, retention).await?;
-            self.present.insert(&item.key, item.len, Some(retention.until));
+            self.present.locked(&item.key, retention.until);
             self.state().report.extended += 1;
         }
         Ok(Sent::There)
@@ -160,8 +234,17 @@ impl Copying<'_> {
 }
 
 impl Item {
-    fn until(&self) -> jiff::Timestamp {
-        self.retention.map_or(jiff::Timestamp::MIN, |retention| retention.until)
+    /// As it is remembered.
+    pub fn identity(&self) -> Vec<u8> {
+        match (self.identity, &self.version) {
+            (Identity::Digest(digest), _) => digest.0.to_vec(),
+            (Identity::Source(_), Some(version)) => format!("version {}", version.0).into_bytes(),
+            (Identity::Source(modified), None) => format!("{} bytes of {modified}", self.len).into_bytes(),
+        }
+    }
+
+    fn until(&self) -> Timestamp {
+        self.retention.map_or(Timestamp::MIN, |retention| retention.until)
     }
 }
 

@@ -21,6 +21,9 @@ async fn every_object_is_locked_to_the_end_of_its_points() {
             assert!(state.retention.is_some_and(|retention| retention.until >= end), "{key}: {state:?}, {end}");
         }
     }
+    let marker = world.offsite.lock_state(&Key::new("lifeboat.json").unwrap(), None).await.unwrap();
+    let end = (world.locks(5).point_end)(newer.header.finished);
+    assert!(marker.retention.is_some_and(|retention| retention.until >= end), "{marker:?}: nothing opens without it");
     let kinds = [("/segment/", Keep::Segment), ("/slice/", Keep::Slice), ("/timelines/", Keep::Document)];
     for (folder, keep) in kinds {
         let key = versions(&world.offsite).into_keys().find(|key| key.contains(folder)).unwrap();

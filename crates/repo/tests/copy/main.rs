@@ -6,6 +6,7 @@ mod ceph;
 mod damage;
 mod killed;
 mod locks;
+mod planted;
 mod reencrypt;
 mod replica;
 mod thief;
