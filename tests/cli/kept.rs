@@ -84,6 +84,27 @@ fn prune_shows_first_and_then_removes_what_nothing_keeps() {
 }
 
 #[test]
+fn prune_says_why_something_waits() {
+    let program = Program::initialised();
+    program.edit(TIER, &format!("{TIER}{DAILY}"));
+    for time in ["2026-01-02T10:00:00Z", "2026-01-02T11:00:00Z", "2026-03-01T10:00:00Z"] {
+        add_point(&program, time);
+    }
+    let row = program.run("prune --dry-run --json").expect(0).json()["instances"][0].clone();
+    let why = "nothing locks it, and it is not an hour old";
+    assert_eq!(
+        (row["waiting"].as_array().unwrap().len(), &row["waiting"][0]["why"]),
+        (1, &Value::from(why)),
+        "{row:#}"
+    );
+    let objects = row["waiting_objects"].as_u64().unwrap();
+    assert!(objects > 0 && row["waiting"][0]["objects"] == objects, "{row:#}");
+    let text = program.run("prune --dry-run").expect(0).stdout;
+    let line = text.lines().find(|line| line.trim_start().starts_with("waits")).unwrap();
+    assert!(line.contains(&format!(" in {objects} object")) && line.ends_with(why), "{text}");
+}
+
+#[test]
 fn without_retention_prune_leaves_everything() {
     let (program, points) = with_points("");
     let text = program.run("prune").expect(0).stdout;

@@ -17,6 +17,10 @@ use crate::{
     wire,
 };
 
+mod staying;
+
+use staying::{Staying, Waiting};
+
 /// Remove what retention does not keep
 ///
 /// Looks at every object, and removes what no kept recovery point and no PITR window needs and nothing locks: first the
@@ -79,9 +83,14 @@ struct Row {
     freed_bytes: u64,
     locked_objects: u64,
     locked_bytes: u64,
+    /// When the first of these locks ends …
+    first_unlocked: Option<Timestamp>,
+    /// … and the last.
     locked_until: Option<Timestamp>,
     held_objects: u64,
     waiting_objects: u64,
+    /// What they wait for.
+    waiting: Vec<Waiting>,
     /// Who holds the lease, so that some things wait.
     busy: Option<String>,
     foreign_objects: u64,
@@ -178,9 +187,11 @@ impl Row {
             freed_bytes: 0,
             locked_objects: 0,
             locked_bytes: 0,
+            first_unlocked: None,
             locked_until: None,
             held_objects: 0,
             waiting_objects: 0,
+            waiting: Vec::new(),
             busy: None,
             foreign_objects: 0,
             strange_points: Vec::new(),
@@ -191,7 +202,7 @@ impl Row {
         }
     }
 
-    fn new(pruned: Pruned, objects: Vec<Object>, more_objects: u64) -> Self {
+    fn new(pruned: Pruned, objects: Vec<Object>, more_objects: u64, staying: Staying) -> Self {
         let Pruned { lifetime, report, projection, evidence, no_evidence } = pruned;
         let point = |(fact, decision): (&lifeboat_model::retention::PointFacts, &Decision)| Point {
             point: decision.id.to_string(),
@@ -211,9 +222,11 @@ impl Row {
             freed_bytes: report.freed_bytes,
             locked_objects: report.locked.objects,
             locked_bytes: report.locked_bytes,
+            first_unlocked: staying.first_unlocked,
             locked_until: report.locked_until,
             held_objects: report.held.objects,
             waiting_objects: report.waiting.objects,
+            waiting: staying.waiting(),
             busy: report.busy,
             foreign_objects: report.foreign.objects,
             strange_points: report
@@ -255,9 +268,13 @@ impl Prune {
         for instance in instances {
             let meter = Meter::start(&session.voice, format!("prune {instance}"));
             let (mut objects, mut more) = (Vec::new(), 0);
-            let mut each = |item: &PruneItem| match objects.len() < NAMED {
-                true => objects.push(Object::new(item)),
-                false => more += 1,
+            let mut staying = Staying::default();
+            let mut each = |item: &PruneItem| {
+                staying.add(item);
+                match objects.len() < NAMED {
+                    true => objects.push(Object::new(item)),
+                    false => more += 1,
+                }
             };
             let cancel = session.cancel.clone();
             let (dry_run, foreign) = (self.dry_run, self.foreign);
@@ -268,7 +285,7 @@ impl Prune {
                 .safe("every recovery point that is kept has all that it needs; prune can be run again")
                 .context(format!("cannot prune {instance}"))?;
             rows.push(match pruned {
-                Some(pruned) => Row::new(pruned, objects, more),
+                Some(pruned) => Row::new(pruned, objects, more, staying),
                 None => Row::left_alone(&instance, "its tier has no retention section: everything is kept"),
             });
         }
@@ -330,7 +347,10 @@ impl Done {
         );
         if let Some(until) = row.locked_until {
             let objects = count(row.locked_objects, "object", "objects");
-            page.field("locked", format_args!("{} in {objects}, until {}", bytes(row.locked_bytes), moment(until)));
+            let (sum, until) = (bytes(row.locked_bytes), moment(until));
+            let first = row.first_unlocked.map(moment).filter(|first| *first != until);
+            let first = first.map_or(String::new(), |first| format!("; the first of them until {first}"));
+            page.field("locked", format_args!("{sum} in {objects}, until {until}{first}"));
         }
         if row.held_objects > 0 {
             page.field(
@@ -338,9 +358,8 @@ impl Done {
                 count(row.held_objects, "object that nothing else needs", "objects that nothing else needs"),
             );
         }
-        if row.waiting_objects > 0 {
-            let why = row.busy.as_ref().map_or(String::new(), |busy| format!(": {busy}"));
-            page.field("waits", format_args!("{}{why}", count(row.waiting_objects, "object", "objects")));
+        for waiting in &row.waiting {
+            page.field("waits", waiting.text());
         }
         page.field("kept", bytes(row.kept_bytes));
         if let Some(seen) = &row.projection {
