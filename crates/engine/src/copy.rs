@@ -12,7 +12,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_evidence::{
-    Act, EvidenceKey,
+    Act,
     act::{self, Refused},
     backup::PointReference,
 };
@@ -27,7 +27,7 @@ use lifeboat_repo::{
     locks::Locks,
     point::{Point, PointSelector},
     progress::Progress,
-    repository::InstanceRepo,
+    repository::{EvidenceRef, InstanceRepo},
     retain::RetainReport,
 };
 use lifeboat_store::Key;
@@ -136,7 +136,7 @@ impl Job<'_> {
         let mut options = CopyOptions::everything(SOFTWARE, (self.to.clock)());
         options.points = Arc::new(move |point| wanted.contains(&point.id));
         options.wal = wal;
-        options.seen = Some(seen(self.to, self.name));
+        options.seen = Some(seen(self.to, &format!("instance-{}", self.name)));
         let (from, trusted) = (self.from.instance_repo(self.name), &self.from.config.keys.trusted_keys);
         let mut report = repo_copy::run(&from, &to, &options, trusted, self.progress.clone()).await?;
         // A point that counts for nothing is none that policy left out.
@@ -173,10 +173,10 @@ impl Job<'_> {
     }
 
     async fn evidence(&self) -> Result<EvidenceCopied> {
-        let trusted = self.from.config.keys.trusted_keys.clone();
-        let to = self.to.evidence_repository().await?;
-        let check = move |key: &Key, envelope: &Bytes| check_statement(key, envelope, &trusted);
-        Ok(repo_copy::copy_evidence(&self.from.repository, &to, &self.from.config.tenant, &check).await?)
+        let (from, to) = (&self.from.repository, self.to.evidence_repository().await?);
+        let judge = |found: &EvidenceRef, envelope: &Bytes| record::weigh(self.from, found, envelope).map(drop);
+        let seen = Some(seen(self.to, "evidence"));
+        Ok(repo_copy::copy_evidence(from, &to, &self.from.config.tenant, &judge, seen).await?)
     }
 
     /// The same statement in both: at the primary, who asks what became of its points finds it; in the copy, who has
@@ -207,8 +207,8 @@ impl Job<'_> {
 }
 
 /// Where it is remembered what a copy was seen to hold.
-fn seen(to: &Context, name: &Instance) -> PathBuf {
-    let file = format!("{}-{}-{name}", to.repository.id(), to.config.repository_name);
+fn seen(to: &Context, what: &str) -> PathBuf {
+    let file = format!("{}-{}.{what}", to.repository.id(), to.config.repository_name);
     to.config.engine.state_dir.join("copies").join(file)
 }
 
@@ -230,16 +230,6 @@ async fn keep_in_both(
     let file = key.as_str().rsplit('/').next().unwrap_or_default();
     to.evidence_repository().await?.put_evidence(&to.config.tenant, file, bytes).await?;
     Ok(key)
-}
-
-/// A statement counts if a trusted key signed it and it lies where it says itself.
-fn check_statement(key: &Key, envelope: &Bytes, trusted: &[PublicKey]) -> std::result::Result<(), String> {
-    let verified = lifeboat_evidence::verify(envelope, trusted).map_err(|error| error.to_string())?;
-    let place = key.as_str().parse::<EvidenceKey>().map_err(|_| "its name is not that of a statement".to_owned())?;
-    match verified.statement.storage_key() {
-        Some(own) if own != place => Err(format!("it is a copy of {own}")),
-        _ => Ok(()),
-    }
 }
 
 /// The points that are to be copied.

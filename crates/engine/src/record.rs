@@ -47,12 +47,28 @@ pub async fn believed(context: &Context, reference: &EvidenceRef) -> Result<Opti
         Err(lifeboat_repo::Error::Store(lifeboat_store::Error::NotFound { .. })) => return Ok(None),
         envelope => envelope?,
     };
-    let Ok(verified) = lifeboat_evidence::verify(&envelope, &context.config.keys.trusted_keys) else {
-        return Ok(None);
-    };
-    let place = verified.statement.storage_key().map(|place| place.to_string());
-    let sound = place.as_deref() == Some(reference.key.as_str()) && verified.contradictions.is_empty();
-    Ok(Some(verified).filter(|verified| sound && context.believes(&verified.key, reference.modified)))
+    Ok(weigh(context, reference, &envelope).ok())
+}
+
+/// [`believed`], where the statement has been read: why not.
+pub fn weigh(context: &Context, reference: &EvidenceRef, envelope: &[u8]) -> std::result::Result<Verified, String> {
+    let verified =
+        lifeboat_evidence::verify(envelope, &context.config.keys.trusted_keys).map_err(|error| error.to_string())?;
+    match verified.statement.storage_key().map(|place| place.to_string()) {
+        Some(own) if own == reference.key.as_str() => {}
+        Some(own) => return Err(format!("it is a copy of {own}")),
+        None => return Err("its name is not that of a statement".to_owned()),
+    }
+    if let Some(contradiction) = verified.contradictions.first() {
+        return Err(format!("it contradicts itself: {contradiction}"));
+    }
+    match context.believes(&verified.key, reference.modified) {
+        true => Ok(verified),
+        false => Err(format!(
+            "the key that signed it was revoked before the store received it, at {:.0}",
+            reference.modified
+        )),
+    }
 }
 
 /// Who started a run, as evidence tells it.

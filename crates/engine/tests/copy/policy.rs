@@ -16,8 +16,8 @@ use lifeboat_model::{
     retention::LockMode,
     signature::SigningKey,
 };
-use lifeboat_repo::{progress::Silent, repository::Repository};
-use lifeboat_store::vault::VaultStore;
+use lifeboat_repo::{progress::Silent, repository::Repository, trust::Revocation};
+use lifeboat_store::{Key, Store as _, vault::VaultStore};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::*;
@@ -178,4 +178,38 @@ async fn the_lag_is_what_the_copy_lacks() {
     let copied = pair.copy(Wanted::Since(since)).await;
     assert_eq!((copied.report.copied.len(), copied.lag.missing), (1, 0));
     assert_eq!(pair.copy(Wanted::All).await.report.copied.len(), 1, "the one that nobody wanted so far");
+}
+
+#[tokio::test]
+async fn evidence_of_a_revoked_key_stays_behind_and_planted_evidence_is_named() {
+    let mut pair = Pair::new(&format!("{LOCK}{KEEP}"), None).await;
+    let thief = SigningKey::from_seed(&[6; 32]);
+    let first = pair.world.backup().await;
+    for context in [&mut pair.world.context, &mut pair.to] {
+        context.config.keys.trusted_keys.push(thief.public());
+    }
+    let before = pair.world.drill(&first, |_| {});
+    pair.world.keep(&before, &thief).await;
+    let at = pair.world.clock.now();
+    pair.world.context.revocations.push(Revocation { key: thief.public(), at });
+    pair.world.clock.advance(1);
+    let after = pair.world.drill(&first, |_| {});
+    pair.world.keep(&after, &thief).await;
+    pair.world.clock.advance(1);
+    let displaced = pair.world.drill(&first, |_| {});
+    pair.world.keep(&displaced, &own_key()).await;
+    let key = Key::new(displaced.storage_key().unwrap().to_string()).unwrap();
+    let len = pair.world.context.repository.store().head(&key, None).await.unwrap().len;
+    pair.vault.put(&key, vec![b'x'; len as usize].into()).await.unwrap();
+    for run in 0..2 {
+        let copied = pair.copy(Wanted::All).await.evidence;
+        let name = |statement: &lifeboat_evidence::Statement| statement.storage_key().unwrap().to_string();
+        let why = |statement| {
+            let found = copied.refused.iter().find(|(key, _)| key.as_str() == name(statement));
+            found.map(|(_, why)| why.as_str()).unwrap_or_default()
+        };
+        assert!(why(&after).contains("revoked"), "run {run}: {:?}", copied.refused);
+        assert!(why(&displaced).contains("another under this name"), "run {run}: {:?}", copied.refused);
+        assert_eq!(copied.refused.len(), 2, "run {run}: what the key signed before it was revoked goes along");
+    }
 }

@@ -44,7 +44,7 @@ mod present;
 pub mod reencrypt;
 mod transfer;
 
-pub use evidence::{EvidenceCopied, copy_evidence};
+pub use evidence::{EvidenceCopied, Judge, copy_evidence};
 
 use present::Present;
 use transfer::Budget;
@@ -239,7 +239,7 @@ impl<'a> Copying<'a> {
     }
 
     async fn run(self, claim: &Claim) -> Result<CopyReport> {
-        self.present.list(self.to).await?;
+        self.present.list(self.to.store(), &self.to.layout().root()).await?;
         let copied = self.everything(claim).await;
         self.present.save(); // what was seen was seen, whatever ended the run
         copied?;

@@ -7,7 +7,7 @@ use lifeboat_store::Retention;
 
 use super::{
     CopiedPoint, Copying, Side,
-    transfer::{Check, Identity, Item, Sent, blame},
+    transfer::{Check, Identity, Item, Sent, blame, place},
 };
 use crate::{
     error::{Error, Result},
@@ -188,8 +188,5 @@ impl Copying<'_> {
 /// As it is remembered that a point and all that it names was found.
 fn complete(reference: &PointRef) -> Vec<u8> {
     let PointRef { version, len, modified, .. } = reference;
-    match version {
-        Some(version) => format!("complete, version {}", version.0).into_bytes(),
-        None => format!("complete, {len} bytes of {modified}").into_bytes(),
-    }
+    [b"complete, ".to_vec(), place(version.as_ref(), *len, *modified)].concat()
 }

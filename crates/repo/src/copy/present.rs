@@ -14,9 +14,9 @@ use std::{
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use lifeboat_store::{Key, ObjectInfo, VersionId};
+use lifeboat_store::{Key, ObjectInfo, SharedStore, VersionId};
 
-use crate::{error::Result, repository::InstanceRepo};
+use crate::error::Result;
 
 /// The first half of a hash: nobody can make two things with the same one.
 type Short = [u8; 16];
@@ -42,7 +42,7 @@ impl Held {
     }
 }
 
-/// All objects of the copy's instance.
+/// All objects of a folder of the copy.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     objects: Mutex<HashMap<Short, Held>>,
@@ -79,9 +79,9 @@ impl Present {
     }
 
     /// Learns what is there: first versions, by one listing.
-    pub async fn list(&self, repo: &InstanceRepo) -> Result<()> {
+    pub async fn list(&self, store: &SharedStore, prefix: &str) -> Result<()> {
         let seen = self.file.as_deref().and_then(load).unwrap_or_default();
-        let mut listed = repo.store().list(&repo.layout().root());
+        let mut listed = store.list(prefix);
         while let Some(info) = listed.try_next().await? {
             let ObjectInfo { key, len, .. } = &info;
             let is = version(info.version.as_ref(), *len, Some(info.modified));

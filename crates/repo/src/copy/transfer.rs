@@ -236,10 +236,9 @@ impl Copying<'_> {
 impl Item {
     /// As it is remembered.
     pub fn identity(&self) -> Vec<u8> {
-        match (self.identity, &self.version) {
-            (Identity::Digest(digest), _) => digest.0.to_vec(),
-            (Identity::Source(_), Some(version)) => format!("version {}", version.0).into_bytes(),
-            (Identity::Source(modified), None) => format!("{} bytes of {modified}", self.len).into_bytes(),
+        match self.identity {
+            Identity::Digest(digest) => digest.0.to_vec(),
+            Identity::Source(modified) => place(self.version.as_ref(), self.len, modified),
         }
     }
 
@@ -248,7 +247,15 @@ impl Item {
     }
 }
 
-fn other_length(is: u64, wanted: u64) -> String {
+/// Which of all objects that ever had its key one is: a version, or without versions length and time.
+pub(super) fn place(version: Option<&VersionId>, len: u64, modified: Timestamp) -> Vec<u8> {
+    match version {
+        Some(version) => format!("version {}", version.0).into_bytes(),
+        None => format!("{len} bytes of {modified}").into_bytes(),
+    }
+}
+
+pub(super) fn other_length(is: u64, wanted: u64) -> String {
     format!("it has {is} bytes, {wanted} were written")
 }
 
