@@ -138,7 +138,7 @@ async fn ceph_keeps_compliance_and_lets_its_owner_bypass_governance() {
     assert_eq!((failed(&report), untried(&report)), (vec![], vec![]), "{report:#?}");
     assert!(observed(&report, "put.conditional").starts_with("ignored"), "{report:#?}");
     let report = probe(&store, "", GOVERNANCE).await;
-    assert_eq!(failed(&report), ["lock.bypass"], "the owner may: {report:#?}");
+    assert_eq!(failed(&report), ["credential.bypass"], "the owner may: {report:#?}");
 }
 
 /// A bucket without locks.

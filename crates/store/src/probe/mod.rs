@@ -129,7 +129,10 @@ const DELETE: Property = property("lock.delete", Needed::Always, "a locked versi
 const EXTEND: Property = property("lock.extend", Needed::Always, "a later end is accepted and read back");
 const SHORTEN: Property = property("lock.shorten", Needed::Always, "an earlier end is refused");
 const WEAKEN: Property = property("lock.weaken", Needed::InCompliance, "compliance is not turned into governance");
-const BYPASS: Property = property("lock.bypass", Needed::Always, "this credential cannot pass over the lock");
+/// In compliance mode it is the endpoint that has to refuse; in governance mode it is a matter of this credential's rights.
+const BYPASS: Property = property("lock.bypass", Needed::Always, "nobody can pass over the lock");
+const BYPASS_RIGHT: Property =
+    property("credential.bypass", Needed::Always, "this credential cannot pass over the lock");
 const HOLD: Property = property("hold.delete", Needed::Never, "a version under legal hold cannot be deleted");
 const RELEASE: Property = property("hold.release", Needed::Never, "a hold that is released holds no longer");
 const DEFAULT: Property =
@@ -174,7 +177,8 @@ pub async fn probe(store: &SharedStore, prefix: &str, options: ProbeOptions) -> 
     findings.push(trial(options, &DEFAULT, trials.default_retention()).await);
     findings.push(trial(options, &SUSPEND, trials.suspend()).await);
     // Last: where it is let through, the locked object is gone.
-    findings.push(trial(options, &BYPASS, trials.bypass()).await);
+    let bypass = if options.mode == LockMode::Compliance { &BYPASS } else { &BYPASS_RIGHT };
+    findings.push(trial(options, bypass, trials.bypass()).await);
     sweep(store.as_ref(), trials.folder(), SignedDuration::ZERO).await;
     ProbeReport { findings, skew, left: left(store.as_ref(), &folder).await }
 }
