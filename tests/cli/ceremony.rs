@@ -448,7 +448,7 @@ fn a_copy_that_was_made_before_a_revocation_reaches_back_still_restores() {
         "[[repository]]\nname = \"main\"\nrole = \"primary\"\npath = \"repository\"\n\n\
          [[repository]]\nname = \"offsite\"\nrole = \"copy\"\npath = \"offsite\"\n",
     );
-    add_point(&program, OLD);
+    let id = add_point(&program, OLD);
     program.run("copy clinic").expect(0);
     let stolen = public(&program, "keys/signing.key");
     program.run("key rotate signing --out keys/signing-2.key --write").expect(0);
@@ -456,8 +456,14 @@ fn a_copy_that_was_made_before_a_revocation_reaches_back_still_restores() {
     let arguments =
         ["key", "revoke", "--key", &stolen, "--reason", "stolen", "--since", "2026-11-21T00:00:00Z", "--write"];
     program.run_with(&arguments, &[]).expect(0);
-    let restore = "restore clinic --point latest --repository offsite --to out --identity recovery.identity";
-    program.run(restore).expect(0);
+    let restore = |point: &str| {
+        let rest = "--repository offsite --to out --identity recovery.identity";
+        program.run(&format!("restore clinic --point {point} {rest}"))
+    };
+    // The copy cannot tell it from what the thief made: it is not handed out unasked.
+    let latest = restore("latest");
+    assert!(latest.status != 0 && latest.stderr.contains("only by its id"), "{}", latest.stderr);
+    restore(&id).expect(0);
     assert_eq!(program.read("out/filestore/odoo/ab/abc"), "attachment");
 }
 

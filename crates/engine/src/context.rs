@@ -22,14 +22,12 @@ use lifeboat_store::{
     s3::{Limits, S3Options, S3Store},
 };
 
-use tokio::sync::OnceCell;
-
 use crate::{
     endpoint,
     error::{Error, Result},
     keys::{Environment, read_secret},
     lifetime,
-    skew::Skew,
+    skew::{Measured, Skew},
 };
 
 /// The version that points and evidence name as their maker.
@@ -61,7 +59,7 @@ pub struct Context {
     pub initiator: Initiator,
     /// Keys whose signatures do not count any more.
     pub revocations: Vec<Revocation>,
-    skew: OnceCell<Skew>,
+    skew: Measured,
 }
 
 impl Context {
@@ -73,13 +71,15 @@ impl Context {
         clock: Clock,
         initiator: Initiator,
     ) -> Context {
+        let configured = config.keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at });
         // In a copy the store's time of receipt says nothing of the past: see `keys::revocation`.
-        let revoked = config.keys.revoked.iter().filter(|_| !repository.is_replica());
-        let mut revocations: Vec<Revocation> =
-            revoked.map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect();
+        let (mut revocations, repository): (Vec<Revocation>, _) = match repository.is_replica() {
+            true => (Vec::new(), repository.with_doubts(configured.collect())),
+            false => (configured.collect(), repository),
+        };
         let known: Vec<_> = revocations.iter().map(|one| one.key).collect();
         revocations.extend(repository.revocations().iter().filter(|stated| !known.contains(&stated.key)));
-        Context { config, config_digest, repository, clock, initiator, revocations, skew: OnceCell::new() }
+        Context { config, config_digest, repository, clock, initiator, revocations, skew: Measured::default() }
     }
 
     /// One instance's part of the configuration.
@@ -135,15 +135,26 @@ impl Context {
         Ok(repository.with_evidence_lock(Some(lock)))
     }
 
-    /// How far the store's clock is from this host's; asked for once.
+    /// How far the store's clock is from this host's, as it was last measured.
     pub async fn skew(&self) -> Result<Skew> {
-        self.skew.get_or_try_init(|| Skew::measure(self.repository.store(), &self.clock)).await.copied()
+        match self.skew.last() {
+            Some(skew) => Ok(skew),
+            None => self.measure_skew().await,
+        }
     }
 
-    /// The store's clock: this host's, corrected.
+    /// Measures it, again where it was measured before: all clocks of [`store_clock`](Self::store_clock) follow.
+    pub async fn measure_skew(&self) -> Result<Skew> {
+        let skew = Skew::measure(self.repository.store(), &self.clock).await?;
+        self.skew.set(skew);
+        Ok(skew)
+    }
+
+    /// The store's clock: this host's, corrected by the difference that was last measured.
     pub async fn store_clock(&self) -> Result<Clock> {
-        let (skew, clock) = (self.skew().await?, self.clock.clone());
-        Ok(Arc::new(move || skew.correct(clock())))
+        let first = self.skew().await?;
+        let (skew, clock) = (self.skew.clone(), self.clock.clone());
+        Ok(Arc::new(move || skew.last().unwrap_or(first).correct(clock())))
     }
 
     /// An instance's targets. The parser refuses an instance whose tier does not exist.

@@ -133,7 +133,7 @@ pub async fn open_or_make(session: &Session, loaded: &Loaded) -> Result<Reposito
 pub async fn believing(repository: Repository, config: &Config) -> Result<Repository> {
     let found = revocation::load(&repository, &config.tenant, &config.keys).await?;
     found.passed_over.iter().for_each(|why| tracing::warn!("{why}"));
-    Ok(repository.with_revocations(found.keys))
+    Ok(repository.with_revocations(found.keys).with_doubts(found.doubted))
 }
 
 /// All that the engine's verbs need; `command` names what was started, for evidence.

@@ -48,6 +48,7 @@ pub struct Repository {
     replica: bool,
     evidence_lock: Option<EvidenceLock>,
     revocations: Arc<[Revocation]>,
+    doubts: Arc<[Revocation]>,
 }
 
 /// How far ahead of the store's clock a point's time may be: no writer works with a larger difference. Until the store's
@@ -138,7 +139,15 @@ impl Repository {
         serde_json::from_slice::<Version>(&bytes).map_err(bad)?.check_for(&key, &[REPLICA])?;
         let Marker { repository: id, created, replica, .. } = serde_json::from_slice(&bytes).map_err(bad)?;
         let store = if replica { Arc::new(first) } else { store };
-        Ok(Self { store, id, created, replica, evidence_lock: None, revocations: Arc::default() })
+        Ok(Self {
+            store,
+            id,
+            created,
+            replica,
+            evidence_lock: None,
+            revocations: Arc::default(),
+            doubts: Arc::default(),
+        })
     }
 
     /// From now on, evidence is locked so firmly and for so long from its writing on, by the store's time.
@@ -150,6 +159,12 @@ impl Repository {
     /// From now on, what these keys signed and the store received later does not count, in all instances.
     pub fn with_revocations(self, revocations: Vec<Revocation>) -> Self {
         Self { revocations: revocations.into(), ..self }
+    }
+
+    /// From now on, a point of a copy that one of these keys signed is nobody's newest where the copy received it later: see
+    /// [`InstanceRepo::doubt`].
+    pub fn with_doubts(self, doubts: Vec<Revocation>) -> Self {
+        Self { doubts: doubts.into(), ..self }
     }
 
     /// The keys that are revoked.
@@ -181,7 +196,8 @@ impl Repository {
     pub fn instance(&self, tenant: &Tenant, instance: &Instance) -> InstanceRepo {
         let layout = Layout::new(tenant.clone(), instance.clone());
         let (store, repository, replica) = (self.store.clone(), self.id, self.replica);
-        InstanceRepo { store, repository, replica, layout, locks: None, revocations: self.revocations.clone() }
+        let (revocations, doubts) = (self.revocations.clone(), self.doubts.clone());
+        InstanceRepo { store, repository, replica, layout, locks: None, revocations, doubts }
     }
 
     /// The instances of a tenant that have recovery points, in the order of their names. Asks for two names of each,
@@ -244,6 +260,7 @@ pub struct InstanceRepo {
     layout: Layout,
     locks: Option<Locks>,
     revocations: Arc<[Revocation]>,
+    doubts: Arc<[Revocation]>,
 }
 
 impl InstanceRepo {
@@ -323,6 +340,27 @@ impl InstanceRepo {
         Trust { trusted, revoked: &self.revocations, received: Some(received) }
     }
 
+    /// Why a point of a copy is nobody's newest. Its key is revoked, and the copy's own time of receipt, which is that of
+    /// copying, does not say whether the primary had it before: it may be genuine and it may be forged. It can be had by
+    /// its id, and a drill tells which it is.
+    pub fn doubt(&self, signer: &PublicKey, received: Timestamp) -> Option<String> {
+        let mut revoked = self.doubts.iter().chain(self.revocations.iter());
+        let revoked = revoked.find(|one| self.replica && one.key == *signer && received > one.at)?;
+        Some(format!(
+            "the key that signed it was revoked as of {:.0}, and it was copied later, at {received:.0}: whether it is older \
+             than the theft cannot be seen here, so it is taken only by its id, after a drill",
+            revoked.at
+        ))
+    }
+
+    /// Of points: in a copy, a revoked key makes them doubtful, not void ([`InstanceRepo::doubt`]).
+    fn trust_of_point<'a>(&'a self, trusted: &'a [PublicKey], received: Timestamp) -> Trust<'a> {
+        match self.replica {
+            true => Trust { revoked: &[], ..self.trust(trusted, received) },
+            false => self.trust(trusted, received),
+        }
+    }
+
     /// The keys that are revoked.
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
@@ -367,7 +405,7 @@ impl InstanceRepo {
         }
         let bytes = self.store.get(&key, version.as_ref(), None).await?;
         let info = ObjectInfo { key, len, version, modified };
-        let read = point::decode(&info, &bytes, &self.trust(trusted, modified));
+        let read = point::decode(&info, &bytes, &self.trust_of_point(trusted, modified));
         read.and_then(|point| self.in_its_place(point)).map_err(|error| first_version(&info, error))
     }
 
@@ -407,7 +445,13 @@ impl InstanceRepo {
                 let (instance, count) = (self.instance().clone(), ids.len());
                 match count {
                     0 => Err(Error::NoPoint { instance, wanted: format!("whose id starts with {prefix}") }),
-                    1 => self.one_of(&fitting, trusted).await,
+                    1 => {
+                        let point = self.one_of(&fitting, trusted).await?;
+                        if let Some(why) = self.doubt(&point.signer, point.modified) {
+                            tracing::warn!(point = %point.header.point, "{why}");
+                        }
+                        Ok(point)
+                    }
                     _ => Err(Error::Ambiguous { instance, prefix: prefix.clone(), count }),
                 }
             }
@@ -433,6 +477,10 @@ impl InstanceRepo {
             match self.read_point(reference, trusted).await {
                 // A dump is no newer backup: it is not even worth a word.
                 Ok(point) if point.header.is_dump() => dumps += 1,
+                Ok(point) if self.doubt(&point.signer, point.modified).is_some() => {
+                    let why = self.doubt(&point.signer, point.modified).unwrap_or_default();
+                    skipped.push(format!("{}: {why}", point.key));
+                }
                 Ok(mut point) => {
                     point.skipped = skipped;
                     return Ok(point);

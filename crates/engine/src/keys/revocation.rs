@@ -23,6 +23,8 @@ const MAX_LEN: u64 = 64 << 10;
 pub struct Revocations {
     /// Those that count.
     pub keys: Vec<Revocation>,
+    /// In a copy, those of the configuration: points that it received later are taken only by their id.
+    pub doubted: Vec<Revocation>,
     /// Statements that do not count, and why: for people.
     pub passed_over: Vec<String>,
 }
@@ -34,11 +36,11 @@ pub async fn load(repository: &Repository, tenant: &Tenant, keys: &KeysConfig) -
     // In the order in which the store received them: a revoked key's own words count no more.
     listed.sort_by(|a, b| (a.modified, &a.key).cmp(&(b.modified, &b.key)));
     // In a copy the time of receipt is that of copying, behind which a moment of the configuration would reach too far:
-    // there only statements count, which are copied after the points that they do not touch.
-    let configured = keys.revoked.iter().filter(|_| !repository.is_replica());
-    let mut found = Revocations {
-        keys: configured.map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect(),
-        passed_over: Vec::new(),
+    // it makes points doubtful there, and statements count, which are copied after the points that they do not touch.
+    let configured = keys.revoked.iter().map(|revoked| Revocation { key: revoked.key, at: revoked.at }).collect();
+    let mut found = match repository.is_replica() {
+        true => Revocations { doubted: configured, ..Revocations::default() },
+        false => Revocations { keys: configured, ..Revocations::default() },
     };
     let reading = listed.into_iter().map(|reference| async move {
         if reference.len > MAX_LEN {

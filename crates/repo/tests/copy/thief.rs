@@ -1,6 +1,7 @@
 //! Who holds credentials of either store can add versions and markers, and changes nothing by it.
 
 use bytes::Bytes;
+use lifeboat_repo::{point::PointSelector, repository::Repository, trust::Revocation};
 use lifeboat_store::{Key, vault::VaultStore};
 
 use crate::world::*;
@@ -67,4 +68,29 @@ async fn a_copy_without_locks_still_falls_to_deletes() {
     attack(&world.offsite);
     let opened = lifeboat_repo::repository::Repository::open(std::sync::Arc::new(world.offsite.clone())).await;
     assert!(opened.is_err(), "the marker itself is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_of_a_revoked_key_are_nobodys_newest_in_a_copy() {
+    let world = World::new();
+    let safe = world.backup(&first()).await;
+    world.copy().await.unwrap();
+    world.pass(1);
+    let theft = world.now();
+    world.pass(1);
+    // Between theft and discovery: the thief's, and copied with all others.
+    let forged = world.backup(&second()).await;
+    world.copy().await.unwrap();
+    let trusted = [world.signing.public()];
+    let revoked = vec![Revocation { key: world.signing.public(), at: theft }];
+    let opened = Repository::open(std::sync::Arc::new(world.offsite.clone())).await.unwrap();
+    for repository in [opened.clone().with_doubts(revoked.clone()), opened.with_revocations(revoked)] {
+        let replica = repository.instance(&tenant(), &instance());
+        let latest = replica.find_point(&PointSelector::Latest, &trusted).await.unwrap();
+        assert_eq!(latest.header.point, safe.header.point);
+        assert!(latest.skipped[0].contains("only by its id"), "{:?}", latest.skipped);
+        world.assert_restores_point(&replica, &latest, &first()).await;
+        let by_id = PointSelector::Id(forged.header.point.to_string());
+        assert_eq!(replica.find_point(&by_id, &trusted).await.unwrap().header.point, forged.header.point);
+    }
 }
