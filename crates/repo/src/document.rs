@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     blocking::blocking,
-    envelope::{self, Envelope, FORMAT, Header, SealedPart, decimal_text},
+    envelope::{self, Envelope, FORMAT, Head, Header, SealedPart, decimal_text},
     error::{Error, Result},
     locks::Keep,
     repository::InstanceRepo,
@@ -23,6 +23,8 @@ use crate::{
 
 /// The longest document: a witness of a very large system has a few MiB.
 const LONGEST: u64 = 256 << 20;
+/// Bytes of a document that hold its header as a rule.
+const HEAD: u64 = 4 << 10;
 
 /// What a document is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -221,6 +223,25 @@ impl InstanceRepo {
         self.fetch_document(reference, trusted).await.map(drop)
     }
 
+    /// Reads a document's header alone, and verifies its signature and that it belongs where it lies.
+    pub(crate) async fn document_head(&self, info: &ObjectInfo, trusted: &[PublicKey]) -> Result<()> {
+        let parts = |kind| Some((kind, self.layout().document_parts(kind, &info.key)?));
+        let Some((kind, (position, id))) = DocumentKind::ALL.into_iter().find_map(parts) else {
+            return Err(Error::damaged(&info.key, "no document has such a name"));
+        };
+        let ObjectInfo { key, version, modified, .. } = info.clone();
+        let reference = DocumentRef { kind, position, id, key, version, modified };
+        let mut wanted = HEAD.min(info.len);
+        loop {
+            let start = self.store().get(&info.key, info.version.as_ref(), Some(0..wanted)).await?;
+            let trust = self.trust(trusted, info.modified);
+            match envelope::decode_head::<DocumentHeader>(&info.key, &start, info.len, &trust)? {
+                Head::Header(header) => return self.document_fits(&header, &reference),
+                Head::Needs(more) => wanted = more,
+            }
+        }
+    }
+
     /// The same, where its bytes have been read.
     pub(crate) fn verify_document_file(
         &self,
@@ -253,8 +274,13 @@ impl InstanceRepo {
     ) -> Result<envelope::Opened<DocumentHeader>> {
         let trust = self.trust(trusted, reference.modified);
         let opened: envelope::Opened<DocumentHeader> = envelope::decode(&reference.key, bytes, &trust)?;
-        match opened.header.fits(self, reference) {
-            true => Ok(opened),
+        self.document_fits(&opened.header, reference)?;
+        Ok(opened)
+    }
+
+    fn document_fits(&self, header: &DocumentHeader, reference: &DocumentRef) -> Result<()> {
+        match header.fits(self, reference) {
+            true => Ok(()),
             false => Err(Error::Untrusted {
                 object: reference.key.to_string(),
                 reason: "its header is that of another document: it was copied here".into(),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use lifeboat_model::{id::PointId, retention::LockMode, signature::PublicKey};
-use lifeboat_store::{Key, LockState, Retention, SharedStore, VersionId};
+use lifeboat_store::{Key, LockState, ObjectInfo, Retention, SharedStore, VersionId};
 
 use super::{Problem, problem};
 use crate::{
@@ -16,10 +16,10 @@ use crate::{
     error::{Error, Result},
     point::{ObjectRef, PointRef},
     progress::{Counter, Progress},
-    reach::{self, Needs, Reach, Standing, WalRule, digest, kept_points, standing},
+    reach::{self, Needs, Reach, Standing, WalRule, digest, kept_points, objection, standing},
     repository::{InstanceRepo, marker_key},
     retain::{NeededWal, needs_document},
-    wal::WalObjectKind,
+    wal::{WalObject, WalObjectKind},
 };
 
 /// Read back at the same time.
@@ -59,6 +59,7 @@ pub async fn locks(
     let mut check = Check {
         store: repo.store().clone(),
         first: repo.store_of(None),
+        judge: (repo.clone(), trusted.to_vec()),
         mode,
         progress,
         report: LocksReport::default(),
@@ -126,14 +127,20 @@ async fn objects(
             true => i64::MIN,
             false => time.map_or(i64::MIN, Timestamp::as_second),
         };
-        let own = Read { key: reference.key, version: reference.version, end, promised: promised(header.retain_until) };
+        let own = Read {
+            key: reference.key,
+            version: reference.version,
+            end,
+            promised: promised(header.retain_until),
+            named: None,
+        };
         check.want(own, reference.id).await?;
         for object in header.objects {
             let ObjectRef { key, version, .. } = object;
             match reach.take(&digest(&key)) {
                 Some(need) => {
                     let promised = if repo.is_replica() { i64::MIN } else { need.promised };
-                    check.want(Read { key, version, end: need.end, promised }, reference.id).await?;
+                    check.want(Read { key, version, end: need.end, promised, named: None }, reference.id).await?;
                 }
                 // It was read for an earlier point: what is wrong with it hits this one as well.
                 None => check.also(&key, reference.id),
@@ -159,14 +166,15 @@ async fn archive(
             WalObjectKind::Segment => needs.wal.until,
             WalObjectKind::Slice => needs.slice_until,
         };
-        check.want_of_none(object.key, object.version, until).await?;
+        let WalObject { key, len, version, modified, .. } = object;
+        check.want_named(ObjectInfo { key, len, version, modified }, until).await?;
     }
     let newest = reach::newest_system(repo).await?;
     for kind in DocumentKind::ALL {
         let mut listed = repo.store().list(&repo.layout().prefix(kind.folder()));
         while let Some(info) = listed.try_next().await? {
             if needs_document(repo, rule, newest, kind, &info) {
-                check.want_of_none(info.key, info.version, needs.wal.until).await?;
+                check.want_named(info, needs.wal.until).await?;
             }
         }
     }
@@ -181,6 +189,8 @@ struct Read {
     end: i64,
     /// What the signed header says that it was locked until.
     promised: i64,
+    /// It is known by its name alone: what no trusted key signed needs no lock.
+    named: Option<ObjectInfo>,
 }
 
 type Answer = (Read, Option<PointId>, lifeboat_store::Result<LockState>);
@@ -189,6 +199,8 @@ struct Check {
     store: SharedStore,
     /// The same, for what is named without a version.
     first: SharedStore,
+    /// What signatures are held against.
+    judge: (InstanceRepo, Vec<PublicKey>),
     mode: LockMode,
     progress: Arc<dyn Progress>,
     report: LocksReport,
@@ -202,7 +214,14 @@ impl Check {
     }
 
     async fn want_of_none(&mut self, key: Key, version: Option<VersionId>, until: Timestamp) -> Result<()> {
-        self.start(Read { key, version, end: until.as_second(), promised: i64::MIN }, None).await
+        self.start(Read { key, version, end: until.as_second(), promised: i64::MIN, named: None }, None).await
+    }
+
+    /// The same of what is known by its name alone.
+    async fn want_named(&mut self, info: ObjectInfo, until: Timestamp) -> Result<()> {
+        let (key, version) = (info.key.clone(), info.version.clone());
+        let read = Read { key, version, end: until.as_second(), promised: i64::MIN, named: Some(info) };
+        self.start(read, None).await
     }
 
     async fn start(&mut self, read: Read, point: Option<PointId>) -> Result<()> {
@@ -228,6 +247,12 @@ impl Check {
             Err(lifeboat_store::Error::Denied { reason, .. }) => Some(format!("its lock cannot be read: {reason}")),
             Err(error) => return Err(error.into()),
         };
+        let (repo, trusted) = &self.judge;
+        if let (Some(_), Some(info)) = (&what, &read.named)
+            && objection(repo, info, trusted).await?.is_some()
+        {
+            return Ok(true);
+        }
         match what {
             Some(what) => self.note(read.key, what, point.as_slice()),
             None => self.report.locked += 1,

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::{Error, Result},
     progress::Progress,
-    reach::{Digest, Needs, Reach, WalRule},
+    reach::{Digest, Needs, Reach, Streams, WalRule},
     repository::InstanceRepo,
 };
 
@@ -221,6 +221,7 @@ pub async fn run(
         reach: Reach::default(),
         released: HashSet::new(),
         seen: HashSet::new(),
+        streams: Streams::default(),
         systems: BTreeSet::new(),
         oldest_pack: None,
         batch: Vec::new(),
@@ -250,6 +251,8 @@ struct Run<'a> {
     released: HashSet<Digest>,
     /// Keys of points that were looked at.
     seen: HashSet<Digest>,
+    /// Streams, and whether somebody trusted began them.
+    streams: Streams,
     /// Systems of which WAL stays.
     systems: BTreeSet<u64>,
     /// When the store received the oldest pack that stays because it is needed.

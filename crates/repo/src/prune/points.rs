@@ -156,7 +156,7 @@ impl Run<'_> {
         self.not_ours(Candidate::new(info, PruneKind::Foreign, "no release writes such a key")).await
     }
 
-    async fn not_ours(&mut self, candidate: Candidate) -> Result<()> {
+    pub(super) async fn not_ours(&mut self, candidate: Candidate) -> Result<()> {
         self.report.objects += 1;
         match self.options.foreign {
             true => self.candidate(candidate).await,

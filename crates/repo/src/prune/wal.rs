@@ -5,7 +5,7 @@ use lifeboat_store::ObjectInfo;
 use super::{Found, PruneKind, Run, Versions, removal::Candidate};
 use crate::{
     error::Result,
-    reach::{Cover, WalRule},
+    reach::{Cover, WalRule, objection},
     wal::{WalObject, WalObjectKind},
 };
 
@@ -37,7 +37,6 @@ impl Run<'_> {
         rule: &WalRule,
         cover: &mut Cover,
     ) -> Result<()> {
-        self.report.objects += 1;
         let system = Some(object.system_id);
         let kind = match object.kind {
             WalObjectKind::Segment => PruneKind::Segment,
@@ -47,12 +46,25 @@ impl Run<'_> {
             "no kept point and no window of recovery needs it"
         } else if object.kind == WalObjectKind::Slice && cover.supersedes(&object, rule).await? {
             "a segment that verifies holds its range"
+        } else if let Some(why) = self.forged(&object, &info, rule).await? {
+            return self.not_ours(Candidate::new(info, PruneKind::Foreign, why)).await;
         } else {
+            self.report.objects += 1;
             self.systems.extend(system);
             self.keep(&info, kind);
             return Ok(());
         };
+        self.report.objects += 1;
         self.unneeded(Candidate { system, ..Candidate::new(info, kind, why) }, over).await
+    }
+
+    /// Why an object of a stream that nobody trusted has begun is no WAL of ours: its name alone would keep it for ever.
+    async fn forged(&mut self, object: &WalObject, info: &ObjectInfo, rule: &WalRule) -> Result<Option<String>> {
+        let stream = (object.system_id, object.timeline);
+        match self.streams.is_vouched(&self.repo, rule, self.trusted, stream).await? {
+            true => Ok(None),
+            false => objection(&self.repo, info, self.trusted).await,
+        }
     }
 
     async fn of_a_point(&mut self, info: ObjectInfo, over: u64) -> Result<()> {

@@ -17,10 +17,12 @@ use crate::{
     repository::InstanceRepo,
 };
 
+mod genuine;
 mod index;
 mod standing;
 mod wal;
 
+pub(crate) use genuine::{Streams, objection};
 pub(crate) use index::{IndexUse, index_use};
 pub(crate) use standing::{NO_PROMISE, Standing, standing};
 pub(crate) use wal::{Cover, WalRule};

@@ -73,6 +73,11 @@ impl WalRule {
         self.needs_object(system_id, timeline, Lsn(lsn.0.saturating_add(1)), received) || self.spans.iter().any(holds)
     }
 
+    /// Whether a kept point has WAL of this stream.
+    pub fn knows_stream(&self, stream: (u64, u32)) -> bool {
+        self.spans.iter().any(|span| (span.system_id, span.timeline) == stream)
+    }
+
     /// Whether a kept point has WAL of this system.
     pub fn knows_system(&self, system_id: u64) -> bool {
         self.spans.iter().any(|span| span.system_id == system_id)

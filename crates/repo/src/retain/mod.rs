@@ -18,7 +18,7 @@ use crate::{
     document::DocumentKind,
     error::{Error, Result},
     progress::{Counter, Progress},
-    reach::{self, Cover, IndexUse, Needs, Reach, Standing, WalRule, index_use, read_kept, standing},
+    reach::{self, Cover, IndexUse, Needs, Reach, Standing, WalRule, index_use, objection, read_kept, standing},
     repository::{InstanceRepo, marker_key},
     wal::{WalObject, WalObjectKind},
 };
@@ -39,6 +39,8 @@ pub struct RetainReport {
     pub extended: u64,
     /// Of them: locked long enough before.
     pub enough: u64,
+    /// Of them: left alone, since no trusted key signed what lies under the name of WAL or a document.
+    pub foreign: u64,
     /// Of them: refused, and why; the first thousand.
     pub refused: Vec<(Key, String)>,
     /// How many refusals are not among them.
@@ -64,7 +66,9 @@ pub async fn extend(
     let rule = reach.wal_rule(&needs.wal)?;
     let report = RetainReport { points: points.len() as u64, ..RetainReport::default() };
     let (store, first) = (repo.store().clone(), repo.store_of(None));
-    let mut work = Extender { store, first, mode, now, dry_run, progress, report, going: FuturesUnordered::new() };
+    let judge = (repo.clone(), trusted.into());
+    let mut work =
+        Extender { store, first, judge, mode, now, dry_run, progress, report, going: FuturesUnordered::new() };
     if let Some(end) = needs.points.values().max() {
         let marker = repo.first(&marker_key()).await?;
         work.want(marker.key, marker.version, end.as_second(), i64::MIN).await?;
@@ -126,7 +130,8 @@ async fn wal(
             WalObjectKind::Segment => needs.wal.until,
             WalObjectKind::Slice => needs.slice_until,
         };
-        work.want(object.key, object.version, until.as_second(), i64::MIN).await?;
+        let WalObject { key, len, version, modified, .. } = object;
+        work.want_genuine(ObjectInfo { key, len, version, modified }, until).await?;
     }
     Ok(())
 }
@@ -137,7 +142,7 @@ async fn documents(repo: &InstanceRepo, rule: &WalRule, needs: &Needs, work: &mu
         let mut listed = repo.store().list(&repo.layout().prefix(kind.folder()));
         while let Some(info) = listed.try_next().await? {
             if needs_document(repo, rule, newest, kind, &info) {
-                work.want(info.key, info.version, needs.wal.until.as_second(), i64::MIN).await?;
+                work.want_genuine(info, needs.wal.until).await?;
             }
         }
     }
@@ -189,6 +194,7 @@ impl NeededWal {
 enum Lock {
     Enough,
     Extended,
+    Foreign,
     Refused(String),
 }
 
@@ -197,6 +203,8 @@ struct Extender {
     store: SharedStore,
     /// The same, for what is named without a version.
     first: SharedStore,
+    /// What signatures are held against.
+    judge: (InstanceRepo, Arc<[PublicKey]>),
     mode: LockMode,
     now: Timestamp,
     dry_run: bool,
@@ -206,8 +214,25 @@ struct Extender {
 }
 
 impl Extender {
+    /// Asks for a lock of what is known by its name alone: it is put only if a trusted key signed the object.
+    async fn want_genuine(&mut self, info: ObjectInfo, until: Timestamp) -> Result<()> {
+        let (key, version) = (info.key.clone(), info.version.clone());
+        self.start(key, version, until.as_second(), i64::MIN, Some(info)).await
+    }
+
     /// Asks for a lock; `known` is one that the object is known to have. Times in seconds since 1970.
     async fn want(&mut self, key: Key, version: Option<VersionId>, until: i64, known: i64) -> Result<()> {
+        self.start(key, version, until, known, None).await
+    }
+
+    async fn start(
+        &mut self,
+        key: Key,
+        version: Option<VersionId>,
+        until: i64,
+        known: i64,
+        named: Option<ObjectInfo>,
+    ) -> Result<()> {
         self.report.objects += 1;
         self.progress.add(Counter::Objects, 1);
         if until <= self.now.as_second() || known >= until {
@@ -221,8 +246,13 @@ impl Extender {
         let store = if version.is_some() { &self.store } else { &self.first };
         let (store, dry_run) = (store.clone(), self.dry_run);
         let retention = Retention { mode: self.mode, until };
+        let (repo, trusted) = self.judge.clone();
         self.going.push(Box::pin(async move {
-            let lock = lock(&store, &key, version.as_ref(), retention, dry_run).await?;
+            let lock = match look(&store, &key, version.as_ref(), retention).await? {
+                Lock::Extended if forged(&repo, named, &trusted).await? => Lock::Foreign,
+                Lock::Extended if !dry_run => put(&store, &key, version.as_ref(), retention).await?,
+                done => done,
+            };
             Ok((key, lock))
         }));
         Ok(())
@@ -234,6 +264,7 @@ impl Extender {
         match lock {
             Lock::Enough => self.report.enough += 1,
             Lock::Extended => self.report.extended += 1,
+            Lock::Foreign => self.report.foreign += 1,
             Lock::Refused(why) if self.report.refused.len() < TOLD => self.report.refused.push((key, why)),
             Lock::Refused(_) => self.report.more_refused += 1,
         }
@@ -246,25 +277,28 @@ impl Extender {
     }
 }
 
-/// Reads the lock back, and extends it where it is too short or too weak. Reading is cheaper than writing, and a lock
+/// Whether an object that is known by its name alone is not what the name says.
+async fn forged(repo: &InstanceRepo, named: Option<ObjectInfo>, trusted: &[PublicKey]) -> Result<bool> {
+    match named {
+        Some(info) => Ok(objection(repo, &info, trusted).await?.is_some()),
+        None => Ok(false),
+    }
+}
+
+/// Reads the lock back; one that is too short or too weak is to be extended. Reading is cheaper than writing, and a lock
 /// that is long enough is the rule.
-async fn lock(
-    store: &SharedStore,
-    key: &Key,
-    version: Option<&VersionId>,
-    wanted: Retention,
-    dry_run: bool,
-) -> Result<Lock> {
+async fn look(store: &SharedStore, key: &Key, version: Option<&VersionId>, wanted: Retention) -> Result<Lock> {
     let found = match store.lock_state(key, version).await {
         Ok(state) => state.retention,
         Err(error) => return refused(error),
     };
-    if found.is_some_and(|found| found.covers(wanted)) {
-        return Ok(Lock::Enough);
+    match found.is_some_and(|found| found.covers(wanted)) {
+        true => Ok(Lock::Enough),
+        false => Ok(Lock::Extended),
     }
-    if dry_run {
-        return Ok(Lock::Extended);
-    }
+}
+
+async fn put(store: &SharedStore, key: &Key, version: Option<&VersionId>, wanted: Retention) -> Result<Lock> {
     match store.extend_lock(key, version, wanted).await {
         Ok(()) => Ok(Lock::Extended),
         Err(error) => refused(error),
