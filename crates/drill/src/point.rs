@@ -172,6 +172,7 @@ fn signs_answer(report: &SignsReport) -> Answer {
         (report.delete_markers, "delete markers"),
         (report.strange_points, "points that nobody trusted has signed, or damaged ones"),
         (report.strange_keys, "objects at keys that Lifeboat does not write"),
+        (report.forged, "indexes, WAL objects or documents that nobody trusted has signed, or damaged ones"),
         (report.shortened, "shortened locks"),
     ];
     let found: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();

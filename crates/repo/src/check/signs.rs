@@ -1,11 +1,13 @@
 //! Signs of an attack: what only somebody else can have put into the repository.
 //!
 //! A release writes each key once. So a newer version, a delete marker, an object at a key that no release writes, a
-//! point that is not signed, and a lock that is shorter than a signed header says, were somebody else's doing (or an
-//! accident). None of it hurts: the first version counts, and headers tell. One listing of versions finds them.
+//! point, index, WAL or document that is not signed, and a lock that is shorter than a signed header says, were somebody else's doing (or an
+//! accident). None of it hurts: the first version counts, and headers tell. One listing of versions and the first bytes of what is signed find
+//! them.
 
 use std::sync::Arc;
 
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use lifeboat_model::signature::PublicKey;
 use lifeboat_store::{Key, ObjectInfo, VersionId};
@@ -16,12 +18,14 @@ use crate::{
     point::PointRef,
     progress::{Counter, Progress},
     prune::{Found, PruneKind, Versions, kind_at},
-    reach::{Standing, standing},
+    reach::{Standing, objection, standing},
     repository::InstanceRepo,
 };
 
 /// Signs told one by one.
 const TOLD: usize = 1000;
+/// Headers read at the same time.
+const AT_ONCE: usize = 16;
 
 /// What kind of sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +41,12 @@ pub enum SignKind {
     StrangePoint,
     /// A point whose object is damaged or cannot be understood.
     DamagedPoint,
+    /// An index object that no trusted key signed for this place, or a damaged one.
+    StrangeIndex,
+    /// The same of WAL of the archive.
+    StrangeWal,
+    /// The same of a document.
+    StrangeDocument,
     /// A point whose lock is shorter than it says it was given.
     ShortenedLock,
 }
@@ -50,6 +60,9 @@ impl SignKind {
             SignKind::StrangeKey => "strange-key",
             SignKind::StrangePoint => "strange-point",
             SignKind::DamagedPoint => "damaged-point",
+            SignKind::StrangeIndex => "strange-index",
+            SignKind::StrangeWal => "strange-wal",
+            SignKind::StrangeDocument => "strange-document",
             SignKind::ShortenedLock => "shortened-lock",
         }
     }
@@ -83,6 +96,8 @@ pub struct SignsReport {
     pub strange_keys: u64,
     /// Objects in the folder of points that count for nothing, or are damaged.
     pub strange_points: u64,
+    /// Index objects, WAL and documents that no trusted key signed for their place, or damaged ones.
+    pub forged: u64,
     /// Points whose lock is shorter than they say.
     pub shortened: u64,
     /// The signs themselves; the first thousand.
@@ -103,6 +118,7 @@ impl SignsReport {
             SignKind::DeleteMarker => &mut self.delete_markers,
             SignKind::StrangeKey => &mut self.strange_keys,
             SignKind::StrangePoint | SignKind::DamagedPoint => &mut self.strange_points,
+            SignKind::StrangeIndex | SignKind::StrangeWal | SignKind::StrangeDocument => &mut self.forged,
             SignKind::ShortenedLock => &mut self.shortened,
         };
         *counter += 1;
@@ -115,19 +131,26 @@ impl SignsReport {
 
 /// Looks for signs of an attack in an instance's part of the repository, its tenant's evidence and the marker.
 pub async fn signs(repo: &InstanceRepo, trusted: &[PublicKey], progress: Arc<dyn Progress>) -> Result<SignsReport> {
-    let mut look = Look { repo, trusted, progress, report: SignsReport::default() };
+    let (report, heads) = (SignsReport::default(), FuturesUnordered::new());
+    let mut look = Look { repo, trusted: trusted.into(), progress, report, heads };
     look.versions(&repo.layout().root(), |layout, key| kind_at(layout, key).is_some()).await?;
     look.versions(&format!("{}/evidence/", repo.tenant()), |_, _| true).await?;
+    while look.head().await? {}
     look.versions(layout::REPOSITORY, |_, key| key.as_str() == layout::REPOSITORY).await?;
     Ok(look.report)
 }
 
 struct Look<'a> {
     repo: &'a InstanceRepo,
-    trusted: &'a [PublicKey],
+    trusted: Arc<[PublicKey]>,
     progress: Arc<dyn Progress>,
     report: SignsReport,
+    /// Signed headers that are being read.
+    heads: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
+
+/// What was looked at, and what speaks against it.
+type Answer = Result<(ObjectInfo, SignKind, Option<String>)>;
 
 impl Look<'_> {
     async fn versions(&mut self, prefix: &str, is_ours: impl Fn(&layout::Layout, &Key) -> bool) -> Result<()> {
@@ -150,8 +173,14 @@ impl Look<'_> {
                 }
                 Found::Object { info, .. } => {
                     self.report.objects += 1;
-                    if kind_at(self.repo.layout(), &info.key) == Some(PruneKind::Point) {
-                        self.point(info).await?;
+                    match kind_at(self.repo.layout(), &info.key) {
+                        Some(PruneKind::Point) => self.point(info).await?,
+                        Some(PruneKind::Index) => self.signed(info, SignKind::StrangeIndex).await?,
+                        Some(PruneKind::Segment | PruneKind::Slice) => {
+                            self.signed(info, SignKind::StrangeWal).await?;
+                        }
+                        Some(PruneKind::Document) => self.signed(info, SignKind::StrangeDocument).await?,
+                        _ => {}
                     }
                 }
             }
@@ -164,11 +193,32 @@ impl Look<'_> {
         self.report.add(Sign { key, version, kind, what, at });
     }
 
+    /// Begins to read an object's signed header.
+    async fn signed(&mut self, info: ObjectInfo, kind: SignKind) -> Result<()> {
+        while self.heads.len() >= AT_ONCE {
+            self.head().await?;
+        }
+        let (repo, trusted) = (self.repo.clone(), self.trusted.clone());
+        self.heads.push(Box::pin(async move {
+            let why = objection(&repo, &info, &trusted).await?;
+            Ok((info, kind, why))
+        }));
+        Ok(())
+    }
+
+    async fn head(&mut self) -> Result<bool> {
+        let Some(answer) = self.heads.next().await else { return Ok(false) };
+        if let (info, kind, Some(why)) = answer? {
+            self.sign(info, kind, why);
+        }
+        Ok(true)
+    }
+
     async fn point(&mut self, info: ObjectInfo) -> Result<()> {
         let Some((time, id)) = layout::point_parts(&info.key) else { return Ok(()) };
         let (key, version, modified) = (info.key.clone(), info.version.clone(), info.modified);
         let reference = PointRef { time, id, key, version, len: info.len, modified };
-        match standing(self.repo, &reference, self.trusted).await {
+        match standing(self.repo, &reference, &self.trusted).await {
             Ok(Standing::Good(header)) => {
                 // In a copy the locks are others than those that the headers tell of.
                 if let Some(promised) = header.retain_until.filter(|_| !self.repo.is_replica()) {

@@ -15,6 +15,7 @@ use lifeboat_repo::{
     document::DocumentKind,
     point::Point,
     progress::Silent,
+    prune::Fate,
     reach::Needs,
     repository::Repository,
     retain,
@@ -282,7 +283,8 @@ async fn overwritten_without_versions() -> (World, Point) {
     let point = world.backup_on(old.clone(), &files(0), stream(SEGMENT)).await.unwrap();
     assert!(point.header.objects.iter().all(|object| object.version.is_none()));
     let listed: Vec<lifeboat_store::ObjectInfo> = old.list("").try_collect().await.unwrap();
-    let keys: Vec<Key> = listed.into_iter().map(|info| info.key).filter(|key| !key.as_str().contains("/lease/")).collect();
+    let keys: Vec<Key> =
+        listed.into_iter().map(|info| info.key).filter(|key| !key.as_str().contains("/lease/")).collect();
     for key in &keys {
         world.vault.put(key, old.get(key, None, None).await.unwrap()).await.unwrap();
     }
@@ -314,4 +316,66 @@ async fn what_names_no_version_means_the_first_one() {
         assert_eq!(state.retention.map(|lock| lock.until), Some(far), "{}", object.key);
     }
     assert_eq!(prove(&world, &needs, LockMode::Compliance).await.problems, []);
+}
+
+/// WAL of this stream, signed by somebody else.
+async fn forged_wal(world: &World, stream: Stream, first: u64) -> Key {
+    let (recipients, theirs) = (vec![world.recovery.recipient()], SigningKey::from_seed(&[8; 32]));
+    let writer = lifeboat_repo::wal::WalWriter::new(world.repo().await, recipients, theirs, 1);
+    let kind = lifeboat_repo::wal::WalObjectKind::Segment;
+    let Stream { system_id, timeline, .. } = stream;
+    let bytes = wal(first, first + SEGMENT);
+    let put = writer.put(kind, system_id, timeline, SEGMENT, lifeboat_model::lsn::Lsn(first), bytes, None).await;
+    put.unwrap().key
+}
+
+#[tokio::test]
+async fn junk_under_the_names_of_wal_is_neither_locked_nor_kept_for_ever() {
+    let (world, _, second) = two().await;
+    let later = Stream { timeline: 9, ..stream(0) };
+    let forged = [forged_wal(&world, later, 9 * SEGMENT).await, forged_wal(&world, stream(0), 9 * SEGMENT).await];
+    let empty = Key::new(forged[0].as_str().rsplit_once('-').unwrap().0.to_owned() + "-" + &"cd".repeat(16)).unwrap();
+    world.vault.put(&empty, "".into()).await.unwrap();
+    let locked = async |key: &Key| {
+        let first = world.repo().await.store_of(None);
+        first.lock_state(key, None).await.unwrap().retention.map(|lock| lock.until)
+    };
+    let before = [locked(&forged[0]).await, locked(&forged[1]).await, locked(&empty).await];
+    let far = until(&world, 500);
+    let mut needs = keep(&[&second], &[]);
+    (needs.wal.until, needs.slice_until) = (far, far);
+    let report = extend(&world, &needs, false).await;
+    assert_eq!(report.foreign, 3, "{report:?}");
+    assert_eq!(before, [locked(&forged[0]).await, locked(&forged[1]).await, locked(&empty).await]);
+    assert_eq!(prove(&world, &needs, LockMode::Compliance).await.problems, [], "what is not ours needs no lock");
+    world.store_clock.advance(DAY);
+    let (report, items) = world.prune_with(&world.repo().await, &needs, world.prune_options()).await.unwrap();
+    assert_eq!((fate(&items, &forged[0]), fate(&items, &empty)), (&Fate::Foreign, &Fate::Foreign), "{items:?}");
+    assert_eq!(report.foreign.objects, 2);
+    // A stream that a trusted document begins is believed by its names, so that prune need not read all of it.
+    world.put_document(world.store(), DocumentKind::Timeline, Stream { lsn: 9 * SEGMENT, ..later }).await.unwrap();
+    let (_, items) = world.prune_with(&world.repo().await, &needs, world.prune_options()).await.unwrap();
+    assert!(items.iter().all(|item| item.key != forged[0]), "{items:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_trusted_has_signed_is_a_sign_wherever_it_lies() {
+    let (world, ..) = two().await;
+    let wal = forged_wal(&world, stream(0), 9 * SEGMENT).await;
+    let copy = async |folder: &str, id: &str| {
+        let genuine = Key::new(world.names(folder).await.remove(0)).unwrap();
+        let bytes = world.vault.get(&genuine, None, None).await.unwrap();
+        let (place, name) = genuine.as_str().rsplit_once('/').unwrap();
+        let name = &name[..name.len() - 32];
+        let key = Key::new(format!("{place}/{name}{}", id.repeat(16))).unwrap();
+        world.vault.put(&key, bytes).await.unwrap();
+        key
+    };
+    let (index, document) = (copy("index/", "ef").await, copy("timelines/", "ef").await);
+    let found = signs(&world).await;
+    let mut kinds: Vec<(SignKind, &Key)> = found.samples.iter().map(|sign| (sign.kind, &sign.key)).collect();
+    kinds.sort();
+    let strange =
+        [(SignKind::StrangeIndex, &index), (SignKind::StrangeWal, &wal), (SignKind::StrangeDocument, &document)];
+    assert_eq!((kinds, found.forged), (strange.to_vec(), 3));
 }

@@ -64,6 +64,7 @@ struct Signs {
     delete_markers: u64,
     strange_keys: u64,
     strange_points: u64,
+    forged: u64,
     shortened_locks: u64,
     sign_count: u64,
     signs: Vec<ShownSign>,
@@ -210,7 +211,7 @@ fn signs_proof(report: &SignsReport) -> SignsProof {
     SignsProof {
         newer_versions: report.newer_versions,
         delete_markers: report.delete_markers,
-        foreign: report.strange_keys + report.strange_points,
+        foreign: report.strange_keys + report.strange_points + report.forged,
         shortened: report.shortened,
         samples: report.samples.iter().map(sign).collect(),
     }
@@ -286,6 +287,7 @@ impl Signs {
             delete_markers: report.delete_markers,
             strange_keys: report.strange_keys,
             strange_points: report.strange_points,
+            forged: report.forged,
             shortened_locks: report.shortened,
             sign_count,
             signs: report.samples.into_iter().map(shown).collect(),
@@ -304,6 +306,11 @@ impl Signs {
             ("delete marker", "delete markers", self.delete_markers),
             ("object that is not ours", "objects that are not ours", self.strange_keys),
             ("point that counts for nothing", "points that count for nothing", self.strange_points),
+            (
+                "index, WAL object or document that nobody trusted has signed",
+                "indexes, WAL objects and documents that nobody trusted has signed",
+                self.forged,
+            ),
             ("shortened lock", "shortened locks", self.shortened_locks),
         ];
         for (one, many, n) in kinds.into_iter().filter(|(.., n)| *n > 0) {
