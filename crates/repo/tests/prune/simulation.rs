@@ -1,10 +1,10 @@
 //! Two hundred days of backups, WAL, drills, renewals of locks and prunes, with a host's clock that steps back and forth
 //! and a process that dies at any call to the store.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use jiff::Timestamp;
-use lifeboat_model::id::PointId;
+use lifeboat_model::{id::PointId, retention::RetentionPolicy, time::Span};
 use lifeboat_repo::{Error, Result, check, document::DocumentKind, point::Point, progress::Silent};
 use lifeboat_store::{Store as _, fault::FaultStore};
 
@@ -273,7 +273,7 @@ impl Simulation {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_days() {
-    let mut simulation = Simulation::new(0x5eed_1234_5678_9abc, policy(std::time::Duration::from_secs(6 * 86_400)));
+    let mut simulation = Simulation::new(0x5eed_1234_5678_9abc, policy(Duration::from_secs(6 * 86_400)));
     let mut most = 0;
     for day in 0..200 {
         simulation.day(day).await;
@@ -296,10 +296,47 @@ async fn two_hundred_days() {
     }
 }
 
+/// Other policies, a month of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_policies() {
+    let span = |hours: u64| Some(Span(Duration::from_secs(hours * 3600)));
+    let none = RetentionPolicy {
+        time_zone: "Asia/Kolkata".parse().unwrap(),
+        last: 0,
+        hourly: 0,
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+        yearly: 0,
+        pitr: None,
+        drilled: 0,
+    };
+    let hourly = RetentionPolicy { hourly: 30, pitr: span(12), ..none.clone() };
+    let policies = [
+        ("the last three alone", RetentionPolicy { last: 3, ..none.clone() }),
+        ("hours and half a day of log", hourly),
+        ("a week of log alone", RetentionPolicy { pitr: span(168), ..none.clone() }),
+        ("drilled ones alone", RetentionPolicy { drilled: 4, ..none.clone() }),
+        ("nothing but the newest", none),
+    ];
+    for (seed, (what, retention)) in (1..).zip(policies) {
+        let policy = Policy { retention: Some(retention), ..policy(Duration::from_secs(6 * 86_400)) };
+        let mut simulation = Simulation::new(0x5eed_0000 + seed, policy);
+        for day in 0..30 {
+            simulation.day(day).await;
+        }
+        simulation.act(Act::Prune, None).await.0.unwrap();
+        simulation.assert_prune_changes_nothing(what).await;
+        for point in &simulation.world.points().await {
+            simulation.world.assert_restores(point).await;
+        }
+    }
+}
+
 /// One day, and a crash at each call of each of its runs, before and after its effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_every_call_of_a_day() {
-    let mut simulation = Simulation::new(0x00c0_ffee_0000_0001, policy(std::time::Duration::from_secs(6 * 86_400)));
+    let mut simulation = Simulation::new(0x00c0_ffee_0000_0001, policy(Duration::from_secs(6 * 86_400)));
     let mut crashes = 0;
     for day in 0..14 {
         simulation.day(day).await;
