@@ -70,7 +70,8 @@ impl Lifetime {
         let now = (context.store_clock().await?)();
         let repo = context.instance_repo(name);
         let mut memory = Memory::load(&context.config.engine.state_dir, context.repository.id(), name);
-        let Points { points, mut facts, promised, strange } = points(context, &repo, &mut memory).await?;
+        let Points { points, mut facts, promised, strange } =
+            points(context, &repo, lock.as_ref(), &mut memory).await?;
         let told = statements(context, name, &mut memory).await?;
         memory.save();
         for fact in &mut facts {
@@ -178,7 +179,12 @@ struct Points {
     strange: Vec<(PointRef, String)>,
 }
 
-async fn points(context: &Context, repo: &InstanceRepo, memory: &mut Memory) -> Result<Points> {
+async fn points(
+    context: &Context,
+    repo: &InstanceRepo,
+    lock: Option<&LockPolicy>,
+    memory: &mut Memory,
+) -> Result<Points> {
     let trusted = &context.config.keys.trusted_keys;
     let mut found = Points::default();
     for reference in repo.list_points().await? {
@@ -190,14 +196,17 @@ async fn points(context: &Context, repo: &InstanceRepo, memory: &mut Memory) -> 
                 finished: point.header.finished,
                 dump: point.header.is_dump(),
                 retain_until: point.header.retain_until,
+                lock_mode: point.header.lock_mode,
                 signer: point.signer,
             }),
         };
         match read {
             Ok(read) => {
                 found.facts.push(unknown(reference.id, read.finished, read.dump));
-                // A copy's headers are the primary's, and so are the promises in them.
-                let promised = read.retain_until.filter(|_| !repo.is_replica());
+                // A copy's headers are the primary's, and so are the promises in them. What was promised less firmly than
+                // it is wanted now is no promise.
+                let firm = read.lock_mode >= lock.map(|lock| lock.mode) && !repo.is_replica();
+                let promised = read.retain_until.filter(|_| firm);
                 found.promised.extend(promised.map(|until| (reference.id, until)));
                 memory.remember_point(place, read);
                 found.points.push(reference);
@@ -221,14 +230,17 @@ impl Told {
         self.held.get(point).is_some_and(|(_, held)| *held)
     }
 
-    /// Of two at the same moment the hold counts: to keep is the mistake that can be mended.
-    fn add(&mut self, heard: &Heard) {
+    /// Of two at the same moment the hold counts: to keep is the mistake that can be mended. No statement speaks of a time
+    /// after its receipt: with a stolen key somebody could else have the last word for ever.
+    fn add(&mut self, heard: &Heard, received: Timestamp) {
         match *heard {
             Heard::Passed { point, at } => {
+                let at = at.min(received);
                 let newest = self.passed.entry(point).or_insert(at);
                 *newest = at.max(*newest);
             }
             Heard::Held { point, at, held } => {
+                let at = at.min(received);
                 let newest = self.held.entry(point).or_insert((at, held));
                 *newest = (at, held).max(*newest);
             }
@@ -253,7 +265,7 @@ async fn statements(context: &Context, name: &Instance, memory: &mut Memory) -> 
             },
         };
         if context.believes(&signer, reference.modified) {
-            told.add(&heard);
+            told.add(&heard, reference.modified);
         }
         memory.remember_statement(place, (signer, heard));
     }
@@ -278,4 +290,23 @@ async fn hear(context: &Context, reference: &EvidenceRef) -> Result<Option<(Publ
         _ => Heard::Nothing,
     };
     Ok(Some((verified.key, heard)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_the_last_word_for_ever() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (point, theft) = (PointId([1; 8]), at("2026-11-22T03:00:00Z"));
+        let mut told = Told::default();
+        let release = Heard::Held { point, at: at("2099-01-01T00:00:00Z"), held: false };
+        told.add(&release, theft);
+        told.add(&Heard::Passed { point, at: at("2099-01-01T00:00:00Z") }, theft);
+        assert_eq!(told.passed[&point], theft, "a drill of a time to come");
+        let hold = at("2026-11-22T04:00:00Z");
+        told.add(&Heard::Held { point, at: hold, held: true }, hold);
+        assert!(told.is_held(&point), "what its owner said later counts");
+    }
 }

@@ -20,6 +20,7 @@ use lifeboat_evidence::{
 use lifeboat_model::{
     check::Outcome,
     id::{Instance, PointId, RepositoryId},
+    retention::LockMode,
 };
 use lifeboat_repo::{
     progress::Progress,
@@ -57,7 +58,7 @@ pub async fn extend(
     let needs = lifetime.needs();
     let file = place(&context.config.engine.state_dir, context.repository.id(), &lifetime.instance);
     let reached = Ends::load(&file);
-    if needs.points.is_empty() || !reached.fall_short(&needs, &lifetime.promised) {
+    if needs.points.is_empty() || !reached.fall_short(&needs, lock.mode, &lifetime.promised) {
         return Ok(None);
     }
     let started = (context.clock)();
@@ -70,7 +71,7 @@ pub async fn extend(
     }
     match report.refused.first() {
         None => {
-            Ends::of(&needs).save(&file);
+            Ends::of(&needs, lock.mode).save(&file);
             Ok(Some(report))
         }
         Some((key, why)) => Err(Error::LocksRefused { count: refused, key: key.to_string(), why: why.clone() }),
@@ -98,22 +99,28 @@ fn place(state_dir: &Path, repository: RepositoryId, instance: &Instance) -> Pat
 /// Ends that locks were extended to.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Ends {
+    /// How firmly; none: by a release that did not say.
+    mode: Option<LockMode>,
     points: BTreeMap<PointId, Timestamp>,
     wal: Option<Timestamp>,
     slices: Option<Timestamp>,
 }
 
 impl Ends {
-    fn of(needs: &Needs) -> Ends {
-        Ends { points: needs.points.clone(), wal: Some(needs.wal.until), slices: Some(needs.slice_until) }
+    fn of(needs: &Needs, mode: LockMode) -> Ends {
+        let (wal, slices) = (Some(needs.wal.until), Some(needs.slice_until));
+        Ends { mode: Some(mode), points: needs.points.clone(), wal, slices }
     }
 
     fn load(file: &Path) -> Ends {
         fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// What a point's own commit promised counts as reached.
-    fn fall_short(&self, needs: &Needs, promised: &BTreeMap<PointId, Timestamp>) -> bool {
+    /// What a point's own commit promised counts as reached. What was locked less firmly does not count at all.
+    fn fall_short(&self, needs: &Needs, mode: LockMode, promised: &BTreeMap<PointId, Timestamp>) -> bool {
+        if self.mode < Some(mode) {
+            return Ends { mode: Some(mode), ..Ends::default() }.fall_short(needs, mode, promised);
+        }
         let reached = |id: &PointId| self.points.get(id).max(promised.get(id)).copied();
         needs.points.iter().any(|(id, end)| reached(id) < Some(*end))
             || self.wal < Some(needs.wal.until)
@@ -152,17 +159,27 @@ mod tests {
         };
         let none = BTreeMap::new();
         let first = needs(&[(one, 10)], 5);
-        assert!(Ends::default().fall_short(&first, &none), "nothing is known");
-        let reached = Ends::of(&first);
-        assert!(!reached.fall_short(&first, &none));
-        assert!(!reached.fall_short(&needs(&[(one, 9)], 4), &none), "less is asked for");
-        assert!(reached.fall_short(&needs(&[(one, 11)], 5), &none), "a later end");
-        assert!(reached.fall_short(&needs(&[(one, 10)], 6), &none), "WAL for longer");
+        assert!(Ends::default().fall_short(&first, LockMode::Governance, &none), "nothing is known");
+        let reached = Ends::of(&first, LockMode::Governance);
+        assert!(!reached.fall_short(&first, LockMode::Governance, &none));
+        assert!(!reached.fall_short(&needs(&[(one, 9)], 4), LockMode::Governance, &none), "less is asked for");
+        assert!(reached.fall_short(&first, LockMode::Compliance, &none), "more firmly");
+        assert!(!Ends::of(&first, LockMode::Compliance).fall_short(&first, LockMode::Governance, &none), "less firmly");
+        assert!(Ends { mode: None, ..Ends::of(&first, LockMode::Governance) }.fall_short(
+            &first,
+            LockMode::Governance,
+            &none
+        ));
+        assert!(reached.fall_short(&needs(&[(one, 11)], 5), LockMode::Governance, &none), "a later end");
+        assert!(reached.fall_short(&needs(&[(one, 10)], 6), LockMode::Governance, &none), "WAL for longer");
         let with_new = needs(&[(one, 10), (two, 20)], 5);
-        assert!(reached.fall_short(&with_new, &none), "a point that nobody promised anything");
-        assert!(!reached.fall_short(&with_new, &BTreeMap::from([(two, at(20))])), "its commit promised as much");
-        assert!(reached.fall_short(&with_new, &BTreeMap::from([(two, at(19))])));
-        assert!(!reached.fall_short(&needs(&[], 5), &none), "a point that is kept no more");
+        assert!(reached.fall_short(&with_new, LockMode::Governance, &none), "a point that nobody promised anything");
+        assert!(
+            !reached.fall_short(&with_new, LockMode::Governance, &BTreeMap::from([(two, at(20))])),
+            "its commit promised as much"
+        );
+        assert!(reached.fall_short(&with_new, LockMode::Governance, &BTreeMap::from([(two, at(19))])));
+        assert!(!reached.fall_short(&needs(&[], 5), LockMode::Governance, &none), "a point that is kept no more");
     }
 
     #[test]
@@ -170,7 +187,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = place(folder.path(), RepositoryId([1; 16]), &"clinic".parse().unwrap());
         assert_eq!(Ends::load(&file), Ends::default());
-        let ends = Ends { points: [(PointId([1; 8]), Timestamp::UNIX_EPOCH)].into(), wal: None, slices: None };
+        let ends = Ends {
+            mode: Some(LockMode::Compliance),
+            points: [(PointId([1; 8]), Timestamp::UNIX_EPOCH)].into(),
+            wal: None,
+            slices: None,
+        };
         ends.save(&file);
         assert_eq!(Ends::load(&file), ends);
         fs::write(&file, "{").unwrap();

@@ -13,13 +13,14 @@ use std::{
 use jiff::Timestamp;
 use lifeboat_model::{
     id::{Instance, PointId, RepositoryId},
+    retention::LockMode,
     signature::PublicKey,
 };
 use lifeboat_store::{Key, VersionId};
 use serde::{Deserialize, Serialize};
 
 /// A later form has another number, and begins with nothing.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// What a point's signed header says, as far as policy asks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub(super) struct Read {
     pub finished: Timestamp,
     pub dump: bool,
     pub retain_until: Option<Timestamp>,
+    pub lock_mode: Option<LockMode>,
     pub signer: PublicKey,
 }
 
