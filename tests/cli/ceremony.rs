@@ -462,7 +462,7 @@ fn a_copy_that_was_made_before_a_revocation_reaches_back_still_restores() {
     };
     // The copy cannot tell it from what the thief made: it is not handed out unasked.
     let latest = restore("latest");
-    assert!(latest.status != 0 && latest.stderr.contains("only by its id"), "{}", latest.stderr);
+    assert!(latest.code != 0 && latest.stderr.contains("only by its id"), "{}", latest.stderr);
     restore(&id).expect(0);
     assert_eq!(program.read("out/filestore/odoo/ab/abc"), "attachment");
 }

@@ -55,7 +55,7 @@ pub struct Repository {
 /// time has come so far, no backup can follow on such a point.
 const MOST_AHEAD: Duration = Duration::from_secs(15 * 60);
 /// The longest evidence: what somebody else put there must not fill the memory.
-const LONGEST_EVIDENCE: u64 = 256 << 20;
+const LONGEST_EVIDENCE: u64 = 16 << 20;
 
 /// How long evidence is locked.
 #[derive(Clone)]

@@ -140,3 +140,17 @@ async fn what_a_prune_removes_meanwhile_is_sent_again() {
         world.assert_restores_point(&replica, &newer, &second()).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_would_fill_the_memory_is_not_read() {
+    let world = World::new();
+    let repository = world.repository(Arc::new(world.primary.clone())).await;
+    let put = async |name: &str, len: usize| {
+        repository.put_evidence(&tenant(), name, vec![b'x'; len].into()).await.unwrap();
+        let listed = repository.list_evidence(&tenant(), name).await.unwrap();
+        repository.get_evidence(&listed[0]).await
+    };
+    assert_eq!(put("longest", 16 << 20).await.unwrap().len(), 16 << 20);
+    let refused = put("longer", (16 << 20) + 1).await.unwrap_err();
+    assert!(refused.to_string().contains("no statement has so many"), "{refused}");
+}
