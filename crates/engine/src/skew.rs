@@ -1,6 +1,9 @@
 //! How far the store's clock is from this host's. Locks end by the store's, points are named by the host's.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::time::Span;
@@ -57,6 +60,35 @@ impl Skew {
     }
 }
 
+impl Skew {
+    /// What to tell people who were told of `before`, while something runs that must not stop: nothing where the two are
+    /// about the same.
+    pub fn news(self, before: Skew, place: &str) -> Option<String> {
+        let change = self.0.checked_sub(before.0).unwrap_or(SignedDuration::MAX);
+        if change.unsigned_abs() <= Self::REMARKABLE {
+            return None;
+        }
+        let is_large = self.0.unsigned_abs() > Self::LIMIT;
+        let more = if is_large { ". Until then nothing else is written, and no stream begins" } else { "" };
+        let remark = self.remark(place).map(|remark| format!("{remark}{more}"));
+        Some(remark.unwrap_or_else(|| format!("the clock of {place} and this host's agree again")))
+    }
+}
+
+/// The difference as it was last measured, for all clocks that are corrected by it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured(Arc<Mutex<Option<Skew>>>);
+
+impl Measured {
+    pub(crate) fn last(&self) -> Option<Skew> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, skew: Skew) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +110,19 @@ mod tests {
             let remark = skew.remark("here");
             assert_eq!(remark.is_some(), words.is_some(), "{skew:?}");
             assert!(remark.unwrap_or_default().starts_with(words.unwrap_or_default()), "{skew:?}");
+        }
+        let news = [
+            (3600, 3597, None),
+            (3600, 0, Some("the clock of here is 1h 0m ahead of this host's; this is allowed for, correct")),
+            (-60, 3600, Some("the clock of here is 1m 0s behind this host's")),
+            (2, -60, Some("the clock of here and this host's agree again")),
+        ];
+        for (now, before, words) in news {
+            let told = seconds(now).news(seconds(before), "here");
+            assert_eq!(told.is_some(), words.is_some(), "{now} {before}");
+            let told = told.unwrap_or_default();
+            assert!(told.starts_with(words.unwrap_or_default()), "{told}");
+            assert_eq!(told.contains("nothing else is written"), now == 3600 && before == 0, "{told}");
         }
         let time: Timestamp = "2026-11-21T20:00:00Z".parse().unwrap();
         assert_eq!(seconds(-60).correct(time).to_string(), "2026-11-21T19:59:00Z");

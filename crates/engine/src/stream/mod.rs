@@ -23,7 +23,10 @@ use lifeboat_model::{
 };
 use lifeboat_postgres::ConnectOptions;
 use lifeboat_repo::{document::DocumentKeys, repository::InstanceRepo, seal::Identity, wal::WalWriter};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,6 +36,7 @@ use crate::{
 };
 
 mod begin;
+mod clock;
 mod cutter;
 mod heartbeat;
 mod lag;
@@ -41,6 +45,7 @@ pub mod status;
 mod witness;
 
 pub use begin::{TimelineDetails, drop_slot};
+pub use clock::watch_clock;
 pub use lag::Lags;
 pub use session::RestorePointDetails;
 pub use witness::keep_witness;
@@ -152,12 +157,29 @@ pub async fn run(
 ) -> Result<()> {
     let (name, config) = context.instance(instance)?;
     let streamer = Streamer::new(context, name, config, connect.clone()).await?;
+    let broke = Notify::new();
+    tokio::select! {
+        biased;
+        done = follow(&streamer, instance, until, state, cancel, &broke) => done,
+        () = watch_clock(context, state, &broke) => Err(Error::Task("the watch over the store's clock".to_owned())),
+    }
+}
+
+/// Connects, again and again. `broke` hears of each connection that is lost.
+async fn follow(
+    streamer: &Streamer,
+    instance: &str,
+    until: Until,
+    state: &watch::Sender<State>,
+    cancel: &CancellationToken,
+    broke: &Notify,
+) -> Result<()> {
     let patience = if until == Until::CaughtUp { OTHER_STREAM_ONCE } else { OTHER_STREAM };
     let mut pause = FIRST_PAUSE;
     let (mut target, mut busy_since) = (None, None);
     loop {
         let begun = streamer.durable(state);
-        let error = match session::run(&streamer, until, &mut target, state, cancel).await {
+        let error = match session::run(streamer, until, &mut target, state, cancel).await {
             Ok(session::End::Done) => return Ok(()),
             Ok(session::End::Timeline) => continue,
             Err(_) if cancel.is_cancelled() => return Err(Error::Cancelled),
@@ -175,6 +197,7 @@ pub async fn run(
         // A session that got somewhere was a good one.
         pause = if streamer.durable(state) > begun { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         let why = error.to_string();
+        broke.notify_one();
         tracing::warn!(instance, %error, ?pause, "the WAL stream broke; it is taken up again");
         state.send_modify(|state| {
             state.reconnects += 1;

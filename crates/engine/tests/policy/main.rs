@@ -5,4 +5,5 @@ mod facts;
 mod holds;
 mod locked;
 mod pruned;
+mod skewed;
 mod world;

@@ -166,6 +166,12 @@ impl World {
         self.context = context(self.folder.path(), &self.text, self.context.repository.clone(), clock);
     }
 
+    /// A host whose clock is not the store's.
+    pub fn with_host_clock(mut self, clock: &TestClock) -> World {
+        self.context.clock = clock.ahead(SignedDuration::ZERO);
+        self
+    }
+
     pub fn forget(&self) {
         let _ = fs::remove_dir_all(self.state());
     }
