@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use lifeboat_model::{id::PointId, signature::PublicKey};
+use lifeboat_model::{id::PointId, retention::LockMode, signature::PublicKey};
 use lifeboat_store::Key;
 
 use crate::{
@@ -76,14 +76,21 @@ pub(crate) struct Reach {
     spans: Vec<wal::Span>,
     /// When each point that was added was finished.
     finished: HashMap<PointId, Timestamp>,
+    /// What was locked less firmly than this counts as not locked.
+    least: Option<LockMode>,
 }
 
 impl Reach {
+    /// Whether what a header promises is as firm as it must be.
+    pub fn is_firm(&self, header: &PointHeader) -> bool {
+        self.least.is_none() || header.lock_mode >= self.least
+    }
+
     /// Adds what a point names. `rooted`: policy keeps it, so that WAL may be replayed from it on.
     pub fn add(&mut self, header: &PointHeader, end: Timestamp, rooted: bool) {
-        let end = end.as_second();
+        let (end, firm) = (end.as_second(), self.is_firm(header));
         for object in &header.objects {
-            let promised = object.retain_until.map_or(i64::MIN, Timestamp::as_second);
+            let promised = object.retain_until.filter(|_| firm).map_or(i64::MIN, Timestamp::as_second);
             let need = self.objects.entry(digest(&object.key)).or_insert(Need { end, promised });
             need.end = need.end.max(end);
             need.promised = need.promised.max(promised);
@@ -139,13 +146,15 @@ pub(crate) fn not_listed(repo: &InstanceRepo, point: &PointId) -> Error {
     Error::Unreliable { object, reason }
 }
 
-/// Reads the kept points one after the other, and adds what they need. Keys under which other objects lie are passed over.
+/// Reads the kept points one after the other, and adds what they need; what they say of locks counts where these are at
+/// least so firm. Keys under which other objects lie are passed over.
 pub(crate) async fn read_kept(
     repo: &InstanceRepo,
     needs: &Needs,
     trusted: &[PublicKey],
+    mode: LockMode,
 ) -> Result<(Reach, Vec<PointRef>)> {
-    let (mut reach, mut good) = (Reach::default(), Vec::new());
+    let (mut reach, mut good) = (Reach { least: Some(mode), ..Reach::default() }, Vec::new());
     for reference in kept_points(repo, needs).await? {
         let Standing::Good(header) = standing(repo, &reference, trusted).await? else { continue };
         let end = needs.points.get(&reference.id).copied().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Extending locks to what policy promises: idempotent, and safe to end at any moment, since nothing but locks changes.
 //!
 //! Each object is asked for once, with the latest end of all that needs it. What a signed header says of a lock that was
-//! put spares the request, for locks only grow; a copy has locks of its own, of which headers say nothing.
+//! put spares the request where it was as firm, for locks only grow; a copy has locks of its own, of which headers say nothing.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub async fn extend(
         let (key, store) = (repo.layout().root(), repo.store().describe());
         return Err(lifeboat_store::Error::NoLocks { key, store }.into());
     }
-    let (reach, points) = read_kept(repo, needs, trusted).await?;
+    let (reach, points) = read_kept(repo, needs, trusted, mode).await?;
     let rule = reach.wal_rule(&needs.wal)?;
     let report = RetainReport { points: points.len() as u64, ..RetainReport::default() };
     let (store, first) = (repo.store().clone(), repo.store_of(None));
@@ -94,7 +94,8 @@ async fn objects(
     for reference in points {
         let Standing::Good(header) = standing(repo, &reference, trusted).await? else { continue };
         let end = needs.points.get(&reference.id).map_or(i64::MIN, |end| end.as_second());
-        let known = promised(header.retain_until.map_or(i64::MIN, Timestamp::as_second));
+        let known =
+            promised(header.retain_until.filter(|_| reach.is_firm(&header)).map_or(i64::MIN, Timestamp::as_second));
         work.want(reference.key, reference.version, end, known).await?;
         for object in header.objects {
             if let Some(need) = reach.take(&reach::digest(&object.key)) {

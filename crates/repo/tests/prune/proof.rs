@@ -379,3 +379,16 @@ async fn what_nobody_trusted_has_signed_is_a_sign_wherever_it_lies() {
         [(SignKind::StrangeIndex, &index), (SignKind::StrangeWal, &wal), (SignKind::StrangeDocument, &document)];
     assert_eq!((kinds, found.forged), (strange.to_vec(), 3));
 }
+
+#[tokio::test]
+async fn what_was_promised_less_firmly_is_asked_for_again() {
+    let mut weak = locked();
+    weak.lock.as_mut().unwrap().mode = LockMode::Governance;
+    let world = World::new(weak);
+    let point = world.backup(&files(0), stream(SEGMENT)).await;
+    let mut needs = keep(&[&point], &[]);
+    needs.points.insert(point.header.point, point.header.retain_until.unwrap());
+    let report = extend(&world, &needs, false).await;
+    assert!(report.extended >= point.header.objects.len() as u64, "{report:?}");
+    assert_eq!(prove(&world, &needs, LockMode::Compliance).await.problems, []);
+}
