@@ -11,6 +11,8 @@ use crate::{
 
 const BUCKET: &str = "[repository.s3]\nendpoint = \"https://s3.example.org\"\nbucket = \"vault\"\nprefix = \"clinic\"\n\
                       region = \"eu-central-1\"\naccess_key_file = \"none\"\nsecret_key_file = \"none\"\n";
+const GOOGLE: &str = "[repository.gcs]\nbucket = \"vault\"\nservice_account_file = \"none\"\n";
+const AZURE: &str = "[repository.azure]\naccount = \"clinic\"\ncontainer = \"vault\"\nsas_file = \"none\"\n";
 const TIER: &str = "[tiers.standard]\n";
 
 fn verdicts(answer: &Value, verdict: &str) -> Vec<String> {
@@ -50,6 +52,16 @@ fn policies_need_neither_bucket_nor_credentials() {
     let program = Program::initialised();
     let ended = program.run("repo policy --role writer").expect(3);
     assert!(ended.stderr.contains("no S3 bucket"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rights to a directory are the operating system's"), "{}", ended.stderr);
+    for (section, service) in [(GOOGLE, "Google Cloud Storage"), (AZURE, "Azure")] {
+        let program = Program::initialised();
+        program.edit("[repository]\npath = \"repository\"\n", section);
+        let told = program.run("repo policy --role writer").expect(3).stderr;
+        assert!(
+            told.contains(&format!("rights are given at {service}: a role")) && !told.contains("directory"),
+            "{told}"
+        );
+    }
     program.edit("[repository]\npath = \"repository\"\n", BUCKET);
     insta::assert_snapshot!("repo-policy-writer", program.run("repo policy --role writer").expect(0).stdout);
     for role in ["reader", "pruner", "holder"] {

@@ -57,7 +57,7 @@ impl Policy {
         let config = self.place.load(session)?.config;
         let RepositoryConfig::S3(bucket) = &config.repository else {
             return Err(Failure::new(Exit::Config, format!("repository {} is no S3 bucket", config.repository_name))
-                .hint("rights to a directory are the operating system's; nothing there is immutable"));
+                .hint(elsewhere(&config.repository)));
         };
         let role = match self.role {
             RoleName::Writer => Role::Writer,
@@ -74,5 +74,22 @@ impl Policy {
         }
         write_stdout(&format!("{policy:#}\n"))?;
         Ok(Exit::Ok)
+    }
+}
+
+/// Where the rights are given that no IAM policy of S3 speaks of.
+fn elsewhere(repository: &RepositoryConfig) -> &'static str {
+    match repository {
+        RepositoryConfig::Gcs(_) => {
+            "rights are given at Google Cloud Storage: a role for the service account, on this bucket; nothing that is \
+             kept there is immutable for this version"
+        }
+        RepositoryConfig::Azure(_) => {
+            "rights are given at Azure: a role on this container, or what the shared access signature allows; nothing \
+             that is kept there is immutable for this version"
+        }
+        RepositoryConfig::Local { .. } | RepositoryConfig::S3(_) => {
+            "rights to a directory are the operating system's; nothing there is immutable"
+        }
     }
 }
