@@ -144,3 +144,20 @@ fn a_repository_that_is_sealed_anew_names_where_its_points_came_from() {
     // Where a repository of its own is, no copy goes.
     assert!(program.run("copy --to renewed").stderr.contains("a repository of its own"));
 }
+
+#[test]
+fn config_show_lists_the_copies() {
+    let program = Program::initialised();
+    program.edit("[repository]\npath = \"repository\"\n", &format!("{SEVERAL}lock = \"none\"\n"));
+    let shown = program.run("config show --json").expect(0).json();
+    let copies = shown["copies"].as_array().unwrap();
+    let of = |field: &str| copies.iter().map(|copy| copy[field].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!((of("name"), of("lock")), (vec!["offsite", "renewed"], vec!["as-tiers", "none"]), "{shown:#}");
+    assert!(of("repository")[0] == "directory offsite" && copies[0]["immutable"] == false, "{shown:#}");
+    let text = program.run("config show").expect(0).stdout;
+    assert!(
+        text.contains("offsite: directory ") && text.contains("(not immutable), locks as the tiers demand"),
+        "{text}"
+    );
+    assert!(text.contains("renewed: directory ") && text.contains("(not immutable), locks nothing"), "{text}");
+}

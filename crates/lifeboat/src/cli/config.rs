@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{
-    config::{Config, Problem, RepositoryConfig},
+    config::{Config, CopyConfig, CopyLock, Problem, RepositoryConfig},
     retention::RetentionPolicy,
 };
 use serde::Serialize;
@@ -122,6 +122,7 @@ struct Shown {
     tenant: String,
     repository: String,
     immutable: Option<bool>,
+    copies: Vec<ShownCopy>,
     recovery_recipients: Vec<String>,
     trusted_keys: Vec<String>,
     host_identity_file: PathBuf,
@@ -129,6 +130,48 @@ struct Shown {
     recovery_identity_file: Option<PathBuf>,
     state_dir: PathBuf,
     instances: Vec<ShownInstance>,
+}
+
+/// Another place that points and evidence are copied to.
+#[derive(Serialize)]
+struct ShownCopy {
+    name: String,
+    repository: String,
+    immutable: Option<bool>,
+    /// `as-tiers`, `none`, or a mode.
+    lock: &'static str,
+}
+
+impl From<&CopyConfig> for ShownCopy {
+    fn from(copy: &CopyConfig) -> Self {
+        let (repository, immutable) = place(&copy.repository);
+        let lock = match copy.lock {
+            None => "as-tiers",
+            Some(CopyLock::None) => "none",
+            Some(CopyLock::Mode(mode)) => mode.word(),
+        };
+        ShownCopy { name: copy.name.clone(), repository, immutable, lock }
+    }
+}
+
+/// Where a repository is, and whether that is immutable; None: only the endpoint can tell.
+fn place(repository: &RepositoryConfig) -> (String, Option<bool>) {
+    match repository {
+        RepositoryConfig::Local { path } => (format!("directory {}", path.display()), Some(false)),
+        RepositoryConfig::S3(s3) => {
+            let at = s3.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
+            (format!("s3://{}/{}{at}", s3.bucket, s3.prefix), None)
+        }
+        RepositoryConfig::Gcs(gcs) => (format!("gs://{}/{}", gcs.bucket, gcs.prefix), Some(false)),
+        RepositoryConfig::Azure(azure) => {
+            (format!("azure://{}/{}/{}", azure.account, azure.container, azure.prefix), Some(false))
+        }
+    }
+}
+
+/// What is said of a place that is known to lock nothing.
+fn note(immutable: Option<bool>) -> &'static str {
+    if immutable == Some(false) { " (not immutable)" } else { "" }
 }
 
 #[derive(Serialize)]
@@ -212,17 +255,7 @@ impl ShownInstance {
 
 impl Shown {
     fn new(file: PathBuf, sha256: String, config: &Config) -> Self {
-        let (repository, immutable) = match &config.repository {
-            RepositoryConfig::Local { path } => (format!("directory {}", path.display()), Some(false)),
-            RepositoryConfig::S3(s3) => {
-                let at = s3.endpoint.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
-                (format!("s3://{}/{}{at}", s3.bucket, s3.prefix), None) // only the endpoint can tell
-            }
-            RepositoryConfig::Gcs(gcs) => (format!("gs://{}/{}", gcs.bucket, gcs.prefix), Some(false)),
-            RepositoryConfig::Azure(azure) => {
-                (format!("azure://{}/{}/{}", azure.account, azure.container, azure.prefix), Some(false))
-            }
-        };
+        let (repository, immutable) = place(&config.repository);
         let keys = &config.keys;
         Shown {
             file,
@@ -230,6 +263,7 @@ impl Shown {
             tenant: config.tenant.to_string(),
             repository,
             immutable,
+            copies: config.copies.iter().map(ShownCopy::from).collect(),
             recovery_recipients: keys.recovery_recipients.clone(),
             trusted_keys: keys.trusted_keys.iter().map(ToString::to_string).collect(),
             host_identity_file: keys.host_identity_file.clone(),
@@ -277,8 +311,16 @@ impl Answer for Shown {
         page.field("file", self.file.display());
         page.field("sha256", &self.sha256);
         page.field("tenant", &self.tenant);
-        let note = if self.immutable == Some(false) { " (not immutable)" } else { "" };
-        page.field("repository", format_args!("{}{note}", self.repository));
+        page.field("repository", format_args!("{}{}", self.repository, note(self.immutable)));
+        for copy in &self.copies {
+            let lock = match copy.lock {
+                "as-tiers" => "locks as the tiers demand",
+                "none" => "locks nothing",
+                mode => mode,
+            };
+            let place = format_args!("{}{}", copy.repository, note(copy.immutable));
+            page.field("copy", format_args!("{}: {place}, {lock}", copy.name));
+        }
         page.field("sealed to", self.recovery_recipients.join(", "));
         page.field("trusted", self.trusted_keys.join(", "));
         page.field("host identity", self.host_identity_file.display());
