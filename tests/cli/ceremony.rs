@@ -133,7 +133,7 @@ fn short_passphrases_and_those_of_the_hosts_keys_are_refused() {
 }
 
 /// Types on a terminal, as a person would: when asked.
-fn on_a_terminal(program: &Program, command: &str, typed: &str) -> Option<(bool, String)> {
+fn on_a_terminal(program: &Program, command: &str, typed: &str) -> Option<(i32, String)> {
     let command = command.replace("lifeboat ", &format!("{} ", env!("CARGO_BIN_EXE_lifeboat")));
     let mut child = Command::new("script")
         .args(["-qec", &command, "/dev/null"])
@@ -160,25 +160,27 @@ fn on_a_terminal(program: &Program, command: &str, typed: &str) -> Option<(bool,
             answered += 1;
         }
     }
-    Some((child.wait().unwrap().success(), String::from_utf8_lossy(&shown).into_owned()))
+    Some((child.wait().unwrap().code().unwrap(), String::from_utf8_lossy(&shown).into_owned()))
 }
 
 #[test]
 fn a_typed_passphrase_is_not_shown_and_opens() {
     let program = behind_a_passphrase();
     let show = "lifeboat key show locked.identity";
-    let Some((opened, shown)) = on_a_terminal(&program, show, &format!("{PASSPHRASE}x\x7f\r")) else {
+    let Some((code, shown)) = on_a_terminal(&program, show, &format!("{PASSPHRASE}x\x7f\r")) else {
         assert!(std::env::var_os("LIFEBOAT_TESTBED").is_none(), "script is missing: run testbed/install");
         return;
     };
-    assert!(opened && shown.contains("age1") && !shown.contains("horse"), "{shown}");
-    let (opened, shown) = on_a_terminal(&program, show, "wrong\r").unwrap();
-    assert!(!opened && shown.contains("is wrong") && !shown.contains("wrong\r\n\r"), "{shown}");
-    let (opened, shown) = on_a_terminal(&program, show, "half\x03").unwrap();
-    assert!(!opened && shown.contains("none was typed") && !shown.contains("half"), "{shown}");
+    assert!(code == 0 && shown.contains("age1") && !shown.contains("horse"), "{shown}");
+    let (code, shown) = on_a_terminal(&program, show, "wrong\r").unwrap();
+    assert!(code == 8 && shown.contains("is wrong") && !shown.contains("wrong\r\n\r"), "{shown}");
+    let (code, shown) = on_a_terminal(&program, show, "half\x03").unwrap();
+    assert!(code == 130 && shown.contains("stopped by Ctrl-C") && !shown.contains("half"), "{code} {shown}");
+    let (code, shown) = on_a_terminal(&program, show, "half\x04").unwrap();
+    assert!(code == 8 && shown.contains("none was typed") && !shown.contains("half"), "{code} {shown}");
     let generate = "lifeboat key generate recovery --passphrase --out typed.identity";
-    let (made, shown) = on_a_terminal(&program, generate, &format!("{PASSPHRASE}\r")).unwrap();
-    assert!(made && !shown.contains("horse"), "{shown}");
+    let (code, shown) = on_a_terminal(&program, generate, &format!("{PASSPHRASE}\r")).unwrap();
+    assert!(code == 0 && !shown.contains("horse"), "{shown}");
     program.run("key show typed.identity --passphrase-file passphrase").expect(0);
 }
 

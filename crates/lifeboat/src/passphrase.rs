@@ -19,6 +19,8 @@ const TERMINAL: &str = "/dev/tty";
 const LONGEST: usize = 1024;
 const INTERRUPT: u8 = 3;
 const END: u8 = 4;
+/// Why there is no passphrase: Ctrl-C. The run then ends as by any other Ctrl-C.
+pub const INTERRUPTED: &str = "stopped by Ctrl-C";
 const BACKSPACE: [u8; 2] = [8, 127];
 
 /// Where passphrases come from.
@@ -49,7 +51,7 @@ impl Passphrases {
         Ok(first)
     }
 
-    fn from_file(&self, file: &Path) -> Result<Secret, KeyError> {
+    fn in_file(&self, file: &Path) -> Result<Secret, KeyError> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = &*read {
             return Ok(secret.clone());
@@ -64,7 +66,7 @@ impl Passphrases {
 impl Unlock for Passphrases {
     fn passphrase(&self, path: &Path) -> Result<Secret, KeyError> {
         match &self.file {
-            Some(file) => self.from_file(file),
+            Some(file) => self.in_file(file),
             None => read_hidden(&format!("Passphrase for {}: ", path.display()))
                 .map_err(|reason| KeyError::Locked { path: path.to_owned(), reason }),
         }
@@ -129,26 +131,28 @@ fn read_hidden(prompt: &str) -> Result<Secret, &'static str> {
     let typed = type_in(terminal);
     drop(hidden);
     let _ = writeln!(terminal); // the end of the line was not shown either
-    let typed = typed.ok_or("none was typed")?;
+    let typed = typed?;
     let text = std::str::from_utf8(&typed).map_err(|_| "what was typed is no text")?;
     Ok(Secret::new(text))
 }
 
-fn type_in(mut terminal: &File) -> Option<Zeroizing<Vec<u8>>> {
+fn type_in(mut terminal: &File) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    const NONE: &str = "none was typed";
     let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST));
     let mut byte = Zeroizing::new([0]);
-    while terminal.read(&mut *byte).ok()? == 1 {
+    while terminal.read(&mut *byte).map_err(|_| NONE)? == 1 {
         match byte[0] {
-            b'\n' | b'\r' => return Some(typed),
-            INTERRUPT | END => return None,
+            b'\n' | b'\r' => return Ok(typed),
+            INTERRUPT => return Err(INTERRUPTED),
+            END => return Err(NONE),
             key if BACKSPACE.contains(&key) => {
                 while typed.pop().is_some_and(|last| last & 0xc0 == 0x80) {} // a whole character
             }
             key if typed.len() < LONGEST => typed.push(key),
-            _ => return None,
+            _ => return Err("it is too long"),
         }
     }
-    None
+    Err(NONE)
 }
 
 /// The terminal without echo, until dropped.
@@ -171,5 +175,30 @@ impl<'a> Hidden<'a> {
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         let _ = termios::tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, SeekFrom};
+
+    use super::*;
+
+    fn typed(keys: &[u8]) -> Result<String, &'static str> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(keys).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        type_in(&file).map(|typed| String::from_utf8(typed.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn keys_are_taken_as_a_terminal_sends_them() {
+        assert_eq!(typed(b"secret\nmore"), Ok("secret".to_owned()));
+        assert_eq!(typed("se\u{e9}\u{7f}\u{8}ecret\r".as_bytes()), Ok("secret".to_owned()));
+        assert_eq!(typed(b"sec\x03ret\n"), Err(INTERRUPTED));
+        for (keys, reason) in [(&b"sec\x04ret\n"[..], "none was typed"), (b"secret", "none was typed")] {
+            assert_eq!(typed(keys), Err(reason));
+        }
+        assert_eq!(typed(&[b'a'; LONGEST + 1]), Err("it is too long"));
     }
 }

@@ -3,7 +3,7 @@
 use lifeboat_engine::{dump::DumpError, keys::KeyError};
 use lifeboat_model::config::UnknownInstance;
 
-use crate::exit::Exit;
+use crate::{exit::Exit, passphrase::INTERRUPTED};
 
 /// What is added to an error.
 pub struct Advice {
@@ -113,6 +113,7 @@ fn key(error: &KeyError) -> Advice {
         KeyError::NotTrusted { public, .. } => {
             Advice::new(Exit::Key).hint(format!("add \"{public}\" to keys.trusted_keys")).next("lifeboat key check")
         }
+        KeyError::Locked { reason, .. } if *reason == INTERRUPTED => Advice::new(Exit::Interrupted),
         _ => Advice::new(Exit::Key).next("lifeboat key check"),
     }
 }
@@ -201,5 +202,9 @@ mod tests {
             lifeboat_store::Error::Unavailable { operation: "put", key: "a".into(), reason: "timed out".into() };
         assert_eq!(advice(&anyhow::Error::new(transient)).exit, Exit::Unavailable);
         assert_eq!(advice(&anyhow::Error::msg("other")).exit, Exit::Failed);
+        for (reason, exit) in [(INTERRUPTED, Exit::Interrupted), ("none was typed", Exit::Key)] {
+            let locked = KeyError::Locked { path: "recovery.identity".into(), reason };
+            assert_eq!(advice(&anyhow::Error::new(locked)).exit, exit);
+        }
     }
 }
