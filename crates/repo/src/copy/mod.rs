@@ -87,7 +87,15 @@ impl CopyOptions {
     /// Everything, with 96 MiB in flight, 8 objects at a time.
     pub fn everything(software: &str, now: Timestamp) -> Self {
         let points: Pick = Arc::new(|_| true);
-        Self { software: software.to_owned(), now, points, wal: WalFrom::Beginning, memory: 96 << 20, at_once: 8, seen: None }
+        Self {
+            software: software.to_owned(),
+            now,
+            points,
+            wal: WalFrom::Beginning,
+            memory: 96 << 20,
+            at_once: 8,
+            seen: None,
+        }
     }
 }
 
@@ -234,7 +242,8 @@ impl<'a> Copying<'a> {
         trusted: &'a [PublicKey],
         progress: &'a Arc<dyn Progress>,
     ) -> Self {
-        let (present, budget, state) = (Present::new(options.seen.clone()), Budget::new(options.memory), Mutex::default());
+        let (present, budget, state) =
+            (Present::new(options.seen.clone()), Budget::new(options.memory), Mutex::default());
         Self { from, to, options, trusted, progress, present, budget, state }
     }
 
