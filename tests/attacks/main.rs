@@ -97,11 +97,20 @@ async fn whoever_holds_the_writers_credential_or_owns_the_bucket_destroys_nothin
     vault.assert_sound("after every key was overwritten");
     assert!(vault.signs().0 >= before.len() as u64, "{:?} of {}", vault.signs(), before.len());
 
+    let known: Vec<String> = objects(owner).await.into_iter().map(|version| version.key).collect();
     vault.forge_point_and_index().await;
     vault.replay_old_point(&thief).await;
     vault.assert_sound("after points were forged and replayed");
-    let named = vault.verify_text();
-    assert!(named.contains("points/20991231T235959Z") && named.contains("index/"), "{named}");
+    let forged = |folder: &str, now: &[RawVersion]| -> Vec<String> {
+        let new = now.iter().map(|version| version.key.clone());
+        new.filter(|key| key.contains(folder) && !known.contains(key)).collect()
+    };
+    let now = objects(owner).await;
+    let (indexes, points) = (forged("/index/", &now), forged("/points/", &now));
+    assert!(indexes.len() == 1 && points.len() == 2, "one forged, one replayed: {indexes:?} {points:?}");
+    assert_eq!(vault.signs_of("strange-index"), indexes);
+    let named = vault.signs_of("strange-point");
+    assert!(points.iter().all(|key| named.contains(key)) && named.len() == 2, "{named:?}");
 
     // An administrator in a bad hour: every plain listing is empty now, and every plain GET finds nothing.
     assert_eq!(Attack::Hide.on(&before, owner).await.len(), before.len());

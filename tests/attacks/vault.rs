@@ -102,8 +102,13 @@ impl Vault {
         found
     }
 
-    pub fn verify_text(&self) -> String {
-        text(&self.site.run_as("reader", &["verify", "clinic", "--signs"]))
+    /// The keys that `verify --signs` names as signs of this kind.
+    pub fn signs_of(&self, kind: &str) -> Vec<String> {
+        let output = self.site.run_as("reader", &["verify", "clinic", "--signs", "--json"]);
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output)));
+        let samples = answer["instances"][0]["signs"]["signs"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+        let of_kind = samples.iter().filter(|sign| sign["kind"] == kind);
+        of_kind.map(|sign| sign["key"].as_str().unwrap().to_owned()).collect()
     }
 }
 
