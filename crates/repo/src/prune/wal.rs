@@ -5,7 +5,7 @@ use lifeboat_store::ObjectInfo;
 use super::{Found, PruneKind, Run, Versions, removal::Candidate};
 use crate::{
     error::Result,
-    reach::{Cover, WalRule, objection},
+    reach::{Cover, Proof, WalRule, objection},
     wal::{WalObject, WalObjectKind},
 };
 
@@ -44,7 +44,7 @@ impl Run<'_> {
         };
         let why = if !rule.needs_object(object.system_id, object.timeline, object.last, object.modified) {
             "no kept point and no window of recovery needs it"
-        } else if object.kind == WalObjectKind::Slice && cover.supersedes(&object, rule).await? {
+        } else if object.kind == WalObjectKind::Slice && self.superseded(&object, &info, rule, cover).await? {
             "a segment that verifies holds its range"
         } else if let Some(why) = self.forged(&object, &info, rule).await? {
             return self.not_ours(Candidate::new(info, PruneKind::Foreign, why)).await;
@@ -56,6 +56,26 @@ impl Run<'_> {
         };
         self.report.objects += 1;
         self.unneeded(Candidate { system, ..Candidate::new(info, kind, why) }, over).await
+    }
+
+    /// Whether a slice is not needed for a segment. The segment is read whole before the slice can go: bytes can rot under
+    /// a header that verifies, and then the slices are the only good copy. A slice that is locked still is not worth that.
+    async fn superseded(
+        &mut self,
+        slice: &WalObject,
+        info: &ObjectInfo,
+        rule: &WalRule,
+        cover: &mut Cover,
+    ) -> Result<bool> {
+        if !cover.supersedes(slice, rule, Proof::Head).await? {
+            return Ok(false);
+        }
+        let locked = match self.repo.store().lock_state(&info.key, info.version.as_ref()).await {
+            Ok(state) => state.legal_hold || state.retention.is_some_and(|retention| retention.until > self.now()),
+            Err(lifeboat_store::Error::NotFound { .. }) => true,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(locked || cover.supersedes(slice, rule, Proof::Whole).await?)
     }
 
     /// Why an object of a stream that nobody trusted has begun is no WAL of ours: its name alone would keep it for ever.

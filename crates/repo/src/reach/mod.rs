@@ -25,7 +25,7 @@ mod wal;
 pub(crate) use genuine::{Streams, objection};
 pub(crate) use index::{IndexUse, index_use};
 pub(crate) use standing::{NO_PROMISE, Standing, standing};
-pub(crate) use wal::{Cover, WalRule};
+pub(crate) use wal::{Cover, Proof, WalRule};
 
 /// What policy keeps, and until when: all that retention, prune and the proof of locks go by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -96,8 +96,17 @@ pub(crate) struct Cover {
     /// The stream whose segments are listed, and the listing.
     stream: Option<((u64, u32), Names)>,
     ahead: Option<WalObject>,
-    /// Segments that may cover the next slice; each, once it was looked at, with the answer.
-    segments: VecDeque<(WalObject, Option<bool>)>,
+    /// Segments that may cover the next slice; each, once it was looked at so closely, with the answers.
+    segments: VecDeque<(WalObject, [Option<bool>; 2])>,
+}
+
+/// How closely a segment is looked at before it counts for a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Its signed header and its length: enough to let the slice's lock end.
+    Head,
+    /// Every byte of it: what a slice is removed for.
+    Whole,
 }
 
 impl Cover {
@@ -105,8 +114,8 @@ impl Cover {
         Self { archive, trusted: trusted.to_vec(), stream: None, ahead: None, segments: VecDeque::new() }
     }
 
-    /// Whether a needed segment holds all of this slice's range and verifies: signature, place and length.
-    pub async fn supersedes(&mut self, slice: &WalObject, rule: &WalRule) -> Result<bool> {
+    /// Whether a needed segment holds all of this slice's range and verifies: signature, place and length, or whole.
+    pub async fn supersedes(&mut self, slice: &WalObject, rule: &WalRule, proof: Proof) -> Result<bool> {
         self.advance(slice).await?;
         for (segment, looked) in &mut self.segments {
             let covers = segment.first <= slice.first && segment.last >= slice.last;
@@ -114,9 +123,10 @@ impl Cover {
             if !covers || !stays {
                 continue;
             }
+            let looked = &mut looked[proof as usize];
             let good = match looked {
                 Some(good) => *good,
-                None => *looked.insert(verifies(&self.archive, segment, &self.trusted).await?),
+                None => *looked.insert(verifies(&self.archive, segment, &self.trusted, proof).await?),
             };
             if good {
                 return Ok(true);
@@ -150,15 +160,19 @@ impl Cover {
                 return Ok(());
             }
             if next.last > slice.first && self.segments.len() < CANDIDATES {
-                self.segments.push_back((next, None));
+                self.segments.push_back((next, [None; 2]));
             }
         }
     }
 }
 
-async fn verifies(archive: &WalArchive, segment: &WalObject, trusted: &[PublicKey]) -> Result<bool> {
-    match archive.head(segment, trusted).await {
-        Ok(_) => Ok(true),
+async fn verifies(archive: &WalArchive, segment: &WalObject, trusted: &[PublicKey], proof: Proof) -> Result<bool> {
+    let looked = match proof {
+        Proof::Head => archive.head(segment, trusted).await.map(drop),
+        Proof::Whole => archive.verify(segment, trusted).await,
+    };
+    match looked {
+        Ok(()) => Ok(true),
         Err(Error::Damaged { .. } | Error::Untrusted { .. } | Error::Unknown { .. }) => Ok(false),
         Err(Error::Store(lifeboat_store::Error::NotFound { .. } | lifeboat_store::Error::Damaged { .. })) => Ok(false),
         Err(error) => Err(error),

@@ -18,7 +18,7 @@ use crate::{
     document::DocumentKind,
     error::{Error, Result},
     progress::{Counter, Progress},
-    reach::{self, Cover, IndexUse, Needs, Reach, Standing, WalRule, index_use, objection, read_kept, standing},
+    reach::{self, Cover, IndexUse, Needs, Proof, Reach, Standing, WalRule, index_use, objection, read_kept, standing},
     repository::{InstanceRepo, marker_key},
     wal::{WalObject, WalObjectKind},
 };
@@ -181,8 +181,9 @@ impl NeededWal {
         while let Some(info) = self.listed.try_next().await? {
             let Ok(object) = WalObject::listed(self.repo.layout(), info) else { continue };
             let needed = rule.needs_object(object.system_id, object.timeline, object.last, object.modified);
-            let superseded =
-                needed && object.kind == WalObjectKind::Slice && self.cover.supersedes(&object, rule).await?;
+            let superseded = needed
+                && object.kind == WalObjectKind::Slice
+                && self.cover.supersedes(&object, rule, Proof::Head).await?;
             if needed && !superseded {
                 return Ok(Some(object));
             }

@@ -178,13 +178,21 @@ async fn slices_go_where_a_good_segment_holds_their_range() {
     world.vault.delete(&cut.key, cut.version.as_ref()).await.unwrap();
     world.vault.put(&cut.key, bytes.slice(..bytes.len() - 1)).await.unwrap();
     let cut_over = put(&world, &ours, Slice, 3 * SEGMENT, 3 * SEGMENT + 500).await;
+    // A segment whose bytes have rotted under its header.
+    let rotten = put(&world, &ours, Segment, 5 * SEGMENT, 6 * SEGMENT).await;
+    let mut bytes = world.vault.get(&rotten.key, rotten.version.as_ref(), None).await.unwrap().to_vec();
+    let middle = bytes.len() - 100;
+    bytes[middle] ^= 1;
+    world.vault.delete(&rotten.key, rotten.version.as_ref()).await.unwrap();
+    world.vault.put(&rotten.key, bytes.into()).await.unwrap();
+    let rotten_over = put(&world, &ours, Slice, 5 * SEGMENT, 5 * SEGMENT + 500).await;
     let tail = put(&world, &ours, Slice, 4 * SEGMENT, 4 * SEGMENT + 500).await;
     world.store_clock.advance(2 * HOUR);
     let (needs, repo) = (keep(&[&point], &[]), world.repo().await);
     let (_, items) = world.prune_with(&repo, &needs, world.prune_options()).await.unwrap();
     let gone: BTreeSet<Key> = items.iter().map(|item| item.key.clone()).collect();
     assert_eq!(gone, BTreeSet::from([old.key, covered.key]), "{items:?}");
-    for stays in [&good, &forged_over, &cut_over, &tail] {
+    for stays in [&good, &forged_over, &cut_over, &rotten_over, &tail] {
         assert!(!world.vault.versions_of(&stays.key).is_empty(), "{}", stays.key);
     }
     // What was just received stays whatever it is.
