@@ -194,6 +194,18 @@ pub(crate) fn unverified<H: Header>(key: &Key, bytes: &Bytes) -> Result<H> {
     serde_json::from_slice(front.header).map_err(bad)
 }
 
+/// Bytes that tell what an object is, and how long its header.
+pub(crate) const START: u64 = 12;
+
+/// Sees by the first [`START`] bytes of an object of `len` bytes whether it can be one of this kind at all.
+pub(crate) fn check_start<H: Header>(key: &Key, start: &[u8], len: u64) -> Result<()> {
+    match front::<H>(start) {
+        Err(Cut::Bad(reason)) => Err(Error::damaged(key, reason)),
+        Err(Cut::Short(needed)) if needed > len => Err(Error::damaged(key, "a part is cut short")),
+        _ => Ok(()),
+    }
+}
+
 /// What a first part of an object is enough for.
 pub(crate) enum Head<H> {
     Header(H),

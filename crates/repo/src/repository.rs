@@ -13,7 +13,7 @@ use lifeboat_store::{Key, ObjectInfo, Retention, SharedStore, Store as _, Versio
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    envelope::Version,
+    envelope::{self, Version},
     error::{Error, Result},
     layout::{self, Layout},
     locks::{self, Locks},
@@ -56,6 +56,8 @@ pub struct Repository {
 const MOST_AHEAD: Duration = Duration::from_secs(15 * 60);
 /// The longest evidence: what somebody else put there must not fill the memory.
 const LONGEST_EVIDENCE: u64 = 16 << 20;
+/// A point that is longer is not read whole before its first bytes have been seen to be a point's.
+const LONG: u64 = 1 << 20;
 
 /// How long evidence is locked.
 #[derive(Clone)]
@@ -402,6 +404,10 @@ impl InstanceRepo {
         let PointRef { key, version, len, modified, .. } = reference.clone();
         if len > point::LONGEST {
             return Err(Error::damaged(&key, format!("it has {len} bytes; no recovery point has so many")));
+        }
+        if len > LONG {
+            let start = self.store.get(&key, version.as_ref(), Some(0..envelope::START)).await?;
+            envelope::check_start::<PointHeader>(&key, &start, len)?;
         }
         let bytes = self.store.get(&key, version.as_ref(), None).await?;
         let info = ObjectInfo { key, len, version, modified };

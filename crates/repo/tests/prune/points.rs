@@ -162,3 +162,22 @@ async fn a_point_that_stays_against_policy_keeps_what_it_names() {
     world.assert_restores(&second).await;
     world.assert_restores(&third).await;
 }
+
+#[tokio::test]
+async fn a_large_object_that_is_no_point_is_not_read_whole() {
+    let (world, ..) = three().await;
+    let faults = FaultStore::new(world.store());
+    let repo = world.repo_on(Arc::new(faults.clone())).await.unwrap();
+    let long = [b"LBPOINT1".as_slice(), &0x1fff_ffff_u32.to_le_bytes()].concat();
+    for (start, words) in [(b"nothing of the kind".to_vec(), "start with LBPOINT1"), (long, "cut short")] {
+        let key = Key::new(format!("{ROOT}points/20270301T000000Z-{:016x}", start.len())).unwrap();
+        let mut bytes = start;
+        bytes.resize(2 << 20, 7);
+        world.vault.put(&key, bytes.into()).await.unwrap();
+        let listed = repo.list_points().await.unwrap();
+        let reference = listed.iter().find(|point| point.key == key).unwrap();
+        let error = repo.read_point(reference, &world.trusted()).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(faults.count(Operation::Get, key.as_str()), 1, "its first bytes alone");
+    }
+}
