@@ -149,7 +149,12 @@ pub async fn newest_backup(
     for reference in listed.iter().rev().filter(|reference| reference.time < before) {
         match repo.read_point(reference, trusted).await {
             Ok(point) if point.header.is_dump() => {}
-            Ok(point) => return Ok(Some(unknown(point.header.point, point.header.finished, false))),
+            Ok(point) => {
+                let facts = unknown(repo, reference, point.header.finished, false);
+                if !facts.is_late() {
+                    return Ok(Some(facts));
+                }
+            }
             Err(error) => drop(counts_for_nothing(error)?),
         }
     }
@@ -157,8 +162,16 @@ pub async fn newest_backup(
 }
 
 /// Before statements were looked at.
-fn unknown(id: PointId, time: Timestamp, dump: bool) -> PointFacts {
-    PointFacts { id, time, dump, passed: None, held: false }
+fn unknown(repo: &InstanceRepo, reference: &PointRef, time: Timestamp, dump: bool) -> PointFacts {
+    // A copy receives points when it is made, and the times of files can be anything once a folder was copied.
+    let tells = !repo.is_replica() && repo.store().capabilities().versions;
+    let received = tells.then_some(reference.modified);
+    let facts = PointFacts { id: reference.id, time, received, dump, passed: None, held: false };
+    if facts.is_late() {
+        let (key, received) = (&reference.key, reference.modified);
+        tracing::warn!(%key, "the store received it at {received:.0}, long after it says that it was finished: it takes no place of others");
+    }
+    facts
 }
 
 /// Why an object counts for nothing; an error where the store did not answer, which says nothing of the object.
@@ -202,7 +215,7 @@ async fn points(
         };
         match read {
             Ok(read) => {
-                found.facts.push(unknown(reference.id, read.finished, read.dump));
+                found.facts.push(unknown(repo, &reference, read.finished, read.dump));
                 // A copy's headers are the primary's, and so are the promises in them. What was promised less firmly than
                 // it is wanted now is no promise.
                 let firm = read.lock_mode >= lock.map(|lock| lock.mode) && !repo.is_replica();

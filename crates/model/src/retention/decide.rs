@@ -17,14 +17,17 @@ pub fn decide(
     points: &[PointFacts],
     now: Timestamp,
 ) -> Vec<Decision> {
-    let sorted = by_time(points);
     let mut reasons: BTreeMap<PointId, Reasons> = points.iter().map(|point| (point.id, Vec::new())).collect();
-    newest(&sorted, &mut reasons);
-    match policy {
-        Some(policy) => by_policy(policy, &sorted, now, &mut reasons),
-        None => add(&mut reasons, Reason::NoPolicy, sorted.iter().copied()),
+    for late in [false, true] {
+        let mut sorted = by_time(points);
+        sorted.retain(|point| point.is_late() == late);
+        newest(&sorted, &mut reasons);
+        match policy {
+            Some(policy) => by_policy(policy, &sorted, now, &mut reasons),
+            None => add(&mut reasons, Reason::NoPolicy, sorted.iter().copied()),
+        }
+        add(&mut reasons, Reason::Held, sorted.iter().copied().filter(|point| point.held));
     }
-    add(&mut reasons, Reason::Held, sorted.iter().copied().filter(|point| point.held));
     points.iter().map(|point| decision(point.id, &reasons[&point.id], lock, now)).collect()
 }
 
@@ -38,7 +41,7 @@ pub fn end_of_new(
     let lock = lock?;
     let least = later(time, lock.minimum.0).max(lock.renewed(time));
     let Some(policy) = policy else { return Some(least) };
-    let backups: Vec<&PointFacts> = earlier.iter().filter(|point| !point.dump).collect();
+    let backups: Vec<&PointFacts> = earlier.iter().filter(|point| !point.dump && !point.is_late()).collect();
     let first_of = |period: Period| {
         let start = period.start(time, policy.time_zone.rules());
         // What is said to be later makes this the first of its period all the same: the order is that of `decide`.
@@ -51,13 +54,18 @@ pub fn end_of_new(
 }
 
 /// The point that restores to the beginning of the PITR window start from: the newest backup before it, else the oldest
-/// within. Without a window, the newest backup. WAL before it is needed by no moment that policy promises.
+/// within. Without a window, the newest backup. WAL before it is needed by no moment that policy promises. Of points that
+/// came late and of all others there is one each: the older, as genuine points may have been written anew.
 pub fn pitr_base(policy: &RetentionPolicy, points: &[PointFacts], now: Timestamp) -> Option<PointId> {
-    let backups: Vec<&PointFacts> = by_time(points).into_iter().filter(|point| !point.dump).collect();
-    let Some(pitr) = policy.pitr else { return backups.last().map(|point| point.id) };
-    let begin = earlier(now, pitr.0);
-    let before = backups.iter().rev().find(|point| point.time <= begin);
-    before.or(backups.first()).map(|point| point.id)
+    let bases = [false, true].into_iter().filter_map(|late| {
+        let mut backups = by_time(points);
+        backups.retain(|point| !point.dump && point.is_late() == late);
+        let Some(pitr) = policy.pitr else { return backups.last().copied() };
+        let begin = earlier(now, pitr.0);
+        let before = backups.iter().rev().find(|point| point.time <= begin);
+        before.or(backups.first()).copied()
+    });
+    bases.min_by_key(|point| (point.time, point.id)).map(|point| point.id)
 }
 
 fn by_time(points: &[PointFacts]) -> Vec<&PointFacts> {
@@ -107,6 +115,9 @@ fn firsts(
         return;
     }
     let mut seen = HashSet::new();
+    // What the store received first was there first, whatever time a later one tells.
+    let mut backups = backups.to_vec();
+    backups.sort_by_key(|point| (point.received.unwrap_or(point.time), point.time, point.id));
     for point in backups {
         let end = period.end(point.time, count, zone);
         if seen.insert(period.start(point.time, zone)) && end > now {

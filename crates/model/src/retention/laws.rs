@@ -1,5 +1,7 @@
 //! What must hold whatever the policy, the points and the time are.
 
+use std::collections::BTreeMap;
+
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
@@ -25,17 +27,21 @@ fn policies() -> impl Strategy<Value = RetentionPolicy> {
     )
 }
 
-/// Points within 200 days, some dumps, some drilled, some held.
+/// Points within 200 days, some dumps, some drilled, some held, some late.
 fn points() -> impl Strategy<Value = Vec<PointFacts>> {
-    let one = (0i64..200 * 24 * 60, 0u8..8, option::weighted(0.2, 0i64..200 * 24), 0u8..20);
+    let one =
+        (0i64..200 * 24 * 60, 0u8..8, option::weighted(0.2, 0i64..200 * 24), 0u8..20, option::weighted(0.2, 2i64..90));
     vec(one, 1..40).prop_map(|all| {
         let time = |seconds| Timestamp::from_second(BEGIN + seconds).unwrap();
-        let fact = |(index, (minute, dump, passed, held)): (usize, (i64, u8, Option<i64>, u8))| PointFacts {
-            id: PointId([index as u8; 8]),
-            time: time(minute * 60),
-            dump: dump == 0,
-            passed: passed.map(|hour| time(hour * 3600)),
-            held: held == 0,
+        let fact = |(index, (minute, dump, passed, held, late)): (usize, (i64, u8, Option<i64>, u8, Option<i64>))| {
+            PointFacts {
+                id: PointId([index as u8; 8]),
+                time: time(minute * 60),
+                received: Some(time(minute * 60 + late.map_or(20, |days| days * 86_400))),
+                dump: dump == 0,
+                passed: passed.map(|hour| time(hour * 3600)),
+                held: held == 0,
+            }
         };
         all.into_iter().enumerate().map(fact).collect()
     })
@@ -58,12 +64,13 @@ proptest! {
         let decisions = decide(Some(&policy), Some(&lock()), &points, now);
         let kept = |point: &PointFacts| decisions.iter().any(|decision| decision.id == point.id && decision.keep);
         for dump in [false, true] {
-            if let Some(newest) = points.iter().filter(|p| p.dump == dump).max_by_key(|p| (p.time, p.id)) {
+            let genuine = points.iter().filter(|point| !point.is_late());
+            if let Some(newest) = genuine.filter(|p| p.dump == dump).max_by_key(|p| (p.time, p.id)) {
                 prop_assert!(kept(newest));
             }
         }
         prop_assert!(points.iter().filter(|point| point.held).all(kept));
-        let passed = points.iter().filter(|point| !point.dump && point.passed.is_some());
+        let passed = points.iter().filter(|point| !point.dump && !point.is_late() && point.passed.is_some());
         prop_assert!(passed.clone().max_by_key(|p| (p.passed, p.time, p.id)).is_none_or(kept));
         let drilled = passed.clone().filter(|point| kept(point)).count();
         prop_assert!(drilled >= passed.count().min(policy.drilled as usize));
@@ -106,7 +113,7 @@ proptest! {
     /// What was promised when a point was made is enough, for as long as only closed reasons keep it.
     #[test]
     fn the_promise_at_the_making_covers_every_closed_end(policy in policies(), points in points()) {
-        let mut sorted: Vec<PointFacts> = points.iter().filter(|point| !point.dump).copied().collect();
+        let mut sorted: Vec<PointFacts> = points.iter().filter(|p| !p.dump && !p.is_late()).copied().collect();
         sorted.sort_by_key(|point| (point.time, point.id));
         for (index, point) in sorted.iter().enumerate() {
             let promised = end_of_new(Some(&policy), Some(&lock()), &sorted[..index], point.time).unwrap();
@@ -120,6 +127,34 @@ proptest! {
             prop_assert!(decision.end <= promised, "no renewal is due at once: {} {promised}", decision.end);
             prop_assert!(decision.demanded <= decision.end);
         }
+    }
+
+    /// Whoever adds points that the store receives long after the time they tell displaces nothing.
+    #[test]
+    fn late_points_take_no_place(policy in policies(), points in points(), now in moment()) {
+        let genuine: Vec<PointFacts> = points.iter().filter(|point| !point.is_late()).copied().collect();
+        let with = decide(Some(&policy), Some(&lock()), &points, now);
+        for alone in decide(Some(&policy), Some(&lock()), &genuine, now) {
+            prop_assert!(with.contains(&alone), "{alone:?}");
+        }
+    }
+
+    /// Nor do those that come within the margin take the first place of a period from what was received before.
+    #[test]
+    fn the_first_received_is_the_first(policy in policies(), points in points(), back in 1i64..1440) {
+        let genuine: Vec<PointFacts> = points.iter().filter(|point| !point.is_late() && !point.dump).copied().collect();
+        let Some(newest) = genuine.iter().max_by_key(|point| point.time).copied() else { return Ok(()) };
+        let received = later(newest.time, Duration::from_secs(1800));
+        let time = earlier(received, Duration::from_secs(back as u64 * 60));
+        let forged = PointFacts { id: PointId([255; 8]), time, received: Some(received), passed: None, held: false, ..newest };
+        let closed = |points: &[PointFacts]| -> BTreeMap<PointId, Vec<(Reason, Option<Timestamp>)>> {
+            let decided = decide(Some(&policy), Some(&lock()), points, received).into_iter();
+            let closed = |reasons: Vec<(Reason, Option<Timestamp>)>| {
+                reasons.into_iter().filter(|(_, until)| until.is_some()).collect()
+            };
+            decided.filter(|one| one.id != forged.id).map(|one| (one.id, closed(one.reasons))).collect()
+        };
+        prop_assert_eq!(closed(&[&genuine[..], &[forged]].concat()), closed(&genuine));
     }
 
     /// The order in which points are told of decides nothing.

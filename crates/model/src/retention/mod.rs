@@ -124,12 +124,25 @@ pub struct PointFacts {
     pub id: PointId,
     /// When it was finished.
     pub time: Timestamp,
+    /// When the store received it; none where that says nothing of its making, as in a copy.
+    pub received: Option<Timestamp>,
     /// A point of logical dumps: it begins no restore with WAL.
     pub dump: bool,
     /// When the last drill that it passed had ended.
     pub passed: Option<Timestamp>,
     /// Under legal hold.
     pub held: bool,
+}
+
+/// How long after its end the store receives a point at the latest.
+const MARGIN: Duration = Duration::from_secs(86_400);
+
+impl PointFacts {
+    /// The store received it so long after the time that it tells that it can be a forgery with a stolen key, dated back to
+    /// take the place of another. Such points are decided about among themselves: none takes a place of any other.
+    pub fn is_late(&self) -> bool {
+        self.received.is_some_and(|received| received > later(self.time, MARGIN))
+    }
 }
 
 /// Why a point is kept.

@@ -12,7 +12,7 @@ fn span(text: &str) -> Span {
 }
 
 fn point(id: u8, time: &str) -> PointFacts {
-    PointFacts { id: PointId([id; 8]), time: at(time), dump: false, passed: None, held: false }
+    PointFacts { id: PointId([id; 8]), time: at(time), received: None, dump: false, passed: None, held: false }
 }
 
 fn none() -> RetentionPolicy {

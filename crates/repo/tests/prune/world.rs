@@ -223,9 +223,14 @@ impl World {
         for reference in repo.list_points().await? {
             let (id, passed) = (reference.id, passed.get(&reference.id).copied());
             match self.read(repo, &reference).await {
-                Ok(point) => {
-                    facts.push(PointFacts { id, time: point.header.finished, dump: false, passed, held: false })
-                }
+                Ok(point) => facts.push(PointFacts {
+                    id,
+                    time: point.header.finished,
+                    received: None,
+                    dump: false,
+                    passed,
+                    held: false,
+                }),
                 Err(lifeboat_repo::Error::Store(error)) => return Err(error.into()),
                 Err(_) => {} // counts for nothing
             }
