@@ -237,7 +237,7 @@ impl World {
         let sink = Arc::new(MemorySink::default());
         let report = reader.restore_tree(TreeKind::Filestore, sink.clone(), None).await.unwrap();
         assert_eq!(report.damage, []);
-        let restored = sink.0.lock().unwrap();
+        let restored = std::mem::take(&mut *sink.0.lock().unwrap());
         assert_eq!(restored.len(), files.len());
         for (path, bytes) in files {
             assert!(restored[path.as_bytes()] == *bytes, "{path} differs");
