@@ -10,6 +10,9 @@ const ZONES: [&str; 5] = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Australia/Lor
 /// 2026-09-01, so that the clocks of some zones change in what follows.
 const BEGIN: i64 = 1_788_220_800;
 
+/// A point as it is drawn: minute, dump, passed, held, how late it came.
+type Drawn = (i64, u8, Option<i64>, u8, Option<i64>);
+
 fn policies() -> impl Strategy<Value = RetentionPolicy> {
     let counts = (0u32..4, 0u32..50, 0u32..10, 0u32..6, 0u32..4, 0u32..2);
     (0usize..ZONES.len(), counts, option::of(1u64..20), 0u32..3).prop_map(
@@ -33,15 +36,13 @@ fn points() -> impl Strategy<Value = Vec<PointFacts>> {
         (0i64..200 * 24 * 60, 0u8..8, option::weighted(0.2, 0i64..200 * 24), 0u8..20, option::weighted(0.2, 2i64..90));
     vec(one, 1..40).prop_map(|all| {
         let time = |seconds| Timestamp::from_second(BEGIN + seconds).unwrap();
-        let fact = |(index, (minute, dump, passed, held, late)): (usize, (i64, u8, Option<i64>, u8, Option<i64>))| {
-            PointFacts {
-                id: PointId([index as u8; 8]),
-                time: time(minute * 60),
-                received: Some(time(minute * 60 + late.map_or(20, |days| days * 86_400))),
-                dump: dump == 0,
-                passed: passed.map(|hour| time(hour * 3600)),
-                held: held == 0,
-            }
+        let fact = |(index, (minute, dump, passed, held, late)): (usize, Drawn)| PointFacts {
+            id: PointId([index as u8; 8]),
+            time: time(minute * 60),
+            received: Some(time(minute * 60 + late.map_or(20, |days| days * 86_400))),
+            dump: dump == 0,
+            passed: passed.map(|hour| time(hour * 3600)),
+            held: held == 0,
         };
         all.into_iter().enumerate().map(fact).collect()
     })
