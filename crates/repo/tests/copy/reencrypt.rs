@@ -26,7 +26,7 @@ struct New {
 }
 
 impl New {
-    fn new() -> Self {
+    fn generated() -> Self {
         let recovery = Identity::generate();
         let keys = WriterKeys {
             recipients: vec![recovery.recipient()],
@@ -91,7 +91,8 @@ async fn entries(repo: &InstanceRepo, point: &Point, identity: &Identity) -> Vec
 
 async fn content(repo: &InstanceRepo, point: &Point, identity: &Identity, path: &str) -> Vec<u8> {
     let options = ReaderOptions::default();
-    let reader = Reader::open(repo.clone(), point, &[identity.clone()], options, Arc::new(Silent)).await.unwrap();
+    let reader =
+        Reader::open(repo.clone(), point, std::slice::from_ref(identity), options, Arc::new(Silent)).await.unwrap();
     let sink = Arc::new(MemorySink::default());
     reader.restore_tree(TreeKind::Filestore, sink.clone(), None).await.unwrap();
     sink.0.lock().unwrap()[path.as_bytes()].clone()
@@ -99,7 +100,7 @@ async fn content(repo: &InstanceRepo, point: &Point, identity: &Identity, path: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn points_wal_and_documents_open_with_the_new_identity_alone() {
-    let (world, new) = (World::new(), New::new());
+    let (world, new) = (World::new(), New::generated());
     world.fill().await;
     let (points, there) = reencrypt(&world, &new).await.unwrap();
     assert_eq!((points.len(), there), (2, 0));
@@ -110,20 +111,21 @@ async fn points_wal_and_documents_open_with_the_new_identity_alone() {
         reading.assert_restores_point(&to, made, &files).await;
         assert_eq!((made.header.started, made.header.finished), (old.header.started, old.header.finished));
         assert_eq!(made.header.wal.as_ref().map(|wal| (wal.start, wal.end)), Some((Lsn(0x100), Lsn(0x5000))));
-        let details = made.open_details(&[new.recovery.clone()]).unwrap();
+        let details = made.open_details(std::slice::from_ref(&new.recovery)).unwrap();
         let origin = Origin { repository: source.repository(), point: old.header.point, sha256: old.sha256 };
         assert_eq!(Origin::of(&details), Some(origin));
         assert!(made.open_details(&[Identity::generate()]).is_err());
     }
     assert!(reading.stream(&to).await == wal(0, SEGMENT + 700));
     let found = to.list_documents(DocumentKind::RestorePoint).await.unwrap();
-    let read = to.read_document::<String>(&found[0], &[new.keys.signing.public()], &[new.recovery.clone()]).await;
+    let read =
+        to.read_document::<String>(&found[0], &[new.keys.signing.public()], std::slice::from_ref(&new.recovery)).await;
     assert_eq!((found.len(), read.unwrap().details.as_str()), (1, "before the upgrade"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_entry_keeps_all_that_it_has() {
-    let (world, new) = (World::new(), New::new());
+    let (world, new) = (World::new(), New::generated());
     let source = world.source().await;
     let writing = Writer::begin(source.clone(), world.writer_keys(), world.writer_options(), Arc::new(Silent)).await;
     let mut writer = writing.unwrap();
@@ -161,7 +163,7 @@ async fn every_kind_of_entry_keeps_all_that_it_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_makes_only_what_is_missing() {
-    let (world, new) = (World::new(), New::new());
+    let (world, new) = (World::new(), New::generated());
     world.fill().await;
     // The first run ends at the second point's trees.
     world.from.add(Rule::on(Operation::Get, Fault::FailBefore).key("/trees/").nth(2).and_ever_after());
@@ -178,7 +180,7 @@ async fn a_second_run_makes_only_what_is_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_point_is_not_made() {
-    let (world, new) = (World::new(), New::new());
+    let (world, new) = (World::new(), New::generated());
     world.fill().await;
     world.from.add(Rule::on(Operation::Get, Fault::FlipByte(3000)).key("/packs/").and_ever_after());
     let error = reencrypt(&world, &new).await.unwrap_err();

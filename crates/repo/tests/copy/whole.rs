@@ -32,7 +32,9 @@ async fn everything_comes_back_with_the_primary_gone() {
         [(DocumentKind::Timeline, "a stream begins"), (DocumentKind::RestorePoint, "before the upgrade")]
     {
         let found = replica.list_documents(kind).await.unwrap();
-        let read = replica.read_document::<String>(&found[0], &[world.signing.public()], &[world.host.clone()]).await;
+        let read = replica
+            .read_document::<String>(&found[0], &[world.signing.public()], std::slice::from_ref(&world.host))
+            .await;
         assert_eq!((found.len(), read.unwrap().details.as_str()), (1, text));
     }
 }
