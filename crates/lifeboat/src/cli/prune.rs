@@ -24,7 +24,7 @@ use staying::{Staying, Waiting};
 /// Remove what retention does not keep
 ///
 /// Looks at every object, and removes what no kept recovery point and no PITR window needs and nothing locks: first the
-/// points, then what only they named. Needs no decryption key. Tiers without a [retention] section are left alone. Safe
+/// points, then what only they named. Needs no decryption key. Tiers without a retention section are left alone. Safe
 /// beside backups and WAL streams, and safe to stop at any moment.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

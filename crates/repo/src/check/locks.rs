@@ -80,7 +80,7 @@ pub async fn locks(
 }
 
 /// The kept points that verify; one that does not is a problem, and the others are looked at. What was copied from a point
-/// to another name is none, as long as the point itself is there: it needs nothing, and [`super::signs`] tells of it.
+/// to another name is none, as long as the point itself is there: it needs nothing, and `verify --signs` tells of it.
 async fn read_points(
     repo: &InstanceRepo,
     needs: &Needs,
