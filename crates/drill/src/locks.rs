@@ -46,7 +46,7 @@ pub(crate) async fn read_back(repo: &InstanceRepo, point: &Point) -> Result<Opti
 }
 
 async fn ask(repo: InstanceRepo, key: Key, version: Option<VersionId>) -> (Key, lifeboat_store::Result<LockState>) {
-    let state = repo.store().lock_state(&key, version.as_ref()).await;
+    let state = repo.store_of(version.as_ref()).lock_state(&key, version.as_ref()).await;
     (key, state)
 }
 

@@ -2,8 +2,8 @@
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use lifeboat_repo::point::Point;
-use lifeboat_store::{Key, LockState, SharedStore, VersionId};
+use lifeboat_repo::{point::Point, repository::InstanceRepo};
+use lifeboat_store::{Key, LockState, VersionId};
 use serde::Serialize;
 
 use crate::{
@@ -31,13 +31,13 @@ pub struct ObjectLock {
 }
 
 /// Of the point itself and of all that it names.
-pub async fn read_back(store: &SharedStore, point: &Point) -> Result<Vec<ObjectLock>> {
+pub async fn read_back(repo: &InstanceRepo, point: &Point) -> Result<Vec<ObjectLock>> {
     let own = (point.key.clone(), point.version.clone(), None, point.header.retain_until);
     let named = point.header.objects.iter();
     let named = named.map(|object| (object.key.clone(), object.version.clone(), Some(object.len), object.retain_until));
     let all: Vec<_> = std::iter::once(own).chain(named).collect();
     let reading = all.into_iter().map(|(key, version, bytes, promised)| async move {
-        match store.lock_state(&key, version.as_ref()).await {
+        match repo.store_of(version.as_ref()).lock_state(&key, version.as_ref()).await {
             Err(error) if error.is_transient() => Err(lifeboat_repo::Error::from(error)),
             state => {
                 let state = state.map_err(|error| error.to_string());

@@ -127,7 +127,8 @@ impl Show {
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat points show");
         let config = &context.config;
-        let point = wire::find_point(&context.instance_repo(&self.instance), &self.point, config).await?;
+        let repo = context.instance_repo(&self.instance);
+        let point = wire::find_point(&repo, &self.point, config).await?;
         let sealed = Sealed::open(&point, &config.keys);
         let mut shown = Shown::new(&point, sealed, session.now());
         if config.instances.contains_key(&self.instance)
@@ -137,7 +138,7 @@ impl Show {
             (shown.reasons, shown.kept_until) = (reasons(decision), decision.kept_until());
         }
         if self.objects {
-            shown.locks = Some(locks::read_back(context.repository.store(), &point).await?);
+            shown.locks = Some(locks::read_back(&repo, &point).await?);
         }
         session.output.show(&shown)?;
         Ok(Exit::Ok)
