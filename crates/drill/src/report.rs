@@ -113,5 +113,5 @@ pub(crate) fn targets(rpo: Span, rto: Span, measured: (Option<Duration>, Option<
 /// A phase's entry.
 pub(crate) fn phase(name: &str, took: Duration, moved: Option<(u64, u64)>) -> Phase {
     let (files, bytes) = moved.map_or((None, None), |(files, bytes)| (Some(files), Some(bytes)));
-    Phase { name: name.to_owned(), duration_ms: millis(took), bytes, files }
+    Phase { name: name.to_owned(), duration_ms: millis(took), bytes, files, parts: Vec::new() }
 }

@@ -86,6 +86,114 @@ pub struct DrillPredicate {
     /// Who has seen and accepted it.
     #[serde(default)]
     pub sign_offs: Vec<SignOff>,
+    /// Of a negative control: which checks had to fail, and which did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+    /// SHA-256 of the instance's and its tier's settings that bear on recovery: another one now, and the drill is stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_sha256: Option<Sha256Digest>,
+    /// Whose work the time was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakdown: Option<Breakdown>,
+    /// How long a restore of production would take, by the rates that this drill has measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+    /// What the logged-in user saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screenshot: Option<Screenshot>,
+}
+
+/// A negative control: a drill on a copy that was damaged on purpose. It passes only when exactly the right checks fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// What was damaged, for example `deleted-row`.
+    pub kind: String,
+    /// Ids of the checks that must fail.
+    pub expected: Vec<String>,
+    /// Ids of those that did.
+    pub failed: Vec<String>,
+    /// The control's own answer; the drill's is `failed` in either case that is worth anything.
+    pub outcome: Outcome,
+    /// In a sentence.
+    pub why: String,
+}
+
+/// Whose work the time of a drill was, on the critical path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breakdown {
+    /// From the first second to the last.
+    pub total_ms: u64,
+    /// While PostgreSQL or its programs worked.
+    pub postgres_ms: u64,
+    /// While Odoo worked.
+    pub odoo_ms: u64,
+    /// Everything else.
+    pub own_ms: u64,
+}
+
+/// Who works in a part of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Worker {
+    /// PostgreSQL and its programs.
+    Postgres,
+    /// Odoo.
+    Odoo,
+    /// Lifeboat, the store and Docker.
+    Own,
+}
+
+/// A part of a phase.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name, for example `replay`.
+    pub name: String,
+    /// Who worked.
+    pub worker: Worker,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Bytes moved or read, where that means something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// How long a restore of production would take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// In all.
+    pub seconds: f64,
+    /// What the tier allows.
+    pub target_seconds: u64,
+    /// Whether it would be kept.
+    pub met: bool,
+    /// What it is made of.
+    pub steps: Vec<PredictedStep>,
+    /// What it takes for granted.
+    pub assumptions: Vec<String>,
+}
+
+/// A step of a predicted restore.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictedStep {
+    /// Its name.
+    pub name: String,
+    /// Bytes to be moved or read, where it goes by bytes.
+    pub bytes: Option<u64>,
+    /// Bytes each second, as measured.
+    pub bytes_per_second: Option<f64>,
+    /// How long it would take.
+    pub seconds: f64,
+}
+
+/// A picture of the logged-in sandbox. It may show personal data, so the statement has its digest alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screenshot {
+    /// SHA-256 of the PNG.
+    pub sha256: Sha256Digest,
+    /// Its length.
+    pub bytes: u64,
+    /// Where it is kept, sealed to the recovery recipients; none: nowhere.
+    pub key: Option<String>,
 }
 
 /// The recovery point of a drill.
@@ -256,6 +364,9 @@ pub struct Phase {
     pub bytes: Option<u64>,
     /// Files placed, where that means something.
     pub files: Option<u64>,
+    /// What it is made of, in order; parts may overlap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
 }
 
 /// An image that ran in the sandbox.

@@ -296,6 +296,11 @@ impl World {
             exceptions: vec![],
             corrective_action: None,
             sign_offs: vec![],
+            control: None,
+            policy_sha256: None,
+            breakdown: None,
+            prediction: None,
+            screenshot: None,
         };
         change(&mut drill);
         Statement::drill(drill)

@@ -135,6 +135,7 @@ pub fn drill() -> DrillPredicate {
             duration_ms: 2100,
             bytes: Some(64_000_000),
             files: Some(3120),
+            parts: vec![],
         }],
         images: vec![Image {
             role: "postgres".into(),
@@ -151,6 +152,11 @@ pub fn drill() -> DrillPredicate {
         exceptions: vec![],
         corrective_action: None,
         sign_offs: vec![],
+        control: None,
+        policy_sha256: None,
+        breakdown: None,
+        prediction: None,
+        screenshot: None,
     }
 }
 

@@ -220,6 +220,17 @@ pub struct Tier {
     pub lock: Option<LockPolicy>,
     /// What is kept; none: everything, for ever.
     pub retention: Option<RetentionPolicy>,
+    /// How its instances are rehearsed.
+    pub drill: TierDrill,
+}
+
+/// What a tier demands of drills.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TierDrill {
+    /// How often each instance is to be rehearsed: what reports call due. None: nobody has said.
+    pub every: Option<Span>,
+    /// Ids of checks that must have run in every drill of its instances, besides those that the instance asks for.
+    pub required: Vec<String>,
 }
 
 /// One protected Odoo system.

@@ -29,8 +29,8 @@ use source::{Place, Source, Table};
 pub use checked::{
     AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DumpConfig,
     DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig, PostgresConfig,
-    RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TlsMode, UnknownInstance, WalConfig,
-    WitnessConfig,
+    RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TlsMode, UnknownInstance,
+    WalConfig, WitnessConfig,
 };
 pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};

@@ -12,7 +12,7 @@ use lifeboat_drill::{
 use lifeboat_engine::{context::Context, keys::read_signing_key, record};
 use lifeboat_model::{
     check::{Check, Outcome, Verdict},
-    config::{DrillConfig, RepositoryConfig},
+    config::{DrillConfig, RepositoryConfig, TierDrill},
     id::Instance,
 };
 use lifeboat_repo::point::PointSelector;
@@ -140,7 +140,7 @@ impl Drill {
             instance: self.instance.clone(),
             databases: instance.postgres.databases.clone(),
             login_hint: instance.postgres.user.clone(),
-            config: required(&instance.drill, tier.lock.is_some() && !context.repository.is_replica()),
+            config: required(&instance.drill, &tier.drill, tier.lock.is_some() && !context.repository.is_replica()),
             rpo: tier.rpo,
             rto: tier.rto,
             source: Arc::new(source),
@@ -170,11 +170,15 @@ impl Drill {
     }
 }
 
-/// A tier that demands locks demands that drills read them back. Those of a copy are its own: `verify --locks` proves them.
-fn required(config: &DrillConfig, locks: bool) -> DrillConfig {
+/// What the instance asks for and what its tier demands. A tier that demands locks demands that drills read them back; those
+/// of a copy are its own: `verify --locks` proves them.
+fn required(config: &DrillConfig, tier: &TierDrill, locks: bool) -> DrillConfig {
     let mut config = config.clone();
-    if locks && !config.required.iter().any(|id| id == LOCKS.id) {
-        config.required.push(LOCKS.id.to_owned());
+    let demanded = tier.required.iter().cloned().chain(locks.then(|| LOCKS.id.to_owned()));
+    for id in demanded {
+        if !config.required.contains(&id) {
+            config.required.push(id);
+        }
     }
     config
 }

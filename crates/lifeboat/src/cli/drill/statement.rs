@@ -78,6 +78,11 @@ fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate
         exceptions: Vec::new(),
         corrective_action: None,
         sign_offs: Vec::new(),
+        control: None,
+        policy_sha256: None,
+        breakdown: None,
+        prediction: None,
+        screenshot: None,
     }
 }
 

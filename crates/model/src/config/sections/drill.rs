@@ -51,7 +51,7 @@ fn image(value: &Value<'_>) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn check_id(value: &Value<'_>) -> Result<String> {
+pub(super) fn check_id(value: &Value<'_>) -> Result<String> {
     let text = value.filled()?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(allowed) {

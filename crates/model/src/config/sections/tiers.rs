@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::{
-        checked::Tier,
+        checked::{Tier, TierDrill},
         source::{Result, Value},
     },
     id::TierName,
@@ -24,8 +24,17 @@ fn tier(value: &Value<'_>) -> Result<Tier> {
     });
     let lock = table.optional("lock", lock);
     let retention = table.optional("retention", retention);
+    let drill = table.optional("drill", drill);
     table.finish();
-    Ok(Tier { rpo: rpo?, rto: rto?, lock: lock?, retention: retention? })
+    Ok(Tier { rpo: rpo?, rto: rto?, lock: lock?, retention: retention?, drill: drill?.unwrap_or_default() })
+}
+
+fn drill(value: &Value<'_>) -> Result<TierDrill> {
+    let table = value.table()?;
+    let every = table.optional("every", |value| value.span("1h", "366d"));
+    let required = table.optional("required", |value| value.list_of(super::drill::check_id));
+    table.finish();
+    Ok(TierDrill { every: every?, required: required?.unwrap_or_default() })
 }
 
 fn lock(value: &Value<'_>) -> Result<LockPolicy> {
