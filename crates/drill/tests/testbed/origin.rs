@@ -236,6 +236,7 @@ pub fn request(work_root: &Path) -> DrillRequest {
             memory: ByteSize(2 << 30),
             timeout: Span(Duration::from_secs(300)),
             required: Vec::new(),
+            checks: Vec::new(),
         },
         rpo: Span(Duration::from_secs(365 * 86_400)),
         rto: Span(Duration::from_secs(600)),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use jiff::Timestamp;
 use url::Url;
 
-use super::{files::FileCheck, nearest::nearest};
+use super::{checks::OwnCheck, files::FileCheck, nearest::nearest};
 use crate::{
     id::{Instance, Tenant, TierName},
     retention::{LockMode, LockPolicy, RetentionPolicy},
@@ -422,6 +422,8 @@ pub struct DrillConfig {
     pub timeout: Span,
     /// Ids of checks that must have run, or the drill is incomplete.
     pub required: Vec<String>,
+    /// What is asked besides the ladder.
+    pub checks: Vec<OwnCheck>,
 }
 
 /// How logical dumps are made.

@@ -6,6 +6,7 @@
 //! [`Config::files`] lists what to look at, with line numbers, so that those messages look the same.
 
 mod checked;
+pub mod checks;
 mod choose;
 mod files;
 mod nearest;

@@ -96,6 +96,11 @@ rto = "4h"
 # pitr = "7d"                            # every moment of so long can be restored
 # drilled = 2                            # so many points that passed a drill; the last that passed is always kept
 
+# How its instances are rehearsed: reports tell drills that were due, and a drill without a required check is incomplete.
+# [tiers.standard.drill]
+# every = "7d"
+# required = ["data.digests", "use.invoice"]
+
 # How long evidence is locked, where tiers have locks.
 # [evidence]
 # retain = "2192d"
@@ -149,6 +154,11 @@ odoo_image = "odoo:19"
 # memory = "2 GiB"
 # timeout = "30m"
 # required = ["boot.log"]                # checks that must have run
+# [[instances.{instance}.drill.checks]]      # checks of your own: sql, rpc, http or run
+# id = "own.invoices"
+# sql = "SELECT count(*) FROM account_move"
+# at_least = 1000
+# timeout = "30s"
 
 # [instances.{instance}.dump]
 # program = "auto"                       # pg_dump of this host, else of postgres_image; "image", or the path of one

@@ -30,6 +30,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<DrillConfig> {
     let memory = table.optional("memory", |value| value.size("256 MiB", "1024 GiB"));
     let timeout = table.optional("timeout", |value| value.span("1m", "7d"));
     let required = table.optional("required", |value| value.list_of(check_id));
+    let checks = table.optional("checks", super::checks::read);
     table.finish();
     Ok(DrillConfig {
         postgres_image: postgres_image?,
@@ -38,6 +39,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<DrillConfig> {
         memory: memory?.unwrap_or(DEFAULT_MEMORY),
         timeout: timeout?.unwrap_or(DEFAULT_TIMEOUT),
         required: required?.unwrap_or_default(),
+        checks: checks?.unwrap_or_default(),
     })
 }
 

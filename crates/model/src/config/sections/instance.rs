@@ -37,6 +37,7 @@ pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
     };
     warn_of_gaps(&table, &instance);
     addons_are_kept(&table, &instance)?;
+    checks_ask_known_databases(&table, &instance)?;
     Ok(instance)
 }
 
@@ -64,6 +65,19 @@ fn addons_are_kept(table: &Table<'_>, instance: &InstanceConfig) -> Result<()> {
         Some(path) => {
             let message = format!("{} lies in none of config.paths, so no backup holds it", path.display());
             Err(place_of(table, &["drill", "addons"]).problem(message, "add it to config.paths"))
+        }
+    }
+}
+
+fn checks_ask_known_databases(table: &Table<'_>, instance: &InstanceConfig) -> Result<()> {
+    let known = &instance.postgres.databases;
+    let is_known = |database: &String| known.contains(database);
+    let asked = instance.drill.checks.iter().filter_map(|check| Some((check, check.database.as_ref()?)));
+    match asked.into_iter().find(|(_, database)| !is_known(database)) {
+        None => Ok(()),
+        Some((check, database)) => {
+            let message = format!("{} asks database \"{database}\", which is not one of the instance", check.id);
+            Err(place_of(table, &["drill", "checks"]).problem(message, format!("use one of {}", known.join(", "))))
         }
     }
 }

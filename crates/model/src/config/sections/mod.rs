@@ -1,5 +1,6 @@
 //! One file for each section of the configuration, in the order of the starter file.
 
+mod checks;
 mod cloud;
 mod drill;
 mod dump;

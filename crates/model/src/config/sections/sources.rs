@@ -81,7 +81,7 @@ fn command_name(value: &Value<'_>) -> Result<String> {
     Err(value.place.problem("not a usable file name", hint))
 }
 
-fn arguments(value: &Value<'_>) -> Result<Vec<String>> {
+pub(super) fn arguments(value: &Value<'_>) -> Result<Vec<String>> {
     let items = value.list()?;
     if items.is_empty() {
         return Err(value

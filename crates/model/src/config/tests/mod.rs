@@ -1,5 +1,7 @@
 //! Messages as people see them. Each case is the good file with some lines changed.
 
+mod rehearsals;
+
 use std::path::Path;
 
 use super::*;
