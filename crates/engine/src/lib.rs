@@ -21,6 +21,7 @@ pub mod hold;
 pub mod keys;
 pub mod lifetime;
 pub mod pgdata;
+pub mod policy;
 pub mod prune;
 pub mod record;
 pub mod recovery;

@@ -5,7 +5,7 @@
 use lifeboat_drill::report::DrillReport;
 use lifeboat_engine::{
     context::{Context, SOFTWARE},
-    record,
+    policy, record,
 };
 use lifeboat_evidence::{
     Statement,
@@ -22,6 +22,7 @@ struct Surroundings {
     config_sha256: Sha256Digest,
     tier: TierName,
     storage: String,
+    policy_sha256: Option<Sha256Digest>,
 }
 
 /// The statement about this drill.
@@ -32,6 +33,7 @@ pub fn statement(context: &Context, report: &DrillReport) -> Result<Statement> {
         config_sha256: record::config_digest(context)?,
         tier: instance.tier.clone(),
         storage: record::storage_of(context, &report.instance)?,
+        policy_sha256: policy::digest(&context.config, instance),
     };
     Ok(Statement::drill(predicate(report, surroundings)))
 }
@@ -79,7 +81,7 @@ fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate
         corrective_action: None,
         sign_offs: Vec::new(),
         control: None,
-        policy_sha256: None,
+        policy_sha256: surroundings.policy_sha256,
         breakdown: None,
         prediction: None,
         screenshot: None,
@@ -149,6 +151,7 @@ mod tests {
             config_sha256: Sha256Digest([0; 32]),
             tier: "gold".parse().unwrap(),
             storage: "/backups".into(),
+            policy_sha256: Some(Sha256Digest([3; 32])),
         };
         let signed = predicate(&report, surroundings);
         let text = serde_json::to_string(&signed).unwrap();
