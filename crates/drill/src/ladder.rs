@@ -167,9 +167,40 @@ ladder! {
     SIGNED = 15 "evidence.signed" optional: "the evidence is signed and stored", "a signed statement in the repository";
 }
 
+/// The rung of an operator's own checks: behind the last that asks Odoo.
+const OWN_RUNG: u8 = 12;
+
+/// A check that the configuration brings.
+#[derive(Debug, Clone)]
+pub struct Own {
+    /// Its id, `own.<name>`.
+    pub id: String,
+    /// What it is for.
+    pub purpose: String,
+    /// What must be seen.
+    pub expected: String,
+}
+
+impl Own {
+    /// An answer.
+    pub fn answered(&self, answer: Answer, took: Duration) -> Answered {
+        let check = Check {
+            id: self.id.clone(),
+            rung: OWN_RUNG,
+            purpose: self.purpose.clone(),
+            expected: self.expected.clone(),
+            observed: answer.observed,
+            verdict: answer.verdict,
+            duration_ms: millis(took),
+        };
+        Answered { check, public: answer.public }
+    }
+}
+
 /// The book of answers.
 pub struct Ladder {
     checks: Vec<Answered>,
+    own: Vec<Own>,
     observer: Arc<dyn Observer>,
     /// Why, and the words of it for evidence.
     stopped: Option<(String, String)>,
@@ -178,7 +209,12 @@ pub struct Ladder {
 impl Ladder {
     /// An empty book.
     pub fn new(observer: Arc<dyn Observer>) -> Ladder {
-        Ladder { checks: Vec::with_capacity(LADDER.len()), observer, stopped: None }
+        Ladder { checks: Vec::with_capacity(LADDER.len()), own: Vec::new(), observer, stopped: None }
+    }
+
+    /// Takes in what the configuration brings: it is in the book as well, asked or not.
+    pub fn with_own(self, own: Vec<Own>) -> Ladder {
+        Ladder { own, ..self }
     }
 
     /// Writes an answer down, once per check: the first counts.
@@ -221,8 +257,11 @@ impl Ladder {
             let answer = Answer::not_executed(why.as_str()).in_public(public.as_str());
             self.record(spec.answered(answer, Duration::ZERO));
         }
+        for own in std::mem::take(&mut self.own) {
+            self.record(own.answered(Answer::not_executed(why.as_str()).in_public(public.as_str()), Duration::ZERO));
+        }
         let place = |known: &Answered| LADDER.iter().position(|spec| spec.id == known.check.id);
-        self.checks.sort_by_key(|known| place(known).unwrap_or(usize::MAX));
+        self.checks.sort_by_key(|known| (known.check.rung, place(known).unwrap_or(usize::MAX)));
         self.checks
     }
 }

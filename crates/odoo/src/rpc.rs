@@ -111,6 +111,15 @@ impl Session {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// Asks for a page whatever its status, and gives both.
+    pub async fn answer(&self, path: &str) -> Result<(u16, String)> {
+        let failed = |source| Error::Http { path: path.to_owned(), source };
+        let response = self.client.get(self.address(path)?).send().await.map_err(failed)?;
+        let status = response.status().as_u16();
+        let body = bounded(path, response).await?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
     async fn get(&self, path: &str) -> Result<reqwest::Response> {
         let failed = |source| Error::Http { path: path.to_owned(), source };
         let response = self.client.get(self.address(path)?).send().await.map_err(failed)?;

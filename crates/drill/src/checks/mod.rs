@@ -6,6 +6,7 @@ pub(crate) mod boot;
 pub(crate) mod data;
 pub(crate) mod files;
 pub(crate) mod neutralise;
+pub(crate) mod own;
 pub(crate) mod replay;
 pub(crate) mod structure;
 pub(crate) mod usage;

@@ -6,6 +6,7 @@
 
 mod content;
 mod import;
+mod own;
 mod prepare;
 mod replay;
 mod serve;
@@ -201,15 +202,15 @@ impl Climb {
     }
 
     pub fn finish(self, request: DrillRequest, started: Timestamp, teardown: teardown::Teardown) -> DrillReport {
-        let mut ladder = self.ladder;
+        let mut ladder = self.ladder.with_own(own::own_checks(&request.config));
         ladder
             .record(ladder::SIGNED.not_executed("signed after the report is drawn up: see where the evidence is kept"));
         let answered = ladder.finish();
         let evidence_checks = answered.iter().map(Answered::for_evidence).collect();
         let checks: Vec<_> = answered.into_iter().map(|answered| answered.check).collect();
         let required = match request.source.form() {
-            Form::Cluster => ladder::required(&request.config.required),
-            Form::Sql => ladder::required_of_zip(&request.config.required),
+            Form::Cluster => ladder::required(&own::required(&request.config)),
+            Form::Sql => ladder::required_of_zip(&own::required(&request.config)),
         };
         let outcome = ladder::outcome(&checks, &required);
         DrillReport {

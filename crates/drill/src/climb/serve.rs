@@ -11,7 +11,7 @@ use super::{
     replay::Replayed,
 };
 use crate::{
-    checks,
+    checks::{self, own::Running},
     error::Result,
     ladder::{self, Answer, Answered, Ladder, Spec},
     odoo,
@@ -51,6 +51,14 @@ impl Climb {
                 self.visit(odoo, &serving, database, (login, expected), &mut answers).await;
             }
             answers.record(&mut self.ladder);
+            let people: Vec<_> = people.iter().map(|(database, login, _)| (database.as_str(), login)).collect();
+            let running = Running {
+                postgres: &replayed.server,
+                odoo: &odoo.container,
+                user: odoo.user,
+                base: &serving.base,
+            };
+            self.ask_own(request, running, &people).await;
         }
         self.ladder.record(ladder::LOG.ask(async { Ok(checks::boot::log(&serving.log())) }).await);
         if booted.is_none() {
@@ -130,8 +138,13 @@ impl Use {
 
 /// One check of many databases' answers: the worst verdict, everything that was seen, the time of all.
 pub(super) fn merge(spec: &Spec, answers: Vec<Answered>) -> Answered {
+    merge_as(spec.not_executed("no database was reached"), answers)
+}
+
+/// [`merge`] where no [`Spec`] tells what to say of none.
+pub(super) fn merge_as(none: Answered, answers: Vec<Answered>) -> Answered {
     use lifeboat_model::check::Verdict;
-    let mut merged = spec.not_executed("no database was reached");
+    let mut merged = none;
     let badness = |answer: &&Answered| match &answer.check.verdict {
         Verdict::Failed(_) => 2,
         Verdict::NotExecuted(_) => 1,

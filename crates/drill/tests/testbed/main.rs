@@ -7,5 +7,6 @@
 mod moment;
 mod negative;
 mod origin;
+mod own;
 mod teardown;
 mod whole;

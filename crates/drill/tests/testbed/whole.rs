@@ -10,7 +10,9 @@ async fn a_healthy_copy_passes_every_rung() {
         return;
     }
     let work = work_root();
-    let report = drill(request(work.path())).await;
+    let mut request = request(work.path());
+    request.config.checks = crate::own::right();
+    let report = drill(request).await;
     assert_eq!(failed(&report), [] as [&str; 0]);
     for also in ["files.pages", "data.digests", "use.assets"] {
         assert_eq!(check(&report, also).verdict, Verdict::Passed, "{also}");
@@ -18,6 +20,9 @@ async fn a_healthy_copy_passes_every_rung() {
     for spec in lifeboat_drill::ladder::LADDER.iter().filter(|spec| spec.required) {
         assert_eq!(check(&report, spec.id).verdict, Verdict::Passed, "{}", spec.id);
     }
+    let own: Vec<_> = report.checks.iter().filter(|check| check.id.starts_with("own.")).collect();
+    assert_eq!(own.iter().filter(|check| check.verdict.is_passed()).count(), crate::own::right().len(), "{own:?}");
+    assert!(own.iter().all(|check| check.rung == 12));
     assert_eq!(report.outcome, Outcome::Passed);
     assert!(report.isolation.as_ref().is_some_and(|isolation| isolation.internal && isolation.leaks.is_empty()));
     assert!(report.images.iter().all(|image| image.id.starts_with("sha256:")));
