@@ -19,7 +19,9 @@ pub mod dump;
 pub mod envelope;
 mod error;
 pub mod key;
+pub mod ledger;
 pub mod render;
+pub mod report;
 pub mod statement;
 pub mod verify;
 
