@@ -26,8 +26,8 @@ build: ## Build the release binary
 demo: install build ## Back up the testbed's Odoo and drill it (STORAGE=local or s3)
 	@testbed/demo $(STORAGE)
 
-up: install ## Start PostgreSQL, Odoo and Ceph RGW of the testbed
-	@testbed/testbed up --s3
+up: install ## Start PostgreSQL, Odoo 19, Odoo 14 and Ceph RGW of the testbed
+	@testbed/testbed up --s3 --odoo14
 
 down: ## Stop the testbed
 	@testbed/testbed down

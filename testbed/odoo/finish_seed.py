@@ -9,7 +9,8 @@ import sys
 
 from session import OdooError, Session
 
-ASSET = re.compile(rb"""(?:src|href)=["'](/web/assets/[^"']+)["']""")
+# 14.0 serves its bundles as attachments: /web/content/<id>-<digest>/web.assets_common.css
+ASSET = re.compile(rb"""(?:src|href)=["'](/web/(?:assets/|content/[^"'/]+/[^"'/]*assets)[^"']+)["']""")
 
 
 def open_page(session, path):
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("--url", required=True)
     parser.add_argument("--database", required=True)
     parser.add_argument("--password-file", type=pathlib.Path, required=True)
+    parser.add_argument("--backend", default="/odoo", help="the web client's page: /web before 18.0")
     arguments = parser.parse_args()
     password = arguments.password_file.read_text().strip()
 
@@ -36,7 +38,7 @@ def main():
     session = Session(arguments.url)
     assets = open_page(session, f"/web/login?db={arguments.database}")
     session.login(arguments.database, "admin", password)
-    assets += open_page(session, "/odoo")
+    assets += open_page(session, arguments.backend)
     if session.call("lifeboat.testbed.note", "search_count", []) != 1:
         raise OdooError("the record of the testbed's own addon is not there")
     counts = {model: session.call(model, "search_count", []) for model in ("res.partner", "sale.order", "account.move")}
