@@ -13,6 +13,7 @@
 //! Read on: [`statement`] for what is said, [`envelope`] for how it is signed, [`verify()`] for how it is believed.
 
 pub mod act;
+pub mod audit;
 pub mod backup;
 pub mod drill;
 pub mod dump;

@@ -121,6 +121,11 @@ pub struct SetSummary {
 pub const LEDGER_NOT_CHECKED: &str =
     "gaps and order: there is no ledger yet, so a statement that was removed cannot be noticed";
 
+/// Whether a finding speaks against the statement. A copy does not, nor does a kind that a later version writes.
+pub fn is_grave(finding: &Finding) -> bool {
+    !matches!(finding, Finding::Duplicate(_) | Finding::UnknownKind(_))
+}
+
 impl SetVerifier {
     /// Begins a set.
     pub fn new(trusted: &[PublicKey]) -> Self {
@@ -130,17 +135,23 @@ impl SetVerifier {
 
     /// Checks the next file. `name` may be a storage key or a path that ends in one.
     pub fn add(&mut self, name: &str, envelope: &[u8]) -> SetEntry {
+        self.look(name, envelope).0
+    }
+
+    /// [`SetVerifier::add`], with what was read.
+    pub(crate) fn look(&mut self, name: &str, envelope: &[u8]) -> (SetEntry, Option<Verified>) {
         self.summary.files += 1;
         match verify(envelope, &self.trusted) {
             Ok(verified) => {
                 let findings = self.findings(name, &verified);
                 self.summary.verified += 1;
                 self.summary.with_findings += u64::from(!findings.is_empty());
-                SetEntry { name: name.to_owned(), result: Ok(summary(&verified)), findings }
+                let entry = SetEntry { name: name.to_owned(), result: Ok(summary(&verified)), findings };
+                (entry, Some(verified))
             }
             Err(refused) => {
                 self.summary.refused += 1;
-                SetEntry { name: name.to_owned(), result: Err(refused), findings: Vec::new() }
+                (SetEntry { name: name.to_owned(), result: Err(refused), findings: Vec::new() }, None)
             }
         }
     }
