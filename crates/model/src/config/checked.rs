@@ -33,6 +33,8 @@ pub struct Config {
     pub instances: BTreeMap<Instance, InstanceConfig>,
     /// How long evidence is kept.
     pub evidence: EvidenceConfig,
+    /// What all drills on this host may use together.
+    pub drills: DrillsConfig,
     /// How the work is done on this host.
     pub engine: EngineConfig,
     pub(super) files: Vec<FileCheck>,
@@ -69,6 +71,22 @@ impl Default for EvidenceConfig {
     /// Six years, two of them leap years (HIPAA 164.316(b)(2)).
     fn default() -> Self {
         EvidenceConfig { retain: Span(Duration::from_secs(2192 * 86_400)) }
+    }
+}
+
+/// What all drills on this host may use together: more wait for their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrillsConfig {
+    /// So many at the same time.
+    pub concurrent: u32,
+    /// The sum of what their containers may have; none: as many as run at the same time.
+    pub memory: Option<ByteSize>,
+}
+
+impl Default for DrillsConfig {
+    /// Two: a drill waits for disks and networks half of its time.
+    fn default() -> Self {
+        DrillsConfig { concurrent: 2, memory: None }
     }
 }
 

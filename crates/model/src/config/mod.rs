@@ -28,10 +28,10 @@ use toml::de::DeTable;
 use source::{Place, Source, Table};
 
 pub use checked::{
-    AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DumpConfig,
-    DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig, PostgresConfig,
-    RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TlsMode, UnknownInstance,
-    WalConfig, WitnessConfig,
+    AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DrillsConfig,
+    DumpConfig, DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig,
+    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TlsMode,
+    UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};

@@ -163,6 +163,11 @@ odoo_image = "odoo:19"
 # [instances.{instance}.dump]
 # program = "auto"                       # pg_dump of this host, else of postgres_image; "image", or the path of one
 
+# What all drills on this host may use together: more wait for their turn.
+# [drills]
+# concurrent = 2
+# memory = "8 GiB"                       # the sum of their instances' drill.memory
+
 [engine]
 {state_dir}
 # compression_level = 3                  # zstd, 1 to 19

@@ -3,6 +3,7 @@
 mod checks;
 mod cloud;
 mod drill;
+mod drills;
 mod dump;
 mod engine;
 mod evidence;

@@ -8,7 +8,7 @@ use crate::config::{
     value::is_private_key,
 };
 
-use super::{engine, evidence, instance, keys, locks, repository, tiers};
+use super::{drills, engine, evidence, instance, keys, locks, repository, tiers};
 
 pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     refuse_private_keys(table);
@@ -19,6 +19,7 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     let tiers = table.optional("tiers", tiers::read);
     let instances = table.optional("instances", |value| named(value, instance::read));
     let evidence = table.optional("evidence", evidence::read);
+    let drills = table.optional("drills", drills::read);
     let engine = engine::read(table.get("engine"));
     table.finish();
     let repository = repository?;
@@ -31,6 +32,7 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
         tiers: tiers?.unwrap_or_default(),
         instances: instances?.unwrap_or_default(),
         evidence: evidence?.unwrap_or_default(),
+        drills: drills?.unwrap_or_default(),
         engine: engine?,
         files: Vec::new(),
     };

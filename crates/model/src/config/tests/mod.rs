@@ -398,7 +398,7 @@ fn problems_one_by_one() {
         (&[("[engine]", "[engin]")], "F:37: engin: unknown key; did you mean \"engine\"?"),
         (
             &[("[engine]", "[colours]")],
-            "F:37: colours: unknown key; known here: engine, evidence, instances, keys, repository, tenant, tiers",
+            "F:37: colours: unknown key; known here: drills, engine, evidence, instances, keys, repository, tenant, tiers",
         ),
         (
             &[("paths = [\"/etc/odoo\", ", "paths = [\"etc/odoo\", ")],

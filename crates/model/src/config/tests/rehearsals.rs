@@ -121,3 +121,15 @@ fn own_checks_are_checked() {
         &["F:40: instances.clinic.drill.checks[1]: there is another check with the id \"own.a\"; give each its own"],
     );
 }
+
+#[test]
+fn all_drills_share_a_budget() {
+    let shared = |section: &str| {
+        let (config, _) = super::parse(&with(section), std::path::Path::new(super::FILE)).unwrap();
+        config.drills
+    };
+    assert_eq!(shared(""), Default::default());
+    let given = shared("[drills]\nconcurrent = 3\nmemory = \"8 GiB\"\n");
+    assert_eq!((given.concurrent, given.memory), (3, Some(crate::size::ByteSize(8 << 30))));
+    problems("[drills]\nconcurrent = 0\n", &["F:38: drills.concurrent: the number is out of range; use 1 to 64"]);
+}
