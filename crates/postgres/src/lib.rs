@@ -16,6 +16,7 @@ mod replication;
 mod tls;
 mod transport;
 
+pub mod amend;
 pub mod base_backup;
 pub mod control;
 pub mod digest;

@@ -50,7 +50,7 @@ pub enum Checksum {
 }
 
 impl Checksum {
-    fn parse(algorithm: &str, digits: &str) -> Option<Checksum> {
+    pub(crate) fn parse(algorithm: &str, digits: &str) -> Option<Checksum> {
         fn bytes<const LEN: usize>(digits: &str) -> Option<[u8; LEN]> {
             let mut bytes = [0; LEN];
             hex::decode_to_slice(digits, &mut bytes).ok()?;
@@ -64,6 +64,17 @@ impl Checksum {
             "SHA512" => Checksum::Sha512(bytes(digits)?),
             _ => return None,
         })
+    }
+
+    /// As the manifest writes it.
+    pub(crate) fn digits(&self) -> String {
+        match self {
+            Checksum::Crc32c(sum) => hex::encode(sum.to_le_bytes()),
+            Checksum::Sha224(sum) => hex::encode(sum),
+            Checksum::Sha256(sum) => hex::encode(sum),
+            Checksum::Sha384(sum) => hex::encode(sum),
+            Checksum::Sha512(sum) => hex::encode(sum),
+        }
     }
 }
 
