@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
-    id::{Instance, RepositoryId, Tenant},
+    id::{Instance, PointId, RepositoryId, Tenant},
     retention::LockMode,
-    signature::PublicKey,
+    signature::{PublicKey, SigningKey},
 };
 use lifeboat_store::{Key, ObjectInfo, Retention, SharedStore, Store as _, VersionId, first::FirstVersionStore};
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ struct Marker {
 
 /// In the features of a marker whose repository is a copy.
 const REPLICA: &str = "replica";
+/// The folder of the ledger below a tenant's evidence.
+const LEDGER: &str = "ledger/";
 
 /// A store that holds a repository.
 #[derive(Debug, Clone)]
@@ -61,10 +63,18 @@ const LONG: u64 = 1 << 20;
 
 /// How long evidence is locked.
 #[derive(Clone)]
-struct EvidenceLock {
+pub(crate) struct EvidenceLock {
     mode: LockMode,
     length: Duration,
     clock: Clock,
+}
+
+impl EvidenceLock {
+    /// The lock of what is put now.
+    pub(crate) fn retention(&self) -> Retention {
+        let until = locks::round_up(locks::later((self.clock)(), self.length));
+        Retention { mode: self.mode, until }
+    }
 }
 
 impl fmt::Debug for EvidenceLock {
@@ -169,6 +179,10 @@ impl Repository {
         Self { doubts: doubts.into(), ..self }
     }
 
+    pub(crate) fn evidence_lock(&self) -> Option<&EvidenceLock> {
+        self.evidence_lock.as_ref()
+    }
+
     /// The keys that are revoked.
     pub fn revocations(&self) -> &[Revocation] {
         &self.revocations
@@ -224,19 +238,38 @@ impl Repository {
     /// Writes an evidence object `<tenant>/evidence/<name>`, once.
     pub async fn put_evidence(&self, tenant: &Tenant, name: &str, bytes: bytes::Bytes) -> Result<Key> {
         let key = Layout::evidence(tenant, name)?;
-        let retention = self.evidence_lock.as_ref().map(|EvidenceLock { mode, length, clock }| {
-            let until = locks::round_up(locks::later(clock(), *length));
-            Retention { mode: *mode, until }
-        });
+        let retention = self.evidence_lock.as_ref().map(EvidenceLock::retention);
         self.store.put_locked(&key, bytes, retention).await?;
         Ok(key)
     }
 
-    /// A tenant's evidence whose name starts with `prefix`, in the order of the names.
+    /// A tenant's evidence whose name starts with `prefix`, in the order of the names. What belongs to the ledger is left
+    /// out, and not even listed: it has more objects than there are statements.
     pub async fn list_evidence(&self, tenant: &Tenant, prefix: &str) -> Result<Vec<EvidenceRef>> {
-        let objects = self.store.list(&format!("{tenant}/evidence/{prefix}"));
-        let reference = |ObjectInfo { key, len, version, modified }| EvidenceRef { key, version, len, modified };
-        Ok(objects.map_ok(reference).try_collect().await?)
+        self.list_evidence_from(tenant, prefix, "").await
+    }
+
+    /// Those whose name comes after `after`.
+    pub async fn list_evidence_from(&self, tenant: &Tenant, prefix: &str, after: &str) -> Result<Vec<EvidenceRef>> {
+        let root = format!("{tenant}/evidence/");
+        let (prefix, ledger) = (format!("{root}{prefix}"), format!("{root}{LEDGER}"));
+        let mut after = if after.is_empty() { String::new() } else { format!("{root}{after}") };
+        let mut found = Vec::new();
+        loop {
+            let mut listed = self.store.list_from(&prefix, &after);
+            let mut skipped = false;
+            while let Some(info) = listed.try_next().await? {
+                if info.key.as_str().starts_with(&ledger) {
+                    skipped = true;
+                    break;
+                }
+                found.push(EvidenceRef::from(info));
+            }
+            if !skipped {
+                return Ok(found);
+            }
+            after = format!("{ledger}~"); // sorts after every key of the folder
+        }
     }
 
     /// Reads an evidence object.
@@ -320,6 +353,24 @@ impl InstanceRepo {
             None if self.store.capabilities().versions => Arc::new(FirstVersionStore::new(self.store.clone())),
             _ => self.store.clone(),
         }
+    }
+
+    /// The same part as another store shows it: for negative controls, which show a drill what they may not write.
+    pub fn seen_through(self, store: SharedStore) -> Self {
+        Self { store, ..self }
+    }
+
+    /// What a thief could make of a point: the same content as another, newer point, signed by a key of his own. It is given,
+    /// not written; for negative controls.
+    pub fn forgery(
+        &self,
+        of: &Point,
+        finished: Timestamp,
+        id: PointId,
+        signing: &SigningKey,
+    ) -> Result<(Key, bytes::Bytes)> {
+        let header = PointHeader { point: id, finished, ..of.header.clone() };
+        Ok((self.layout.point(finished, id), point::encode(&header, &of.sealed, signing)?.into()))
     }
 
     /// From now on, everything that is written is locked like this; with none, nothing is.
