@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{Context, SOFTWARE},
     error::{Error, Result},
+    ledger,
     lifetime::Lifetime,
     record, retain,
 };
@@ -118,12 +119,18 @@ impl Job<'_> {
             None
         });
         let lag = lag(self.from, self.to, self.name).await?;
+        let mut evidence = evidence;
         let mut statement = None;
         if report.objects > 0 || !report.problems.is_empty() || !evidence.refused.is_empty() {
             match self.keep(&report, &evidence).await {
                 Ok(key) => statement = Some(key),
                 Err(error) => remarks.push(format!("the evidence could not be kept: {error}")),
             }
+        }
+        // Last, so that the copy has what was just entered.
+        match ledger::carry(self.from, self.to).await {
+            Ok(carried) => evidence.refused.extend(carried.refused),
+            Err(error) => remarks.push(format!("the ledger could not be copied: {error}")),
         }
         let finished = (self.from.clock)();
         Ok(Copied { report, evidence, renewed, lag, statement, remarks, started: self.started, finished })

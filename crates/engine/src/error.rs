@@ -230,6 +230,26 @@ pub enum Error {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
+    /// A copy carries its primary's ledger.
+    #[error("{store} is a copy, whose ledger is its primary's: nothing is entered there")]
+    LedgerOfCopy {
+        /// The copy.
+        store: String,
+    },
+    /// Slots are taken as fast as this host asks for them.
+    #[error("the ledger could not be appended to: {slots} places were taken by others; the next statement tries again")]
+    LedgerBusy {
+        /// How many.
+        slots: u32,
+    },
+    /// There are two logs in one place.
+    #[error(
+        "the ledger contradicts itself: there is another checkpoint of {size} entries with another root; nothing is entered, see `lifeboat evidence verify`"
+    )]
+    LedgerForked {
+        /// Entries under the checkpoint.
+        size: u64,
+    },
     /// A person or a deadline stopped it.
     #[error("stopped before it was done")]
     Cancelled,
@@ -251,7 +271,10 @@ impl Error {
             Error::Store(error) => error.is_transient(),
             Error::Repo(error) => error.is_transient(),
             Error::Postgres(error) => error.is_transient(),
-            Error::ServerChanged(_) | Error::SlotInUse { .. } | Error::WitnessNotHeld { .. } => true,
+            Error::ServerChanged(_)
+            | Error::SlotInUse { .. }
+            | Error::WitnessNotHeld { .. }
+            | Error::LedgerBusy { .. } => true,
             _ => false,
         }
     }

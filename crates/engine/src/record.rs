@@ -15,6 +15,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{point::Point, progress::Counter, repository::EvidenceRef};
 use lifeboat_store::{Key, SharedStore};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     backup::BackupReport,
@@ -23,19 +24,66 @@ use crate::{
     dump::{self, DumpReport},
     error::{Error, Result},
     keys::read_signing_key,
+    ledger::{Appender, Place},
     tally::Tally,
 };
 
-/// Signs a statement with this host's key and keeps it. Returns where, and the signed bytes.
+/// Signs a statement with this host's key, puts it, and enters it into the ledger. Returns where, and the signed bytes.
+///
+/// A statement that was put and could not be entered is kept all the same: that is told as a warning, and the next one
+/// enters it ([`keep_and_enter`] gives the reason).
 pub async fn keep(context: &Context, statement: &Statement) -> Result<(Key, Bytes)> {
+    let kept = keep_and_enter(context, statement).await?;
+    match &kept.entered {
+        Ok(_) => {}
+        Err(Error::LedgerOfCopy { .. }) => {
+            tracing::debug!(key = %kept.key, "kept in a copy, whose ledger is its primary's")
+        }
+        Err(error) => {
+            let mut why = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                why = format!("{why}: {cause}");
+                source = cause.source();
+            }
+            tracing::warn!(
+                "{} was kept and could not be entered into the ledger: {why}; the next statement enters it",
+                kept.key
+            );
+        }
+    }
+    Ok((kept.key, kept.bytes))
+}
+
+/// A statement that was put.
+#[derive(Debug)]
+pub struct Kept {
+    /// Where.
+    pub key: Key,
+    /// The signed bytes.
+    pub bytes: Bytes,
+    /// Where it stands in the ledger, or why it does not.
+    pub entered: Result<Place>,
+}
+
+/// [`keep`], and tells what became of the entry.
+pub async fn keep_and_enter(context: &Context, statement: &Statement) -> Result<Kept> {
     let signing = read_signing_key(&context.config.keys.signing_key_file)?;
     let place = statement.storage_key().ok_or_else(|| Error::Task("a statement without a place".to_owned()))?;
     let name = place.to_string();
     let name = name.rsplit('/').next().unwrap_or(&name);
     let bytes = Bytes::from(lifeboat_evidence::seal(statement, &signing));
     let repository = context.evidence_repository().await?;
-    let key = repository.put_evidence(&context.config.tenant, name, bytes.clone()).await?;
-    Ok((key, bytes))
+    // The end of the log is looked for meanwhile; the entry goes after what it names.
+    let put = async { Ok::<_, Error>(repository.put_evidence(&context.config.tenant, name, bytes.clone()).await?) };
+    let (put, found) = tokio::join!(put, Appender::find(context));
+    let key = put?;
+    let sha256 = Sha256Digest(Sha256::digest(&bytes).into());
+    let entered = match found {
+        Ok(appender) => appender.append(context, name, sha256).await,
+        Err(error) => Err(error),
+    };
+    Ok(Kept { key, bytes, entered })
 }
 
 /// Reads a statement of this tenant: none where it is not to be believed. It must be signed by a trusted key that nobody

@@ -20,6 +20,7 @@ mod frame;
 mod index;
 mod layout;
 pub mod lease;
+pub mod ledger;
 pub mod locks;
 mod pack;
 pub mod point;
