@@ -105,6 +105,11 @@ const TEXTS: [(&str, Kind); 9] = [
 #[derive(Debug, Default)]
 pub struct Scanner {
     report: Report,
+    /// Odoo 14 ends the loading of a registry with `Modules loaded.`; from 15.0 on it says `Registry loaded` after that.
+    /// Source: `odoo/modules/registry.py`, `Registry.new`, 14.0 and 15.0.
+    is_14: bool,
+    /// The seconds of the last `57 modules loaded in 0.45s`.
+    seconds: f64,
 }
 
 impl Scanner {
@@ -116,6 +121,7 @@ impl Scanner {
         if let Some(database) = database {
             self.note_registry(&plain, database);
         }
+        self.is_14 |= plain.contains("odoo: Odoo version 14.");
         self.report.serving |= plain.contains("HTTP service (werkzeug) running") || plain.contains("Evented Service");
         if let Some(kind) = classify(&plain, level) {
             self.report.found += 1;
@@ -137,9 +143,14 @@ impl Scanner {
     }
 
     fn note_registry(&mut self, line: &str, database: &str) {
-        let Some((_, rest)) = line.split_once("Registry loaded in ") else { return };
-        let seconds = rest.trim_end().trim_end_matches('s').parse().unwrap_or(0.0);
-        self.report.registries.push((database.to_owned(), seconds));
+        let number = |rest: &str| rest.split(['s', ',']).next().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
+        if let Some((_, rest)) = line.split_once("Registry loaded in ") {
+            self.report.registries.push((database.to_owned(), number(rest)));
+        } else if let Some((_, rest)) = line.split_once(" modules loaded in ") {
+            self.seconds = number(rest);
+        } else if self.is_14 && line.trim_end().ends_with("Modules loaded.") {
+            self.report.registries.push((database.to_owned(), self.seconds));
+        }
     }
 }
 
@@ -206,6 +217,19 @@ mod tests {
         assert_eq!(report.findings, []);
         assert!(report.serving && report.loaded("demo") && !report.loaded("other"));
         assert_eq!(report.registries, [("demo".to_owned(), 1.191)]);
+    }
+
+    #[test]
+    fn odoo_14_tells_of_its_registry_in_other_words() {
+        let log = "\
+2026-11-22 07:13:40,334 1 INFO ? odoo: Odoo version 14.0
+2026-11-22 07:13:40,602 1 INFO ? odoo.service.server: HTTP service (werkzeug) running on 4723:8069
+2026-11-22 07:13:40,646 1 INFO demo14 odoo.modules.loading: 1 modules loaded in 0.01s, 0 queries (+0 extra)
+2026-11-22 07:13:41,113 1 INFO demo14 odoo.modules.loading: 57 modules loaded in 0.45s, 0 queries (+1 extra)
+2026-11-22 07:13:41,345 1 INFO demo14 odoo.modules.loading: Modules loaded. ";
+        let report = scan(log.lines());
+        assert_eq!(report.registries, [("demo14".to_owned(), 0.45)]);
+        assert!(report.serving && report.findings.is_empty());
     }
 
     #[test]
