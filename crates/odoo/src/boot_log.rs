@@ -143,7 +143,8 @@ impl Scanner {
     }
 
     fn note_registry(&mut self, line: &str, database: &str) {
-        let number = |rest: &str| rest.split(['s', ',']).next().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
+        let number =
+            |rest: &str| rest.split(['s', ',']).next().and_then(|text| text.trim().parse().ok()).unwrap_or(0.0);
         if let Some((_, rest)) = line.split_once("Registry loaded in ") {
             self.report.registries.push((database.to_owned(), number(rest)));
         } else if let Some((_, rest)) = line.split_once(" modules loaded in ") {
