@@ -145,22 +145,25 @@ ladder! {
     MANIFEST = 4 "files.manifest" required: "restored files are those of the server's own backup_manifest", "sizes and checksums equal";
     PAGES = 4 "files.pages" optional: "page checksums of every relation file", "no page with a wrong checksum";
     REPLAY = 5 "replay.end" required: "WAL is replayed to the end of the point and the server promotes itself", "consistent, end of the point's WAL reached, promoted";
-    ISOLATION = 5 "sandbox.isolation" required: "the sandbox has no way out", "an internal network, no route, no published port";
+    ISOLATION = 5 "sandbox.isolation" required: "the sandbox has no way out", "no network, no route, every attempt to get out fails";
+    SECRETS = 5 "sandbox.secrets" required: "credentials of production are hidden from the sandbox", "none in sight from any container";
     AMCHECK = 6 "structure.amcheck" required: "heaps and B-tree indexes are sound", "pg_amcheck with heapallindexed reports nothing";
     DIGESTS = 7 "data.digests" optional: "row counts and digests of every table equal the source's", "all tables equal";
     ATTACHMENTS = 8 "attachments.filestore" required: "every attachment's file is there", "present, right size, right SHA-1";
+    TARGET = 9 "neutralise.target" required: "the server that is asked is the sandbox's own, and none of production", "the drill's own data folder, on a timeline of its own";
     NEUTRALISE = 9 "neutralise.apply" required: "the copy is made harmless before Odoo loads it", "all statements that apply have run";
     ASSERT = 9 "neutralise.assert" required: "the copy is harmless", "every assertion that applies holds";
     IMAGE = 10 "boot.image" required: "the Odoo image fits the database", "Odoo of the database's series";
     MODULES = 10 "boot.modules" required: "installed modules are available in the same versions", "none missing, all versions equal";
+    EXTENSIONS = 10 "boot.extensions" required: "PostgreSQL has every extension that the database uses", "every extension at the installed version, every library";
     REGISTRY = 10 "boot.registry" required: "Odoo loads the registry and serves", "registry loaded, HTTP answers";
-    LOG = 10 "boot.log" required: "the boot log has nothing that must not be there", "no error, no traceback, no missing module or file";
-    LOGIN = 11 "use.login" required: "a real user logs in through the session endpoint", "a session";
+    LOG = 10 "boot.log" required: "Odoo's log, to the end of its use, has nothing that must not be there", "no error, no traceback, no missing module or file";
+    LOGIN = 11 "use.login" required: "a user made for the sandbox logs in through the web session", "a session";
     RECORDS = 11 "use.records" required: "records are read through Odoo", "partners as the database has them";
     CONTENT = 11 "use.attachments" required: "attachments are fetched over HTTP", "SHA-1 of each content as recorded";
-    ASSETS = 11 "use.assets" optional: "the login page's stylesheet is served", "status 200, not empty";
+    ASSETS = 11 "use.assets" optional: "stylesheets and scripts of the login page and of the application are served", "status 200, not empty, of the right type";
     INVOICE = 11 "use.invoice" optional: "an invoice is rendered as PDF", "a PDF";
-    BOOKS = 12 "books.integrity" optional: "Odoo's own inalterability check", "no corrupted entry";
+    BOOKS = 12 "books.integrity" optional: "Odoo's own inalterability check, in every company", "chains verified, none corrupted";
     RPO = 13 "measure.rpo" required: "age of the newest restored commit at the reference time", "within the target";
     RTO = 13 "measure.rto" required: "from the first second to a served login", "within the target";
     TEARDOWN = 14 "teardown.proof" required: "nothing is left of the sandbox", "no container, volume, network or plaintext";
@@ -231,6 +234,11 @@ impl Ladder {
     /// Whether a check has passed.
     pub fn passed(&self, spec: &Spec) -> bool {
         self.checks.iter().any(|known| known.check.id == spec.id && known.check.verdict.is_passed())
+    }
+
+    /// Whether any check has failed.
+    pub fn any_failed(&self) -> bool {
+        self.checks.iter().any(|known| matches!(known.check.verdict, Verdict::Failed(_)))
     }
 
     /// Whether a check has answered.

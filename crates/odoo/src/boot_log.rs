@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::versions::Major;
+
 use crate::error::shorten;
 
 /// How many findings are kept with their text.
@@ -105,9 +107,8 @@ const TEXTS: [(&str, Kind); 9] = [
 #[derive(Debug, Default)]
 pub struct Scanner {
     report: Report,
-    /// Odoo 14 ends the loading of a registry with `Modules loaded.`; from 15.0 on it says `Registry loaded` after that.
-    /// Source: `odoo/modules/registry.py`, `Registry.new`, 14.0 and 15.0.
-    is_14: bool,
+    /// This Odoo has no line of its own for a registry that is loaded ([`Facts::registry_line`](crate::versions::Facts)).
+    no_registry_line: bool,
     /// The seconds of the last `57 modules loaded in 0.45s`.
     seconds: f64,
 }
@@ -121,7 +122,9 @@ impl Scanner {
         if let Some(database) = database {
             self.note_registry(&plain, database);
         }
-        self.is_14 |= plain.contains("odoo: Odoo version 14.");
+        if let Some((_, version)) = plain.split_once(" odoo: Odoo version ") {
+            self.no_registry_line = Major::parse(version).is_ok_and(|major| !major.facts().registry_line);
+        }
         self.report.serving |= plain.contains("HTTP service (werkzeug) running") || plain.contains("Evented Service");
         if let Some(kind) = classify(&plain, level) {
             self.report.found += 1;
@@ -149,7 +152,7 @@ impl Scanner {
             self.report.registries.push((database.to_owned(), number(rest)));
         } else if let Some((_, rest)) = line.split_once(" modules loaded in ") {
             self.seconds = number(rest);
-        } else if self.is_14 && line.trim_end().ends_with("Modules loaded.") {
+        } else if self.no_registry_line && line.trim_end().ends_with("Modules loaded.") {
             self.report.registries.push((database.to_owned(), self.seconds));
         }
     }

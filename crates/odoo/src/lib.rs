@@ -6,12 +6,13 @@
 //! it gets an address and works the same against a sandbox or a test server.
 //!
 //! Read on, in the order a drill needs it: [`versions`] (facts by major), [`modules`], [`attachments`],
-//! [`neutralise`], [`login`], [`boot_log`], [`rpc`], [`books`].
+//! [`extensions`], [`neutralise`], [`login`], [`boot_log`], [`rpc`], [`books`].
 
 pub mod attachments;
 pub mod books;
 pub mod boot_log;
 pub mod error;
+pub mod extensions;
 pub mod login;
 pub mod modules;
 pub mod neutralise;

@@ -17,6 +17,10 @@ use crate::{
 
 /// JSON answers and pages beyond this are refused.
 const ANSWER_LIMIT: u64 = 32 << 20;
+/// How many first bytes of a content are kept.
+const HEAD: usize = 16;
+/// A page that sends on and on is none.
+const REDIRECTS: usize = 3;
 
 /// An HTTP client for one Odoo server, logged in or not.
 #[derive(Debug, Clone)]
@@ -35,6 +39,8 @@ pub struct Fetched {
     pub sha1: String,
     /// The content type that Odoo named.
     pub content_type: String,
+    /// Its first bytes, at most [`HEAD`]: what kind of file it is, whatever its type says.
+    pub head: Vec<u8>,
 }
 
 impl Session {
@@ -57,7 +63,7 @@ impl Session {
         let parameters = json!({"db": database, "login": login.login, "password": login.password.expose()});
         let refused =
             |reason: String| Error::Login { login: login.login.clone(), database: database.to_owned(), reason };
-        let answer = match session.json_rpc(SESSION_ENDPOINT, SESSION_ENDPOINT, parameters).await {
+        let answer = match session.json_rpc(SESSION_ENDPOINT, SESSION_ENDPOINT, parameters, None).await {
             Err(Error::Rpc { name, message, .. }) => return Err(refused(format!("{name}: {message}"))),
             other => other?,
         };
@@ -74,7 +80,20 @@ impl Session {
     /// Calls a public method of a model.
     pub async fn call(&self, model: &str, method: &str, arguments: Value, keywords: Value) -> Result<Value> {
         let parameters = json!({"model": model, "method": method, "args": arguments, "kwargs": keywords});
-        self.json_rpc(CALL_ENDPOINT, &format!("{model}.{method}"), parameters).await
+        self.json_rpc(CALL_ENDPOINT, &format!("{model}.{method}"), parameters, None).await
+    }
+
+    /// The same for what may take longer than other requests.
+    pub async fn call_within(
+        &self,
+        limit: Duration,
+        model: &str,
+        method: &str,
+        arguments: Value,
+        keywords: Value,
+    ) -> Result<Value> {
+        let parameters = json!({"model": model, "method": method, "args": arguments, "kwargs": keywords});
+        self.json_rpc(CALL_ENDPOINT, &format!("{model}.{method}"), parameters, Some(limit)).await
     }
 
     /// Reads up to `limit` records.
@@ -94,6 +113,7 @@ impl Session {
     /// Fetches a path and hashes its content on the way, holding one buffer at a time.
     pub async fn fetch(&self, path: &str) -> Result<Fetched> {
         let mut response = self.get(path).await?;
+        let mut head = Vec::with_capacity(HEAD);
         let header = response.headers().get(reqwest::header::CONTENT_TYPE);
         let content_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let (mut len, mut hasher) = (0, Sha1::new());
@@ -101,14 +121,28 @@ impl Session {
         while let Some(piece) = response.chunk().await.map_err(failed)? {
             len += piece.len() as u64;
             hasher.update(&piece);
+            head.extend(piece.iter().take(HEAD - head.len()));
         }
-        Ok(Fetched { len, sha1: hex::encode(hasher.finalize()), content_type })
+        Ok(Fetched { len, sha1: hex::encode(hasher.finalize()), content_type, head })
     }
 
-    /// Fetches a page as text.
+    /// Fetches a page as text, and goes where it sends a browser on the same server: `/web` is `/odoo` since 18.0.
     pub async fn page(&self, path: &str) -> Result<String> {
-        let body = bounded(path, self.get(path).await?).await?;
-        Ok(String::from_utf8_lossy(&body).into_owned())
+        let failed = |source| Error::Http { path: path.to_owned(), source };
+        let mut address = self.address(path)?;
+        for _ in 0..=REDIRECTS {
+            let response = self.client.get(address.clone()).send().await.map_err(failed)?;
+            let location = response.headers().get(reqwest::header::LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.and_then(|location| address.join(location).ok());
+            match next.filter(|_| response.status().is_redirection()) {
+                Some(next) if next.origin() == self.base.origin() => address = next,
+                _ => {
+                    let body = bounded(path, expect_ok(path, response)?).await?;
+                    return Ok(String::from_utf8_lossy(&body).into_owned());
+                }
+            }
+        }
+        Err(Error::unexpected(path, format!("more than {REDIRECTS} redirections")))
     }
 
     /// Asks for a page whatever its status, and gives both.
@@ -126,10 +160,15 @@ impl Session {
         expect_ok(path, response)
     }
 
-    async fn json_rpc(&self, path: &str, method: &str, parameters: Value) -> Result<Value> {
+    async fn json_rpc(&self, path: &str, method: &str, parameters: Value, limit: Option<Duration>) -> Result<Value> {
         let failed = |source| Error::Http { path: path.to_owned(), source };
         let body = json!({"jsonrpc": "2.0", "method": "call", "id": 1, "params": parameters});
-        let response = self.client.post(self.address(path)?).json(&body).send().await.map_err(failed)?;
+        let request = self.client.post(self.address(path)?).json(&body);
+        let request = match limit {
+            Some(limit) => request.timeout(limit),
+            None => request,
+        };
+        let response = request.send().await.map_err(failed)?;
         let bytes = bounded(path, expect_ok(path, response)?).await?;
         let answer: Value =
             serde_json::from_slice(&bytes).map_err(|error| Error::unexpected(method, error.to_string()))?;
@@ -232,6 +271,21 @@ mod tests {
         let session = Session::new(base, Duration::from_secs(5)).unwrap();
         let fetched = session.attachment(7).await.unwrap();
         assert_eq!((fetched.len, fetched.sha1.as_str()), (5, "aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d"));
+        assert_eq!(fetched.head, b"hello");
         assert!(matches!(session.attachment(8).await, Err(Error::Status { status: 303, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_page_is_followed_on_its_own_server_only() {
+        let to = |place: &str| {
+            format!("HTTP/1.1 303 See Other\r\nLocation: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        };
+        let base = serve(vec![to("/odoo"), response("200 OK", "<p>"), to("http://example.invalid/web")]).await;
+        let session = Session::new(base, Duration::from_secs(5)).unwrap();
+        assert_eq!(session.page("/web").await.unwrap(), "<p>");
+        assert!(matches!(session.page("/web").await, Err(Error::Status { status: 303, .. })));
+        let base = serve(vec![to("/web"); 5]).await;
+        let session = Session::new(base, Duration::from_secs(5)).unwrap();
+        assert!(matches!(session.page("/web").await, Err(Error::Unexpected { .. })));
     }
 }

@@ -1,27 +1,76 @@
 //! Rung 12: Odoo's own inalterability check.
 
+use std::time::Duration;
+
 use lifeboat_odoo::{
-    books::{self, State},
+    books::{self, Books, State},
     rpc::Session,
 };
 
 use crate::{checks::some, error::Result, ladder::Answer};
 
-/// Corrupted fails; nothing hashed is no pass.
-pub(crate) async fn integrity(session: &Session, database: &str) -> Result<Answer> {
-    let books = books::check(session).await?;
+/// Asks Odoo; it reads every entry that has a hash.
+pub(crate) async fn integrity(session: &Session, database: &str, limit: Duration) -> Result<Answer> {
+    Ok(match books::check(session, limit).await? {
+        Some(books) => judge(database, &books),
+        None => Answer::not_executed(format!("{database}: accounting is not installed")),
+    })
+}
+
+/// Corrupted fails; nothing hashed is no pass; hashed entries that no answer speaks of are none either.
+fn judge(database: &str, books: &Books) -> Answer {
     let (verified, corrupted) = (books.count(State::Verified), books.count(State::Corrupted));
-    let (no_data, unknown) = (books.count(State::NoData), books.count(State::Unknown));
-    let seen = format!("{database}: {verified} chains verified, {no_data} journals without hashed entries");
+    let (no_data, unknown, hashed) = (books.count(State::NoData), books.count(State::Unknown), books.hashed);
     if corrupted > 0 {
         let broken = books.journals.iter().filter(|journal| journal.state == State::Corrupted);
-        let names: Vec<String> = broken.map(|journal| format!("{}: {}", journal.name, journal.message)).collect();
-        return Ok(Answer::failed(format!("{database}: {}", some(&names, corrupted as u64)))
-            .in_public(format!("{database}: {corrupted} chains corrupted, {verified} verified")));
+        let names: Vec<String> =
+            broken.map(|journal| format!("{}, {}: {}", journal.company, journal.name, journal.message)).collect();
+        return Answer::failed(format!("{database}: corrupted: {}", some(&names, corrupted as u64)))
+            .in_public(format!("{database}: {corrupted} chains corrupted, {verified} verified"));
     }
-    Ok(match (verified, unknown) {
-        (_, 1..) => Answer::not_executed(format!("{database}: {unknown} answers cannot be told apart")),
-        (0, 0) => Answer::not_executed(format!("{database}: no journal entry is hashed")),
-        _ => Answer::passed(seen),
-    })
+    match (verified, unknown, hashed) {
+        (_, 1.., _) => Answer::not_executed(format!("{database}: {unknown} answers cannot be told apart")),
+        (0, 0, 0) => Answer::not_executed(format!("{database}: no data: no journal entry is hashed")),
+        (0, 0, _) => Answer::not_executed(format!(
+            "{database}: {hashed} journal entries are hashed, and Odoo looks at none of them: their journals are not in strict mode"
+        )),
+        _ => {
+            let rest = if no_data > 0 { format!(", {no_data} journals without data") } else { String::new() };
+            Answer::passed(format!("{database}: {verified} chains of {hashed} entries verified{rest}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::check::Verdict;
+    use lifeboat_odoo::books::Journal;
+
+    use super::*;
+
+    fn verdict(states: &[State], hashed: u64) -> Verdict {
+        let journal = |state: &State| Journal {
+            company: "A".into(),
+            name: "INV".into(),
+            state: *state,
+            message: "entry 7".into(),
+        };
+        judge("demo", &Books { journals: states.iter().map(journal).collect(), hashed }).verdict
+    }
+
+    #[test]
+    fn only_verified_chains_pass() {
+        assert_eq!(verdict(&[State::Verified, State::NoData], 4), Verdict::Passed);
+        assert!(
+            matches!(verdict(&[State::Verified, State::Corrupted], 4), Verdict::Failed(why) if why.contains("entry 7"))
+        );
+        for (states, hashed, word) in [
+            (&[State::NoData][..], 0, "no data"),
+            (&[], 0, "no data"),
+            (&[State::NoData], 3, "strict mode"),
+            (&[State::Verified, State::Unknown], 4, "told apart"),
+        ] {
+            assert!(matches!(verdict(states, hashed), Verdict::NotExecuted(why) if why.contains(word)), "{word}");
+        }
+    }
 }

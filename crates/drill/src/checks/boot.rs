@@ -8,10 +8,21 @@ use lifeboat_odoo::{
     versions::series,
 };
 
-use crate::{checks::some, ladder::Answer, odoo::Program};
+use tokio_postgres::Client;
+
+use crate::{
+    checks::some,
+    error::{Error, Result},
+    ladder::Answer,
+    odoo::Program,
+};
 
 /// The image's series against every database's.
-pub(crate) fn image(image: &str, probed: &Result<Program, String>, databases: &[(String, Vec<Module>)]) -> Answer {
+pub(crate) fn image(
+    image: &str,
+    probed: &std::result::Result<Program, String>,
+    databases: &[(String, Vec<Module>)],
+) -> Answer {
     let program = match probed {
         Ok(program) => program,
         Err(why) => return Answer::failed(why.clone()).in_public(format!("image {image} has no Odoo that runs")),
@@ -61,9 +72,31 @@ pub(crate) fn modules(program: &Program, databases: &[(String, Vec<Module>)], mi
     }
 }
 
-/// Whether the registry of every database was loaded and HTTP is served.
-pub(crate) fn registry(serves: bool, log: &boot_log::Report, databases: &[String]) -> Answer {
+/// How many sessions somebody else than us, and that is Odoo, has with each database of the sandbox's server.
+pub(crate) async fn sessions(clients: &[(String, Client)]) -> Result<Vec<(String, i64)>> {
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
+                 AND application_name <> current_setting('application_name')";
+    let mut sessions = Vec::with_capacity(clients.len());
+    for (database, client) in clients {
+        let row = client.query_one(query, &[]).await.map_err(Error::sql("count Odoo's sessions"))?;
+        sessions.push((database.clone(), row.get(0)));
+    }
+    Ok(sessions)
+}
+
+/// Whether the registry of every database was loaded, from the sandbox's server, and HTTP is served.
+pub(crate) fn registry(
+    serves: bool,
+    log: &boot_log::Report,
+    databases: &[String],
+    sessions: &[(String, i64)],
+) -> Answer {
     let missing: Vec<String> = databases.iter().filter(|name| !log.loaded(name)).cloned().collect();
+    if let Some((database, _)) = sessions.iter().find(|(_, count)| *count == 0) {
+        return Answer::failed(format!(
+            "Odoo has no session with {database} of the sandbox: where did it load it from?"
+        ));
+    }
     if serves && missing.is_empty() {
         let times: Vec<String> =
             log.registries.iter().map(|(name, seconds)| format!("{name} in {seconds:.1} s")).collect();
@@ -78,10 +111,16 @@ pub(crate) fn registry(serves: bool, log: &boot_log::Report, databases: &[String
     Answer::failed(format!("{what}; its log: {last}")).in_public(what)
 }
 
-/// The whole log, the requests of the use rung included.
-pub(crate) fn log(report: &boot_log::Report) -> Answer {
+/// The whole log, the requests of the use rung included; whether its end has been seen is `settled`.
+pub(crate) fn log(report: &boot_log::Report, settled: bool) -> Answer {
     if report.lines == 0 {
         return Answer::not_executed("Odoo printed nothing");
+    }
+    if report.found == 0 && !settled {
+        return Answer::not_executed(format!(
+            "the end of Odoo's log did not come; nothing found in {} lines",
+            report.lines
+        ));
     }
     if report.found == 0 {
         return Answer::passed(format!("{} lines, nothing found", report.lines));

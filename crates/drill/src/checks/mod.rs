@@ -4,11 +4,13 @@ pub(crate) mod attachments;
 pub(crate) mod books;
 pub(crate) mod boot;
 pub(crate) mod data;
+pub(crate) mod extensions;
 pub(crate) mod files;
 pub(crate) mod neutralise;
 pub(crate) mod own;
 pub(crate) mod replay;
 pub(crate) mod structure;
+pub(crate) mod target;
 pub(crate) mod usage;
 
 /// The first few of a list, and how many more there are.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lifeboat_evidence::drill::Worker;
 use lifeboat_odoo::{attachments, modules};
 use tokio_postgres::Client;
 
@@ -33,6 +34,10 @@ impl Climb {
         places: &Places,
     ) -> Result<Option<Ready>> {
         let installed = self.data(request, prepared, replayed).await?;
+        if self.is_found(request) {
+            return Ok(None);
+        }
+        self.damage_addons(request, prepared, replayed, places).await?;
         self.neutralise(request, prepared, replayed, places, installed).await
     }
 
@@ -44,6 +49,7 @@ impl Climb {
         replayed: &Replayed,
     ) -> Result<Vec<(String, Vec<modules::Module>)>> {
         self.begin_phase("check data");
+        let timing = self.timing.clone();
         let isolation = prepared.isolation.take();
         let Prepared { fetched, layout, postgres, user, .. } = &*prepared;
         let Replayed { server, clients } = replayed;
@@ -52,18 +58,26 @@ impl Climb {
         let is_compared = self.ladder.has(&ladder::DIGESTS);
         let limit = request.config.timeout.0 / 2;
         let (amcheck, digests, attachments, isolation, installed) = tokio::join!(
-            ladder::AMCHECK.ask(checks::structure::amcheck(postgres, *user, server, limit)),
+            timing.program(
+                Worker::Postgres,
+                "pg_amcheck",
+                ladder::AMCHECK.ask(checks::structure::amcheck(postgres, *user, server, limit))
+            ),
             async {
                 if is_compared {
                     return None;
                 }
                 let compared = checks::data::compare(server, fetched.witness.as_ref(), &mut comparison);
-                Some(ladder::DIGESTS.ask(compared).await)
+                Some(timing.during(Worker::Postgres, "digests", ladder::DIGESTS.ask(compared)).await)
             },
-            ladder::ATTACHMENTS.ask(verify_attachments(clients, layout, fetched, &mut reports)),
+            timing.during(
+                Worker::Own,
+                "hash attachments",
+                ladder::ATTACHMENTS.ask(verify_attachments(clients, layout, fetched, &mut reports))
+            ),
             async {
                 match isolation {
-                    Some(proof) => proof.await.unwrap_or_else(|error| Err(Error::Task(error.to_string()))),
+                    Some(proof) => timing.during(Worker::Own, "prove isolation", proof).await.unwrap_or_else(|error| Err(Error::Task(error.to_string()))),
                     None => Err(Error::Task("the isolation was asked for twice".to_owned())),
                 }
             },
@@ -104,6 +118,12 @@ impl Climb {
         let usable =
             if self.ladder.passed(&ladder::IMAGE) { odoo.as_ref().ok().zip(probed.as_ref().ok()) } else { None };
         self.versions.odoo = probed.as_ref().ok().map(|program| program.version.clone());
+        // Nothing of the database has been changed until here.
+        let target = checks::target::confirm(&replayed.server, &places.settings, &replayed.clients);
+        self.ladder.record(ladder::TARGET.ask(target).await);
+        if !self.ladder.passed(&ladder::TARGET) {
+            return Ok(self.stop_at(&ladder::TARGET));
+        }
         let (role, password) = replayed.server.odoo_role(&request.databases).await?;
         if let Some((odoo, program)) = usable {
             let host = prepared.postgres.address.to_string();
@@ -118,10 +138,13 @@ impl Climb {
                 user: odoo.user,
                 program,
             });
-            neutralised.push(ladder::NEUTRALISE.ask(checks::neutralise::apply(own, database, client)).await);
+            let worker = if own.is_some() { Worker::Odoo } else { Worker::Postgres };
+            let applying = ladder::NEUTRALISE.ask(checks::neutralise::apply(own, database, client));
+            neutralised.push(self.timing.program(worker, "neutralise", applying).await);
         }
         self.ladder.record(merge(&ladder::NEUTRALISE, neutralised));
-        self.ladder.record(ladder::ASSERT.ask(checks::neutralise::assert(&replayed.clients)).await);
+        let asserting = ladder::ASSERT.ask(checks::neutralise::assert(&replayed.clients));
+        self.ladder.record(self.timing.during(Worker::Postgres, "assert", asserting).await);
         if !self.ladder.passed(&ladder::ASSERT) {
             let id = ladder::ASSERT.id;
             self.ladder.stop(format!("{id} did not pass: Odoo is not started on data that is not neutralised"));

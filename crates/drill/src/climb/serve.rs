@@ -1,22 +1,32 @@
 //! Rungs 10 to 12: Odoo boots on the copy and is used, as a person would.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lifeboat_odoo::login;
+use lifeboat_evidence::drill::Worker;
+use lifeboat_odoo::login::{self, SandboxLogin};
+use tokio_postgres::Client;
 
 use super::{
     Climb,
     content::Ready,
-    prepare::{Odoo, Prepared},
+    prepare::Prepared,
     replay::Replayed,
 };
 use crate::{
     checks::{self, own::Running},
-    error::Result,
+    error::{Error, Result, chain},
     ladder::{self, Answer, Answered, Ladder, Spec},
     odoo,
     run::DrillRequest,
 };
+
+/// How long the last line of Odoo's log may take to come.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the wait for Odoo to serve, and for the first login, is called.
+pub(crate) const BOOT: &str = "boot";
+/// The same of a login.
+pub(crate) const LOGIN: &str = "login";
 
 impl Climb {
     /// Rungs 10 to 12; whether Odoo served at all.
@@ -31,36 +41,53 @@ impl Climb {
         self.begin_phase("boot");
         let modules = checks::boot::modules(&ready.program, &ready.installed, &prepared.layout.missing_addons);
         self.ladder.record(ladder::MODULES.ask(async { Ok(modules) }).await);
-        let mut people = Vec::new();
+        let extensions = checks::extensions::available(&replayed.server, &request.databases);
+        self.ladder.record(ladder::EXTENSIONS.ask(extensions).await);
+        let seed = request.run.to_string();
+        let mut visits = Vec::new();
         for (database, client) in &mut replayed.clients {
-            let login = login::prepare(client).await?;
-            people.push((database.clone(), login, checks::usage::expect(client).await?));
+            // A user that cannot be made is told by rung 11: Odoo boots without.
+            let login = login::prepare(client).await.map_err(Error::from);
+            visits.push((database.clone(), login, checks::usage::expect(client, &seed).await?));
         }
+        let timing = self.timing.clone();
         let booting = Instant::now();
         let mut serving = odoo::Server::start(&odoo.container, odoo.user, &ready.program, &request.databases).await?;
-        let registry = serving
-            .ready(request.databases.len(), request.config.timeout.0)
-            .await
-            .map(|serves| checks::boot::registry(serves, &serving.log(), &request.databases));
-        let answer = registry.unwrap_or_else(|error| Answer::broken(&error));
+        let (serves, printer) = tokio::join!(
+            timing.during(Worker::Odoo, BOOT, serving.ready(request.databases.len(), request.config.timeout.0)),
+            checks::usage::printer(&odoo.container, odoo.user),
+        );
+        let answer = match serves {
+            Ok(serves) => {
+                let sessions = if serves { checks::boot::sessions(&replayed.clients).await? } else { Vec::new() };
+                checks::boot::registry(serves, &serving.log(), &request.databases, &sessions)
+            }
+            Err(error) => Answer::broken(&error),
+        };
         let booted = self.stop_unless_passed(&ladder::REGISTRY, answer, booting.elapsed());
-        if booted.is_some() {
+        if booted.is_some() && !self.is_found(request) {
             self.begin_phase("use");
             let mut answers = Use::default();
-            for (database, login, expected) in &people {
-                self.visit(odoo, &serving, database, (login, expected), &mut answers).await;
+            for ((database, login, expected), (_, client)) in visits.iter().zip(&replayed.clients) {
+                let visit =
+                    Visit { database, login, expected, client, printer: &printer, limit: request.config.timeout.0 / 2 };
+                self.visit(&serving, visit, &mut answers).await;
             }
             answers.record(&mut self.ladder);
-            let people: Vec<_> = people.iter().map(|(database, login, _)| (database.as_str(), login)).collect();
-            let running = Running {
-                postgres: &replayed.server,
-                odoo: &odoo.container,
-                user: odoo.user,
-                base: &serving.base,
+            let known = |(database, login, _): &'_ (String, Result<SandboxLogin>, _)| {
+                login.as_ref().ok().map(|login| (database.clone(), login.clone()))
             };
+            let people: Vec<_> = visits.iter().filter_map(known).collect();
+            let people: Vec<_> = people.iter().map(|(database, login)| (database.as_str(), login)).collect();
+            let running =
+                Running { postgres: &replayed.server, odoo: &odoo.container, user: odoo.user, base: &serving.base };
             self.ask_own(request, running, &people).await;
         }
-        self.ladder.record(ladder::LOG.ask(async { Ok(checks::boot::log(&serving.log())) }).await);
+        let read = async {
+            let settled = serving.settled(LOG_LIMIT).await;
+            Ok(checks::boot::log(&serving.log(), settled))
+        };
+        self.ladder.record(ladder::LOG.ask(read).await);
         if booted.is_none() {
             return Ok(false);
         }
@@ -73,17 +100,19 @@ impl Climb {
         Ok(true)
     }
 
-    /// Rungs 11 and 12 in one database.
-    async fn visit(
-        &mut self,
-        odoo: &Odoo,
-        serving: &odoo::Server,
-        database: &str,
-        (login, expected): (&login::SandboxLogin, &checks::usage::Expected),
-        answers: &mut Use,
-    ) {
+    /// Rungs 11 and 12 in one database: after the login all at the same time.
+    async fn visit(&mut self, serving: &odoo::Server, visit: Visit<'_>, answers: &mut Use) {
+        let Visit { database, login, expected, client, printer, limit } = visit;
+        let timing = self.timing.clone();
         let asked = Instant::now();
-        let session = match checks::usage::login(&serving.base, database, login).await {
+        let opened = match login {
+            Ok(login) => {
+                let opening = checks::usage::login(&serving.base, database, login);
+                timing.during(Worker::Odoo, LOGIN, opening).await
+            }
+            Err(error) => Err(Error::Task(format!("no sandbox user could be made: {}", chain(error)))),
+        };
+        let session = match opened {
             Ok((session, answer)) => {
                 answers.login.push(ladder::LOGIN.answered(answer, asked.elapsed()));
                 session
@@ -94,19 +123,51 @@ impl Climb {
             }
         };
         self.rto.get_or_insert(self.begun.elapsed());
-        let (records, content, assets) = tokio::join!(
-            ladder::RECORDS.ask(checks::usage::records(&session, database, expected)),
-            ladder::CONTENT.ask(checks::usage::content(&session, database, expected)),
-            ladder::ASSETS.ask(checks::usage::assets(&serving.base, database)),
+        let (records, content, assets, invoice, books) = tokio::join!(
+            timing.during(
+                Worker::Odoo,
+                "records",
+                ladder::RECORDS.ask(checks::usage::records(&session, client, database))
+            ),
+            timing.during(
+                Worker::Odoo,
+                "attachments",
+                ladder::CONTENT.ask(checks::usage::content(&session, database, expected))
+            ),
+            timing.during(
+                Worker::Odoo,
+                "assets",
+                ladder::ASSETS.ask(checks::usage::assets(&serving.base, &session, database))
+            ),
+            timing.during(
+                Worker::Odoo,
+                "invoice",
+                ladder::INVOICE.ask(checks::usage::invoice(&session, printer, expected))
+            ),
+            timing.during(
+                Worker::Odoo,
+                "books",
+                ladder::BOOKS.ask(checks::books::integrity(&session, database, limit))
+            ),
         );
         answers.records.push(records);
         answers.content.push(content);
         answers.assets.push(assets);
-        answers
-            .invoice
-            .push(ladder::INVOICE.ask(checks::usage::invoice(&session, &odoo.container, odoo.user, expected)).await);
-        answers.books.push(ladder::BOOKS.ask(checks::books::integrity(&session, database)).await);
+        answers.invoice.push(invoice);
+        answers.books.push(books);
     }
+}
+
+/// What is asked of one database.
+struct Visit<'a> {
+    database: &'a str,
+    login: &'a Result<SandboxLogin>,
+    expected: &'a checks::usage::Expected,
+    client: &'a Client,
+    /// Whether the image can print.
+    printer: &'a std::result::Result<(), String>,
+    /// For what reads as much as there is.
+    limit: Duration,
 }
 
 /// The answers of rungs 11 and 12 by database.

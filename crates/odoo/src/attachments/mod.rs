@@ -94,17 +94,19 @@ pub async fn stream(client: &Client) -> Result<impl Stream<Item = Result<Attachm
 }
 
 /// What a user would open: the `each` largest, the `each` newest and `each` random attachments of the filestore, without repeats.
+/// The random ones are the same for the same `seed`, so that a drill can be asked again.
 /// Only attachments that a URL serves as they are: not those of a field (`res_field`), which may be resized or guarded.
-pub async fn samples(client: &Client, each: u32) -> Result<Vec<Attachment>> {
+pub async fn samples(client: &Client, each: u32, seed: &str) -> Result<Vec<Attachment>> {
     let from = "FROM ir_attachment WHERE type = 'binary' AND store_fname ~ '^[0-9a-f]{2}/[0-9a-f]{40}$' AND checksum IS NOT NULL \
                 AND res_field IS NULL AND file_size > 0";
     let query = format!(
         "SELECT {COLUMNS} FROM ir_attachment WHERE id IN ( \
            (SELECT id {from} ORDER BY file_size DESC, id DESC LIMIT $1) UNION \
            (SELECT id {from} ORDER BY id DESC LIMIT $1) UNION \
-           (SELECT id {from} ORDER BY random() LIMIT $1)) ORDER BY file_size DESC"
+           (SELECT id {from} ORDER BY md5(id || $2::text), id LIMIT $1)) ORDER BY file_size DESC, id"
     );
-    let rows = client.query(&query, &[&i64::from(each)]).await.map_err(Error::sql("choose attachments to fetch"))?;
+    let rows = client.query(&query, &[&i64::from(each), &seed]).await;
+    let rows = rows.map_err(Error::sql("choose attachments to fetch"))?;
     rows.iter().map(Attachment::from_row).collect()
 }
 

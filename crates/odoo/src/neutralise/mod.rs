@@ -3,11 +3,13 @@
 //!
 //! From 16 on Odoo has a command (`odoo neutralize`) that runs what each installed module brings; it knows the localisations
 //! and is run first, by whoever owns the container. Our statements then close its gaps (queue_job, outgoing mail already
-//! queued, remote storage, credentials) and are the whole of it for 14 and 15. Both may run in any order and again.
+//! queued, remote storage, credentials) and are the whole of it for 14 and 15. Both may run in any order and again. What modules
+//! call their own is found by name: see [`SWEEPS`].
 //!
 //! A statement or an assertion whose tables or columns do not exist does not apply; the report lists it as such.
 
 mod statements;
+mod sweep;
 
 use std::collections::HashSet;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Transaction};
 
 pub use statements::{ASSERTIONS, Assertion, STATEMENTS, Statement};
+pub use sweep::{SWEEPS, Sweep};
 
 use crate::error::{Error, Result};
 
@@ -52,6 +55,9 @@ pub async fn apply(client: &mut Client) -> Result<Vec<Applied>> {
         let rows = if columns.has_all(statement.needs) { Some(run(&transaction, statement).await?) } else { None };
         applied.push(Applied { id: statement.id.to_owned(), rows });
     }
+    for sweep in SWEEPS {
+        applied.push(Applied { id: sweep.id.to_owned(), rows: sweep::apply(&transaction, sweep).await? });
+    }
     transaction.commit().await.map_err(Error::sql("commit the neutralisation"))?;
     Ok(applied)
 }
@@ -74,6 +80,16 @@ pub async fn assert(client: &Client) -> Result<Vec<Asserted>> {
             verdict: judge(assertion, observed),
         });
     }
+    for sweep in SWEEPS {
+        let observed = sweep::count(client, sweep).await?;
+        answers.push(Asserted {
+            id: sweep.id.to_owned(),
+            purpose: sweep.purpose.to_owned(),
+            expected: 0,
+            observed,
+            verdict: compare(sweep.purpose, "no such column here", 0, observed),
+        });
+    }
     Ok(answers)
 }
 
@@ -84,12 +100,15 @@ async fn ask(client: &Client, assertion: &Assertion) -> Result<i64> {
 }
 
 fn judge(assertion: &Assertion, observed: Option<i64>) -> Verdict {
+    let absent = format!("no {} here", assertion.needs.join(", "));
+    compare(assertion.purpose, &absent, assertion.expected, observed)
+}
+
+fn compare(purpose: &str, absent: &str, expected: i64, observed: Option<i64>) -> Verdict {
     match observed {
-        None => Verdict::NotExecuted(format!("no {} here", assertion.needs.join(", "))),
-        Some(count) if count == assertion.expected => Verdict::Passed,
-        Some(count) => {
-            Verdict::Failed(format!("{}: counted {count}, expected {}", assertion.purpose, assertion.expected))
-        }
+        None => Verdict::NotExecuted(absent.to_owned()),
+        Some(count) if count == expected => Verdict::Passed,
+        Some(count) => Verdict::Failed(format!("{purpose}: counted {count}, expected {expected}")),
     }
 }
 

@@ -88,6 +88,11 @@ pub const STATEMENTS: &[Statement] = &[
     ),
     // Other messages.
     off(
+        "letters.queue",
+        &["snailmail_letter.state"],
+        "UPDATE snailmail_letter SET state = 'canceled' WHERE state = 'pending'",
+    ),
+    off(
         "sms.queue",
         &["sms_sms.state"],
         "UPDATE sms_sms SET state = 'canceled' WHERE state IN ('outgoing', 'process')",
@@ -137,6 +142,17 @@ pub const STATEMENTS: &[Statement] = &[
         "UPDATE iap_account SET account_token = 'disabled' WHERE account_token IS DISTINCT FROM 'disabled'",
     ),
     off(
+        // As in Odoo's own statements: the link is somebody else's now.
+        "bank.links",
+        &["account_online_link.client_id"],
+        "UPDATE account_online_link SET client_id = 'duplicate' WHERE client_id IS DISTINCT FROM 'duplicate'",
+    ),
+    off(
+        "bank.sync",
+        &["account_online_link.auto_sync"],
+        "UPDATE account_online_link SET auto_sync = false WHERE auto_sync",
+    ),
+    off(
         "edi.proxy",
         &["account_edi_proxy_client_user.active"],
         "UPDATE account_edi_proxy_client_user SET active = false WHERE active",
@@ -145,7 +161,7 @@ pub const STATEMENTS: &[Statement] = &[
     off(
         "webhooks.actions",
         &["ir_act_server.webhook_url"],
-        "UPDATE ir_act_server SET webhook_url = 'http://invalid' WHERE webhook_url IS NOT NULL",
+        "UPDATE ir_act_server SET webhook_url = 'http://invalid' WHERE webhook_url <> 'http://invalid'",
     ),
     off(
         "identity.oauth",
@@ -176,6 +192,26 @@ pub const STATEMENTS: &[Statement] = &[
         "UPDATE res_users SET microsoft_calendar_rtoken = NULL, microsoft_calendar_token = NULL \
          WHERE microsoft_calendar_rtoken IS NOT NULL OR microsoft_calendar_token IS NOT NULL",
     ),
+    off(
+        // 14.0 has Google's on the user as well, 15.0 and 16.0 in a table of their own.
+        "calendar.google-14",
+        &["res_users.google_calendar_rtoken", "res_users.google_calendar_token"],
+        "UPDATE res_users SET google_calendar_rtoken = NULL, google_calendar_token = NULL \
+         WHERE google_calendar_rtoken IS NOT NULL OR google_calendar_token IS NOT NULL",
+    ),
+    off(
+        "calendar.google-15",
+        &["google_calendar_credentials.calendar_rtoken", "google_calendar_credentials.calendar_token"],
+        "UPDATE google_calendar_credentials SET calendar_rtoken = NULL, calendar_token = NULL \
+         WHERE calendar_rtoken IS NOT NULL OR calendar_token IS NOT NULL",
+    ),
+    off(
+        // Keys of services that are kept as settings; the database's own secret is nobody else's.
+        "settings.secrets",
+        &["ir_config_parameter.key", "ir_config_parameter.value"],
+        "UPDATE ir_config_parameter SET value = '' WHERE key <> 'database.secret' AND value <> '' \
+         AND key ~* '(api_?key|secret|secret_?key|access_?key|private_?key|auth_token|access_token|refresh_token|smtp_pass)$'",
+    ),
     off("website.domains", &["website.domain"], "UPDATE website SET domain = NULL WHERE domain IS NOT NULL"),
     off("website.cdn", &["website.cdn_activated"], "UPDATE website SET cdn_activated = false WHERE cdn_activated"),
     // Storage elsewhere: new attachments must not be written to a production bucket, nor old ones deleted from it.
@@ -198,6 +234,24 @@ pub const STATEMENTS: &[Statement] = &[
         "storage.fs-credentials",
         &["fs_storage.options"],
         "UPDATE fs_storage SET options = NULL WHERE options IS NOT NULL",
+    ),
+    off(
+        "storage.fs-environment",
+        &["fs_storage.eval_options_from_env"],
+        "UPDATE fs_storage SET eval_options_from_env = false WHERE eval_options_from_env",
+    ),
+    off(
+        // fs_attachment deletes from the remote storage what rows of the sandbox no longer name.
+        "storage.fs-garbage",
+        &["fs_storage.autovacuum_gc"],
+        "UPDATE fs_storage SET autovacuum_gc = false WHERE autovacuum_gc",
+    ),
+    off("storage.fs-doomed", &["fs_file_gc"], "DELETE FROM fs_file_gc"),
+    off(
+        // OCA's auto_backup would write the copy to a production server.
+        "storage.backups",
+        &["db_backup.sftp_host"],
+        "UPDATE db_backup SET sftp_host = 'invalid' WHERE sftp_host <> 'invalid'",
     ),
     // The flag that 16.0 and later show as a ribbon; we set it everywhere.
     off(
@@ -247,6 +301,18 @@ pub const ASSERTIONS: &[Assertion] = &[
         "SELECT count(*) FROM fetchmail_server WHERE active",
     ),
     none(
+        "fetchmail.credentials",
+        "no incoming mail server has a password",
+        &["fetchmail_server.password"],
+        "SELECT count(*) FROM fetchmail_server WHERE password IS NOT NULL",
+    ),
+    none(
+        "letters.queue",
+        "no letter waits to be printed",
+        &["snailmail_letter.state"],
+        "SELECT count(*) FROM snailmail_letter WHERE state = 'pending'",
+    ),
+    none(
         "sms.queue",
         "no text message waits to be sent",
         &["sms_sms.state"],
@@ -274,19 +340,68 @@ pub const ASSERTIONS: &[Assertion] = &[
         "payment.providers",
         "no payment provider is enabled",
         &["payment_provider.state"],
-        "SELECT count(*) FROM payment_provider WHERE state NOT IN ('test', 'disabled')",
+        "SELECT count(*) FROM payment_provider WHERE state IS DISTINCT FROM 'disabled'",
     ),
     none(
         "payment.acquirers",
         "no payment acquirer is enabled",
         &["payment_acquirer.state"],
-        "SELECT count(*) FROM payment_acquirer WHERE state NOT IN ('test', 'disabled')",
+        "SELECT count(*) FROM payment_acquirer WHERE state IS DISTINCT FROM 'disabled'",
     ),
     none(
         "delivery.environment",
         "no carrier uses its production environment",
         &["delivery_carrier.prod_environment"],
         "SELECT count(*) FROM delivery_carrier WHERE prod_environment",
+    ),
+    none(
+        "delivery.carriers",
+        "no carrier of another company is active",
+        &["delivery_carrier.delivery_type", "delivery_carrier.active"],
+        "SELECT count(*) FROM delivery_carrier WHERE active AND delivery_type NOT IN ('fixed', 'base_on_rule')",
+    ),
+    none(
+        "bank.links",
+        "no bank is asked for statements",
+        &["account_online_link.client_id"],
+        "SELECT count(*) FROM account_online_link WHERE client_id IS DISTINCT FROM 'duplicate'",
+    ),
+    none(
+        "edi.proxy",
+        "no electronic invoice is exchanged",
+        &["account_edi_proxy_client_user.active"],
+        "SELECT count(*) FROM account_edi_proxy_client_user WHERE active",
+    ),
+    none(
+        "calendar.google",
+        "no calendar is synchronised with Google",
+        &["res_users_settings.google_calendar_rtoken"],
+        "SELECT count(*) FROM res_users_settings WHERE google_calendar_rtoken IS NOT NULL",
+    ),
+    none(
+        "calendar.google-14",
+        "no calendar is synchronised with Google",
+        &["res_users.google_calendar_rtoken"],
+        "SELECT count(*) FROM res_users WHERE google_calendar_rtoken IS NOT NULL",
+    ),
+    none(
+        "calendar.google-15",
+        "no calendar is synchronised with Google",
+        &["google_calendar_credentials.calendar_rtoken"],
+        "SELECT count(*) FROM google_calendar_credentials WHERE calendar_rtoken IS NOT NULL",
+    ),
+    none(
+        "calendar.microsoft-16",
+        "no calendar is synchronised with Microsoft",
+        &["res_users.microsoft_calendar_rtoken"],
+        "SELECT count(*) FROM res_users WHERE microsoft_calendar_rtoken IS NOT NULL",
+    ),
+    none(
+        "settings.secrets",
+        "no setting holds the key of a service",
+        &["ir_config_parameter.key", "ir_config_parameter.value"],
+        "SELECT count(*) FROM ir_config_parameter WHERE key <> 'database.secret' AND value <> '' \
+         AND key ~* '(api_?key|secret|secret_?key|access_?key|private_?key|auth_token|access_token|refresh_token|smtp_pass)$'",
     ),
     none(
         "iap.tokens",
@@ -318,6 +433,24 @@ pub const ASSERTIONS: &[Assertion] = &[
         "no outside storage is the default for attachments",
         &["fs_storage.use_as_default_for_attachments"],
         "SELECT count(*) FROM fs_storage WHERE use_as_default_for_attachments",
+    ),
+    none(
+        "storage.garbage",
+        "nothing is deleted from an outside storage",
+        &["fs_storage.autovacuum_gc"],
+        "SELECT count(*) FROM fs_storage WHERE autovacuum_gc",
+    ),
+    none(
+        "storage.doomed",
+        "no file of an outside storage waits to be deleted",
+        &["fs_file_gc"],
+        "SELECT count(*) FROM fs_file_gc",
+    ),
+    none(
+        "identity.ldap",
+        "nobody's password is sent to a directory server",
+        &["res_company_ldap.ldap_server"],
+        "SELECT count(*) FROM res_company_ldap WHERE ldap_server <> 'invalid'",
     ),
     Assertion {
         id: "flag",
