@@ -4,7 +4,7 @@
 //! whole tenant has no instance. Field by field in `FORMAT.md`. Later writers may add fields; readers of this version
 //! pass over them.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use lifeboat_model::{
     check::{Outcome, Verdict},
     id::{Instance, PointId, RepositoryId, RunId, Sha256Digest, Tenant},
@@ -78,6 +78,69 @@ pub enum Act {
     Scrub(Scrub),
     /// Locks were read back, or signs of an attack looked for.
     Verify(Proof),
+    /// Somebody has seen a statement and says something of it.
+    SignOff(SignOff),
+}
+
+/// What a person says of a run, having seen its statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOff {
+    /// The run.
+    #[serde(rename = "of")]
+    pub run: RunId,
+    /// Where its statement is stored.
+    pub statement: String,
+    /// SHA-256 of the statement's envelope as stored: what was seen, byte for byte.
+    pub statement_sha256: Sha256Digest,
+    /// The user, as the operating system says.
+    pub who: String,
+    /// As what, in their own words: `owner`, `auditor`, `dr-coordinator`, `executive`.
+    pub role: String,
+    /// What they say.
+    pub decision: Decision,
+    /// Why, in their own words.
+    pub comment: String,
+    /// A deviation that they allow.
+    #[serde(default)]
+    pub exception: Option<String>,
+    /// What will be done.
+    #[serde(default)]
+    pub corrective_action: Option<String>,
+    /// By when.
+    #[serde(default)]
+    pub due: Option<Date>,
+}
+
+/// What a person says of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It is good enough.
+    Accepted,
+    /// It is not.
+    Rejected,
+    /// It was seen.
+    Noted,
+}
+
+impl Decision {
+    /// The word in the statement.
+    pub fn word(self) -> &'static str {
+        match self {
+            Decision::Accepted => "accepted",
+            Decision::Rejected => "rejected",
+            Decision::Noted => "noted",
+        }
+    }
+
+    /// The answer of its statement: what was rejected has not passed, and *noted* decides nothing.
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Decision::Accepted => Outcome::Passed,
+            Decision::Rejected => Outcome::Failed,
+            Decision::Noted => Outcome::Incomplete,
+        }
+    }
 }
 
 /// What a prune found and did.
@@ -332,6 +395,7 @@ impl Act {
             Act::Copy(_) => "copy",
             Act::Scrub(_) => "scrub",
             Act::Verify(_) => "verify",
+            Act::SignOff(_) => "signoff",
         }
     }
 
@@ -371,6 +435,7 @@ impl Act {
                 told(signs.as_ref().is_some_and(SignsProof::any), "there are signs of an attack"),
             ]
             .concat(),
+            Act::SignOff(sign_off) => told(sign_off.decision != Decision::Accepted, "it accepts nothing"),
             Act::Prune(_) | Act::KeyRevocation(_) | Act::KeyRotation(_) => Vec::new(),
         }
     }
@@ -420,7 +485,7 @@ fn predicate_type(kind: &str) -> String {
 
 /// Whether a type is one of these, of the version that is read here.
 pub(crate) fn is_act(kind: &str) -> bool {
-    const KINDS: [&str; 11] = [
+    const KINDS: [&str; 12] = [
         "prune",
         "hold",
         "release",
@@ -432,6 +497,7 @@ pub(crate) fn is_act(kind: &str) -> bool {
         "copy",
         "scrub",
         "verify",
+        "signoff",
     ];
     KINDS.iter().any(|known| predicate_type(known) == kind)
 }

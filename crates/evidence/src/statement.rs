@@ -112,11 +112,13 @@ impl Statement {
         Statement { subject, predicate: Predicate::Dump(Box::new(predicate)) }
     }
 
-    /// About an act: the subject is the point that it is about; without one, the configuration it ran with.
+    /// About an act: the subject is the point that it is about, of a sign-off the statement; without one, the configuration
+    /// it ran with.
     pub fn act(predicate: ActPredicate) -> Statement {
-        let subject = match predicate.act.point() {
-            Some(point) => subject(&point.key, point.sha256),
-            None => subject("lifeboat.toml", predicate.config_sha256),
+        let subject = match (&predicate.act, predicate.act.point()) {
+            (act::Act::SignOff(sign_off), _) => subject(&sign_off.statement, sign_off.statement_sha256),
+            (_, Some(point)) => subject(&point.key, point.sha256),
+            (_, None) => subject("lifeboat.toml", predicate.config_sha256),
         };
         Statement { subject: vec![subject], predicate: Predicate::Act(Box::new(predicate)) }
     }

@@ -46,7 +46,7 @@ impl NewFile {
     }
 
     /// The file, to write into.
-    pub(super) fn file(&self) -> Result<File> {
+    pub fn file(&self) -> Result<File> {
         let file = self.file.as_ref().map(File::try_clone).unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
         file.map_err(Error::io("cannot write", &self.partial))
     }

@@ -6,7 +6,7 @@ use super::{Page, or_none};
 use crate::{
     act::{
         Act, ActPredicate, Copy, Hold, KeyRehearsal, KeyRotation, Proof, Property, Prune, Refused, RepositoryCheck,
-        Retain, Scrub,
+        Retain, Scrub, SignOff,
     },
     backup::PointReference,
 };
@@ -38,6 +38,7 @@ pub(super) fn render(page: &mut Page, act: &ActPredicate) {
         Act::Copy(copy) => render_copy(page, copy),
         Act::Scrub(scrub) => render_scrub(page, scrub),
         Act::Verify(proof) => render_proof(page, proof),
+        Act::SignOff(sign_off) => render_sign_off(page, sign_off),
     }
 }
 
@@ -169,6 +170,20 @@ fn render_proof(page: &mut Page, proof: &Proof) {
             let version = or_none(sign.version.as_ref());
             page.line("SIGN", format_args!("{} version {version}: {}, {}", sign.key, sign.what, sign.at));
         }
+    }
+}
+
+fn render_sign_off(page: &mut Page, sign_off: &SignOff) {
+    let SignOff { run, statement, statement_sha256, who, role, decision, .. } = sign_off;
+    page.line("of", format_args!("run {run}, {statement} (sha256 {statement_sha256})"));
+    page.line("decision", format_args!("{} by {who} as {role}", decision.word()));
+    page.line("comment", &sign_off.comment);
+    if let Some(exception) = &sign_off.exception {
+        page.line("exception", exception);
+    }
+    if let Some(action) = &sign_off.corrective_action {
+        let due = sign_off.due.map(|due| format!(", until {due}")).unwrap_or_default();
+        page.line("will be done", format_args!("{action}{due}"));
     }
 }
 

@@ -196,7 +196,7 @@ fn contradictions_of_acts_are_named() {
         assert_eq!(says(made.clone(), Outcome::Failed), "", "{}", made.kind());
         failing += usize::from(!says(made, Outcome::Passed).is_empty());
     }
-    assert_eq!(failing, 8, "of the samples those with something refused, wrong or missing");
+    assert_eq!(failing, 9, "of the samples those with something refused, wrong or missing");
     let retain = lifeboat_evidence::act::Retain { objects: 1, extended: 2, ..Default::default() };
     assert_eq!(says(Act::Retain(retain), Outcome::Passed), "its numbers do not add up");
     let nothing = lifeboat_evidence::act::KeyRehearsal {

@@ -3,8 +3,8 @@
 use lifeboat_evidence::{
     Act, ActPredicate, BackupPredicate, DrillPredicate,
     act::{
-        Copy, Hold, KeyRehearsal, KeyRevocation, KeyRotation, LocksProof, Proof, Property, Prune, Refused,
-        RepositoryCheck, Retain, Scrub, Sign, SignsProof,
+        Copy, Decision, Hold, KeyRehearsal, KeyRevocation, KeyRotation, LocksProof, Proof, Property, Prune, Refused,
+        RepositoryCheck, Retain, Scrub, Sign, SignOff, SignsProof,
     },
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     drill::{
@@ -280,6 +280,18 @@ pub fn acts() -> Vec<Act> {
                 shortened: 1,
                 samples: vec![sign],
             }),
+        }),
+        Act::SignOff(SignOff {
+            run: RunId([6; 8]),
+            statement: "acme/evidence/20261121T210000Z-clinic-drill-0606060606060606.dsse.json".into(),
+            statement_sha256: Sha256Digest([12; 32]),
+            who: "root@backup-1".into(),
+            role: "dr-coordinator".into(),
+            decision: Decision::Rejected,
+            comment: "the data differs; not accepted".into(),
+            exception: Some("drills of the test clinic may be a week late".into()),
+            corrective_action: Some("find out who writes to res_partner".into()),
+            due: Some("2026-12-01".parse().unwrap()),
         }),
     ]
 }

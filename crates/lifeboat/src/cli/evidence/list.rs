@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use lifeboat_evidence::{EvidenceKey, Predicate, verify};
+use lifeboat_evidence::{Act, EvidenceKey, Predicate, verify};
 use lifeboat_model::{check::Outcome, id::Instance, signature::PublicKey};
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ pub struct List {
     /// Only this instance; `repository`: what is about no instance
     instance: Option<Instance>,
     /// Only this kind: backup, dump, drill, prune, hold, release, retain, check, rehearsal, revocation, rotation, copy,
-    /// scrub or verify
+    /// scrub, verify or signoff
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// How many; 0: all
@@ -55,8 +55,25 @@ struct Row {
     outcome: Option<Outcome>,
     /// What was damaged on purpose: a negative control, which is right when it fails.
     sabotage: Option<String>,
+    /// Of a sign-off: the run that it is about, what was decided, by whom and as what.
+    sign_off: Option<SignedOff>,
     rpo_seconds: Option<f64>,
     rto_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct SignedOff {
+    of: String,
+    decision: &'static str,
+    who: String,
+    role: String,
+}
+
+impl SignedOff {
+    fn text(&self) -> (Tone, String) {
+        let tone = if self.decision == "rejected" { Tone::Bad } else { Tone::Good };
+        (tone, format!("{} run {} by {} as {}", self.decision, self.of, self.who, self.role))
+    }
 }
 
 impl Row {
@@ -70,6 +87,9 @@ impl Row {
         if let Some(outcome) = self.outcome.filter(|_| self.sabotage.is_some()) {
             let tone = if outcome == Outcome::Failed { Tone::Good } else { Tone::Bad };
             return (tone, format!("negative control, {}", outcome.word()));
+        }
+        if let Some(signed) = &self.sign_off {
+            return signed.text();
         }
         match self.outcome {
             Some(Outcome::Passed) => (Tone::Good, format!("passed{measures}")),
@@ -136,6 +156,7 @@ fn row(key: String, parts: &EvidenceKey, envelope: &[u8], trusted: &[PublicKey])
         why_not: None,
         outcome: None,
         sabotage: None,
+        sign_off: None,
         rpo_seconds: None,
         rto_seconds: None,
         key,
@@ -152,7 +173,14 @@ fn row(key: String, parts: &EvidenceKey, envelope: &[u8], trusted: &[PublicKey])
                     (row.rpo_seconds, row.rto_seconds) = (drill.rpo_seconds, drill.rto_seconds);
                     row.sabotage = drill.sabotage;
                 }
-                Predicate::Act(act) => row.outcome = Some(act.outcome),
+                Predicate::Act(act) => {
+                    row.outcome = Some(act.outcome);
+                    if let Act::SignOff(signed) = act.act {
+                        let decision = signed.decision.word();
+                        let of = signed.run.to_string();
+                        row.sign_off = Some(SignedOff { of, decision, who: signed.who, role: signed.role });
+                    }
+                }
                 Predicate::Backup(_) | Predicate::Dump(_) | Predicate::Opaque { .. } => {}
             }
         }

@@ -14,7 +14,9 @@ use crate::{
 };
 
 mod list;
+mod report;
 mod show;
+mod sign_off;
 mod verify;
 
 /// List, show and verify signed statements of backups and drills
@@ -29,12 +31,16 @@ const EXAMPLES: &str = "\
 Examples:
   lifeboat evidence list clinic
   lifeboat evidence show 06060606                the statement of a run
+  lifeboat evidence sign-off 06060606 --role owner --comment "seen"
+  lifeboat evidence report --from 2026-07-01 --to 2026-09-30 --output q3.html
   lifeboat evidence verify *.dsse.json --key lifeboat-ed25519:…   offline, without configuration";
 
 #[derive(Debug, Subcommand)]
 enum EvidenceVerb {
     List(list::List),
     Show(show::Show),
+    SignOff(sign_off::SignOff),
+    Report(report::ReportCommand),
     Verify(verify::Verify),
 }
 
@@ -44,6 +50,8 @@ impl EvidenceCommand {
         match self.verb {
             EvidenceVerb::List(verb) => verb.run(session).await,
             EvidenceVerb::Show(verb) => verb.run(session).await,
+            EvidenceVerb::SignOff(verb) => verb.run(session).await,
+            EvidenceVerb::Report(verb) => verb.run(session).await,
             EvidenceVerb::Verify(verb) => verb.run(session).await,
         }
     }
