@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
 
+use lifeboat_model::size::ByteSize;
+
 /// Shorthand for this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -99,6 +101,35 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// A negative control found nothing that it could damage.
+    #[error("{why}")]
+    NotApplied {
+        /// Why not, in words that may stand in evidence.
+        why: String,
+    },
+    /// The disk has no room for what would be restored.
+    #[error(
+        "no room at {}: {free} are free, and the drill needs {needed}; make room, or set engine.state_dir to a larger disk",
+        folder.display()
+    )]
+    NoRoom {
+        /// The drill's folder.
+        folder: PathBuf,
+        /// What is free.
+        free: ByteSize,
+        /// What is restored, and a margin.
+        needed: ByteSize,
+    },
+    /// The drill alone wants more than all drills may have.
+    #[error("the drill of {instance} may use {needed} of memory, and all drills together {memory}: raise drills.memory, or lower its drill.memory")]
+    Budget {
+        /// The instance.
+        instance: String,
+        /// Its limit.
+        needed: ByteSize,
+        /// The budget.
+        memory: ByteSize,
+    },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
@@ -145,6 +176,7 @@ impl Error {
             Error::Odoo(error) => public_odoo(error),
             Error::Io { action, source, .. } => format!("{action} a file of the sandbox: {}", source.kind()),
             Error::Output { program, .. } => format!("unexpected output of {program}"),
+            Error::NoRoom { free, needed, .. } => format!("no room: {free} are free, and the drill needs {needed}"),
             Error::Task(_) => "an internal task ended unexpectedly".to_owned(),
             other => other.to_string(),
         }
@@ -227,6 +259,8 @@ fn of_the_repository(error: &lifeboat_repo::Error) -> bool {
         Repo::Store(error) => of_the_store(error),
         Repo::Damaged { .. } | Repo::Untrusted { .. } | Repo::NoPoint { .. } | Repo::WalGap { .. } => true,
         Repo::Gone { .. } => true,
+        // Whoever has these keys cannot bring it back, whatever is stored.
+        Repo::WrongIdentity { .. } => true,
         _ => false,
     }
 }

@@ -19,10 +19,13 @@ mod measure;
 mod odoo;
 pub mod point;
 mod postgres;
+mod prediction;
 pub mod report;
 pub mod run;
+pub mod sabotage;
 pub mod sandbox;
 pub mod source;
+mod timing;
 
 pub use error::{Error, Result};
 pub use run::{DrillRequest, run};

@@ -47,6 +47,8 @@ pub struct RepositoryPoint {
     wish: Wish,
     trusted: Vec<PublicKey>,
     identities: Vec<Identity>,
+    /// What it fetches with, where that is not what it selects with: a negative control.
+    fetch_with: Option<Vec<Identity>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
@@ -66,7 +68,13 @@ impl RepositoryPoint {
     ) -> Self {
         let (trusted, identities) = keys;
         let (plan, staging) = (OnceCell::new(), Mutex::default());
-        Self { repo, wish, trusted, identities, clock, progress, cancel, plan, staging }
+        Self { repo, wish, trusted, identities, fetch_with: None, clock, progress, cancel, plan, staging }
+    }
+
+    /// With other identities from the moment on when it fetches: for a negative control, whose keys are the wrong ones.
+    pub fn fetching_with(mut self, identities: Option<Vec<Identity>>) -> Self {
+        self.fetch_with = identities;
+        self
     }
 
     async fn plan(&self) -> Result<&Plan> {
@@ -198,6 +206,14 @@ fn versions_answer(versions: &VersionsReadBack, unread: &[String]) -> Answer {
 
 #[async_trait]
 impl Source for RepositoryPoint {
+    async fn size(&self) -> Result<Option<u64>> {
+        let plan = self.plan().await?;
+        let header = &plan.base.header;
+        let files: u64 = header.trees.iter().map(|tree| tree.bytes).sum();
+        let log = header.wal.as_ref().map_or(0, |wal| plan.end.max(wal.end).0.saturating_sub(wal.start.0));
+        Ok(Some(files.saturating_add(log)))
+    }
+
     async fn select(&self) -> Result<Selected> {
         let now = (self.clock)();
         let plan = self.plan().await?;
@@ -234,7 +250,7 @@ impl Source for RepositoryPoint {
             repo: &self.repo,
             plan,
             trusted: &self.trusted,
-            identities: &self.identities,
+            identities: self.fetch_with.as_ref().unwrap_or(&self.identities),
             to: to.to_owned(),
             delta: false,
             parts: Parts::ALL,
@@ -297,6 +313,7 @@ fn fetched(plan: &Plan, report: RestoreReport) -> Fetched {
         parts: report.parts.iter().map(|part| (part.name.to_owned(), part.seconds)).collect(),
         damage: report.damage.iter().map(describe).collect(),
         began: Some(report.postgres.started),
+        wal_begin: Some(report.postgres.start),
         consistent_at: Some(report.postgres.backup_end),
         wal_end: Some(plan.end),
         stop: plan.stop,

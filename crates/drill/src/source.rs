@@ -3,7 +3,10 @@
 //!
 //! The folders are those of every restore: `pgdata`, `tablespaces/<oid>`, `filestore`, `config/paths/…`.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -52,6 +55,8 @@ pub struct Fetched {
     pub damage: Vec<String>,
     /// When the base backup began: everything committed before is in it.
     pub began: Option<Timestamp>,
+    /// Where the base backup began: replay begins there.
+    pub wal_begin: Option<Lsn>,
     /// Where the base backup became consistent.
     pub consistent_at: Option<Lsn>,
     /// Where the log that was brought back ends.
@@ -90,6 +95,11 @@ pub trait Source: Send + Sync {
     /// Chooses what to rehearse, and checks what can be checked before anything is fetched.
     async fn select(&self) -> Result<Selected>;
 
+    /// How many bytes will be brought, where that is known before.
+    async fn size(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Brings it into an empty folder. The log may still be on its way when this returns.
     async fn fetch(&self, selected: &Selected, to: &Path) -> Result<Fetched>;
 
@@ -107,20 +117,76 @@ pub trait Source: Send + Sync {
     fn stop(&self) {}
 }
 
+/// The drill's own copy, as far as it has come: what a sabotage may damage, and nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnCopy<'a> {
+    /// The folder of the restored data.
+    pub restored: &'a Path,
+    /// Its Odoo databases.
+    pub databases: &'a [String],
+    /// Addons folders, as they are called on the source.
+    pub addons: &'a [PathBuf],
+    /// What was brought back.
+    pub fetched: &'a Fetched,
+}
+
+impl OwnCopy<'_> {
+    /// Tables of the schema `public` of which the source has a digest of all rows.
+    pub fn digested(&self, database: &str) -> Vec<String> {
+        let witness = self.fetched.witness.as_ref();
+        let Some(source) = witness.and_then(|witness| witness.databases.get(database)) else { return Vec::new() };
+        let whole = source.tables.iter().filter(|(name, table)| {
+            table.sample.is_none() && !source.inconclusive.contains_key(*name)
+        });
+        whole.filter_map(|(name, _)| name.strip_prefix("public.").map(str::to_owned)).collect()
+    }
+}
+
 /// Damages a copy on purpose: the negative control of a drill, which passes only if the drill fails. A drill with one is
-/// recorded as such and can never be taken for a rehearsal.
+/// recorded as such and can never be taken for a rehearsal. It goes no further than the rung at which a check has failed.
 #[async_trait]
 pub trait Sabotage: Send + Sync {
-    /// What is damaged.
+    /// What kind of damage it is, in words that may stand in evidence.
     fn describe(&self) -> String;
 
+    /// What was damaged, once it was, for whoever runs the drill.
+    fn damage(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it writes into the promoted server. Then the server is promoted at the position of the source's digests, which
+    /// takes the place of the target: a server that waits there, in recovery, cannot be written to.
+    fn writes(&self) -> bool {
+        true
+    }
+
+    /// Whether it waits for all of the log before replay begins.
+    fn damages_log(&self) -> bool {
+        false
+    }
+
+    /// Whether Odoo's image is asked once more which modules are in reach.
+    fn damages_addons(&self) -> bool {
+        false
+    }
+
     /// After everything is placed, before anything is verified.
-    async fn placed(&self, _folder: &Path) -> Result<()> {
+    async fn placed(&self, _copy: &OwnCopy<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// After replay, before the data is compared; once per database.
-    async fn replayed(&self, _database: &str, _client: &Client) -> Result<()> {
+    /// After the files are verified and all of the log is in place, before replay. Only where it damages the log.
+    async fn logged(&self, _copy: &OwnCopy<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// After replay, before what is in the promoted server and in the filestore is compared; with a session with each database.
+    async fn replayed(&self, _copy: &OwnCopy<'_>, _clients: &[(String, Client)]) -> Result<()> {
+        Ok(())
+    }
+
+    /// After data and files were compared, before Odoo is started on them.
+    async fn booting(&self, _copy: &OwnCopy<'_>, _clients: &[(String, Client)]) -> Result<()> {
         Ok(())
     }
 }

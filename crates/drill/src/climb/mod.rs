@@ -5,6 +5,7 @@
 //! was not reached. The parts stand below in the order of the ladder.
 
 mod content;
+mod control;
 mod import;
 mod own;
 mod prepare;
@@ -18,7 +19,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lifeboat_evidence::drill::{Comparison, Phase, SoftwareVersions};
+use lifeboat_evidence::drill::{Comparison, Prediction, SoftwareVersions};
 use lifeboat_odoo::attachments;
 use tokio_util::sync::CancellationToken;
 
@@ -26,22 +27,28 @@ use crate::{
     error::{Error, Result},
     ladder::{self, Answer, Answered, Ladder, Observer, Spec},
     measure,
+    prediction::{Measured, predict},
     report::{self, DrillReport},
     run::DrillRequest,
-    sandbox::{Docker, Image, Isolation, User, teardown},
+    sandbox::{Docker, Image, Isolation, User, disk::Disk, secrets, teardown},
     source::{Fetched, Form, Selected},
+    timing::Timing,
 };
 
 /// How long looking around may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(600);
 
+/// So many credentials are named; the others are counted.
+const NAMED: usize = 50;
+
 /// What the climb leaves behind, also when it is stopped in the middle.
 pub(crate) struct Climb {
     pub ladder: Ladder,
     begun: Instant,
-    phase_begun: Instant,
-    phases: Vec<Phase>,
+    timing: Timing,
     pub docker: Option<Docker>,
+    /// The disk that everything is written to.
+    pub disk: Arc<Disk>,
     selected: Option<Selected>,
     images: Vec<Image>,
     versions: SoftwareVersions,
@@ -50,6 +57,7 @@ pub(crate) struct Climb {
     newest_commit: Option<Timestamp>,
     rpo: Option<Duration>,
     rto: Option<Duration>,
+    prediction: Option<Prediction>,
     not_covered: Vec<(String, u64)>,
     notes: Vec<String>,
     /// Our own words, fit for evidence.
@@ -77,13 +85,13 @@ impl Places {
 }
 
 impl Climb {
-    pub fn new(observer: Arc<dyn Observer>, begun: Instant) -> Climb {
+    pub fn new(observer: Arc<dyn Observer>, begun: Instant, disk: Arc<Disk>) -> Climb {
         Climb {
             ladder: Ladder::new(Arc::clone(&observer)),
             begun,
-            phase_begun: begun,
-            phases: Vec::new(),
+            timing: Timing::new(begun),
             docker: None,
+            disk,
             selected: None,
             images: Vec::new(),
             versions: SoftwareVersions::default(),
@@ -92,6 +100,7 @@ impl Climb {
             newest_commit: None,
             rpo: None,
             rto: None,
+            prediction: None,
             not_covered: Vec::new(),
             notes: Vec::new(),
             public_notes: Vec::new(),
@@ -137,11 +146,31 @@ impl Climb {
         let rto = measure::judge("login was served", self.rto, request.rto);
         self.ladder.record(ladder::RPO.answered(rpo, Duration::ZERO));
         self.ladder.record(ladder::RTO.answered(rto, Duration::ZERO));
+        self.predict(request, fetched);
+    }
+
+    /// What an emergency would do of this, and how long it would take.
+    fn predict(&mut self, request: &DrillRequest, fetched: &Fetched) {
+        let took = |name| self.timing.took(name);
+        let measured = Measured {
+            select: self.timing.phase("select"),
+            fetch: took(prepare::FETCH),
+            bytes: fetched.bytes,
+            replay: took(replay::REPLAY),
+            wal: fetched.wal_end.zip(fetched.wal_begin).map(|(end, begin)| end.0.saturating_sub(begin.0)),
+            boot: took(serve::BOOT),
+            login: took(serve::LOGIN),
+            paused: self.timing.count(replay::REPLAY) > 1,
+        };
+        // A database in a zip is restored in another way.
+        if self.rto.is_some() && request.source.form() == Form::Cluster {
+            self.prediction = Some(predict(&measured, request.rto));
+        }
     }
 
     /// What the repository looks like around the point: after the climb, however it ended, unless somebody stopped it.
     pub async fn look_around(&mut self, request: &DrillRequest, cancel: &CancellationToken) {
-        self.observer.phase("look around");
+        self.begin_phase("look around");
         let looking = tokio::time::timeout(LOOK_LIMIT, request.source.look_around());
         match cancel.run_until_cancelled(looking).await {
             Some(Ok(answers)) => answers.into_iter().for_each(|answered| self.ladder.record(answered)),
@@ -166,19 +195,8 @@ impl Climb {
     }
 
     pub fn begin_phase(&mut self, name: &str) {
-        self.end_phase(None);
         self.observer.phase(name);
-        self.phase_begun = Instant::now();
-        self.phases.push(report::phase(name, Duration::ZERO, None));
-    }
-
-    /// Writes the time of the phase that ends; what it moved stays as it was said first.
-    pub fn end_phase(&mut self, moved: Option<(u64, u64)>) {
-        let took = self.phase_begun.elapsed();
-        if let Some(last) = self.phases.last_mut() {
-            let known = last.files.zip(last.bytes);
-            *last = report::phase(&last.name.clone(), took, moved.or(known));
-        }
+        self.timing.begin_phase(name);
     }
 
     fn record_isolation(&mut self, isolation: Result<Isolation>) {
@@ -186,6 +204,15 @@ impl Climb {
             Ok(seen) => seen.answer(),
             Err(error) => Answer::impossible(error),
         };
+        let secrets = match &isolation {
+            Ok(Isolation { secrets: (hidden, seen), .. }) => {
+                let place = |path: &PathBuf| format!("a credential was hidden from the sandbox: {}", path.display());
+                self.notes.extend(hidden.paths.iter().take(NAMED).map(place));
+                secrets::answer(hidden, seen)
+            }
+            Err(error) => Answer::impossible(error),
+        };
+        self.ladder.record(ladder::SECRETS.answered(secrets, Duration::ZERO));
         self.isolation = isolation.ok();
         self.ladder.record(ladder::ISOLATION.answered(answer, Duration::ZERO));
     }
@@ -213,6 +240,9 @@ impl Climb {
             Form::Sql => ladder::required_of_zip(&own::required(&request.config)),
         };
         let outcome = ladder::outcome(&checks, &required);
+        let (phases, breakdown) = self.timing.finish();
+        let damage = request.sabotage.as_ref().and_then(|sabotage| sabotage.damage());
+        let damage = damage.map(|what| format!("damaged: {what}"));
         DrillReport {
             run: request.run,
             tenant: request.tenant,
@@ -225,7 +255,9 @@ impl Climb {
             outcome,
             required,
             comparison: self.comparison,
-            phases: self.phases,
+            phases,
+            breakdown,
+            prediction: self.prediction,
             rpo: self.rpo,
             rto: self.rto,
             newest_commit: self.newest_commit,
@@ -234,9 +266,9 @@ impl Climb {
             versions: self.versions,
             isolation: self.isolation,
             teardown,
-            sabotage: request.sabotage.map(|sabotage| sabotage.describe()),
+            sabotage: request.sabotage.as_ref().map(|sabotage| sabotage.describe()),
             not_covered: self.not_covered,
-            notes: self.notes.iter().chain(&self.public_notes).cloned().collect(),
+            notes: damage.iter().chain(&self.notes).chain(&self.public_notes).cloned().collect(),
             public_notes: self.public_notes,
         }
     }

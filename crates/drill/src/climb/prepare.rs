@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use lifeboat_evidence::drill::Worker;
 use lifeboat_model::{size::ByteSize, time::Span};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,9 +18,19 @@ use crate::{
     odoo::{self, Layout},
     postgres,
     run::DrillRequest,
-    sandbox::{Container, Docker, Image, Isolation, Limits, Sandbox, Scope, User, teardown},
+    sandbox::{
+        Container, Docker, Image, Isolation, Limits, Sandbox, Scope, User,
+        secrets::{self, Hidden},
+        teardown,
+    },
     source::{Fetched, Selected},
+    timing::Timing,
 };
+
+/// What bringing everything into the folder is called.
+pub(crate) const FETCH: &str = "fetch and place";
+/// What making and starting a container is called.
+const START: &str = "start containers";
 
 /// What was selected.
 pub(super) struct Found {
@@ -51,6 +62,8 @@ pub(super) struct Odoo {
     pub container: Container,
     pub user: User,
     pub probed: Result<odoo::Program, String>,
+    /// Credentials in the restored addons.
+    hidden: Hidden,
 }
 
 impl Climb {
@@ -76,6 +89,9 @@ impl Climb {
             self.ladder.record(check);
         }
         self.selected = Some(selected.clone());
+        if self.is_found(request) {
+            return Ok(None);
+        }
         Ok(Some(Found { docker, selected }))
     }
 
@@ -93,16 +109,23 @@ impl Climb {
             tenant: request.tenant.clone(),
             instance: request.instance.clone(),
             started,
-            deadline: started + request.config.timeout.0,
+            deadline: (request.clock)() + request.config.timeout.0,
             work: places.work.clone(),
         };
         let fetching = Instant::now();
+        if let Err(error) = request.source.size().await.and_then(|size| self.disk.reserve(size)) {
+            let passed = self.stop_unless_passed(&ladder::FETCH, Answer::broken(&error), fetching.elapsed());
+            return Ok(passed.and(None));
+        }
         let docker = &found.docker;
-        let (fetched, postgres, odoo, sandbox) = tokio::join!(
-            request.source.fetch(&found.selected, &places.restored),
-            docker.image("postgres", &request.config.postgres_image),
+        let (fetched, made, odoo) = tokio::join!(
+            self.timing.during(Worker::Own, FETCH, request.source.fetch(&found.selected, &places.restored)),
+            async {
+                let image = docker.image("postgres", &request.config.postgres_image).await?;
+                let sandbox = Sandbox::create(docker.clone(), scope, &image).await?;
+                Ok::<_, Error>((image, sandbox))
+            },
             docker.image("odoo", &request.config.odoo_image),
-            Sandbox::create(docker.clone(), scope),
         );
         let fetched = match fetched {
             Ok(fetched) => fetched,
@@ -112,7 +135,8 @@ impl Climb {
             }
         };
         self.notes.extend(fetched.notes.iter().cloned());
-        self.end_phase(Some((fetched.files, fetched.bytes)));
+        self.timing.moved(fetched.files, fetched.bytes);
+        self.disk.restored(fetched.bytes);
         let answer = match fetched.damage.is_empty() {
             true => Answer::passed(format!("{} files, {}", fetched.files, ByteSize(fetched.bytes))),
             false => Answer::failed(checks::some(&fetched.damage, fetched.damage.len() as u64))
@@ -122,11 +146,10 @@ impl Climb {
             return Ok(None);
         }
         if let Some(sabotage) = &request.sabotage {
-            sabotage.placed(&places.restored).await?;
+            sabotage.placed(&request.own_copy(places, &fetched)).await?;
         }
-        let sandbox = sandbox?;
-        let postgres = match postgres {
-            Ok(image) => image,
+        let (postgres, sandbox) = match made {
+            Ok(made) => made,
             Err(error) => {
                 let passed = self.stop_unless_passed(&ladder::REPLAY, Answer::broken(&error), Duration::ZERO);
                 return Ok(passed.and(None));
@@ -153,29 +176,32 @@ impl Climb {
         // Two containers share what the sandbox may have.
         let limits = Limits { memory: ByteSize(request.config.memory.0 / 2), pids: 512 };
         let binds = postgres::binds(&places.restored, &places.settings, &places.socket);
+        let timing = self.timing.clone();
         let (started, odoo) = tokio::join!(
             async {
-                let container = sandbox.start("postgres", &image, limits, &binds).await?;
-                let user = User::of(&container, &image, "postgres").await?;
+                let starting = sandbox.start("postgres", &image, limits, &binds);
+                let container = timing.during(Worker::Own, START, starting).await?;
+                let user = timing.docker_begins(User::of(&container, &image, "postgres")).await?;
                 let tablespaces = places.restored.join("tablespaces");
                 for folder in [&places.pgdata, &places.settings, &places.socket, &tablespaces] {
                     own(user, folder).await?;
                 }
-                let files = checks::files::verify(&places.pgdata, &container, user, request.config.timeout.0).await;
+                let limit = request.config.timeout.0;
+                let files = checks::files::verify(&places.pgdata, (&container, user), limit, &timing).await;
                 Ok::<_, Error>((container, user, files))
             },
-            start_odoo(&sandbox, odoo, limits, &layout, &places.work),
+            start_odoo(&sandbox, odoo, limits, (&layout, &places.work), &timing),
         );
         let (postgres, user, files) = started?;
         files.into_iter().for_each(|check| self.ladder.record(check));
         if !self.ladder.passed(&ladder::MANIFEST) {
             return Ok(self.stop_at(&ladder::MANIFEST));
         }
-        // It takes three seconds to be sure that nobody answers: meanwhile the climb goes on.
-        let isolated: Vec<Container> =
-            [&postgres].into_iter().chain(odoo.as_ref().ok().map(|odoo| &odoo.container)).cloned().collect();
-        let isolation = tokio::spawn(async move { sandbox.isolation(&isolated).await });
-        let isolation = Some(AbortOnDropHandle::new(isolation));
+        if self.is_found(request) {
+            return Ok(None);
+        }
+        let hidden = secrets::hide_in_cluster(places.pgdata.clone(), user).await?;
+        let isolation = Some(prove(sandbox, hidden, (&postgres, user), odoo.as_ref().ok()));
         Ok(Some(Prepared { fetched, layout, postgres, user, odoo, isolation }))
     }
 }
@@ -184,21 +210,41 @@ pub(super) async fn start_odoo(
     sandbox: &Sandbox,
     image: Result<Image>,
     limits: Limits,
-    layout: &Layout,
-    work: &Path,
+    (layout, work): (&Layout, &Path),
+    timing: &Timing,
 ) -> Result<Odoo> {
     let image = image?;
-    let container = sandbox.start("odoo", &image, limits, &layout.binds(work)).await?;
+    let hidden = secrets::hide_in_addons(layout.addons.clone()).await?;
+    let binds = layout.binds(work);
+    let starting = sandbox.start("odoo", &image, limits, &binds);
+    let container = timing.during(Worker::Own, START, starting).await?;
     let user = match User::of(&container, &image, "odoo").await {
         Ok(user) => user,
         Err(error) => {
             let probed = Err(format!("image {} has no user for Odoo: {}", image.reference, chain(&error)));
-            return Ok(Odoo { container, user: User { uid: 65534, gid: 65534 }, probed });
+            return Ok(Odoo { container, user: User { uid: 65534, gid: 65534 }, probed, hidden });
         }
     };
     for path in layout.owned(work) {
         own(user, &path).await?;
     }
-    let probed = odoo::probe(&container, &image, user, layout).await?;
-    Ok(Odoo { container, user, probed })
+    let probed = odoo::probe(&container, &image, user, layout, timing).await?;
+    Ok(Odoo { container, user, probed, hidden })
+}
+
+/// Draws up the proof that there is no way out and no credential in sight, beside whatever else is done.
+pub(super) fn prove(
+    sandbox: Sandbox,
+    mut hidden: Hidden,
+    (postgres, user): (&Container, User),
+    odoo: Option<&Odoo>,
+) -> AbortOnDropHandle<Result<Isolation>> {
+    hidden.paths.extend(odoo.iter().flat_map(|odoo| odoo.hidden.paths.iter().cloned()));
+    let mut inside = vec![(postgres.clone(), user)];
+    inside.extend(odoo.map(|odoo| (odoo.container.clone(), odoo.user)));
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let containers: Vec<Container> = inside.iter().map(|(container, _)| container.clone()).collect();
+        let (isolation, seen) = tokio::join!(sandbox.isolation(&containers), secrets::look(&inside));
+        isolation.map(|isolation| Isolation { secrets: (hidden, seen), ..isolation })
+    }))
 }

@@ -2,8 +2,8 @@
 //! open for reading, is compared, and goes on to the target. It is stopped and started for that, as a target cannot be
 //! changed in a running server.
 //!
-//! A negative control has to change rows, which a server in recovery refuses. There the server is promoted at the witness's
-//! position instead, which takes the place of the target.
+//! A negative control that changes rows cannot do so in a server in recovery. There the server is promoted at the witness's
+//! position instead, which takes the place of the target. One that damages the log waits until all of it has been brought.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use lifeboat_engine::{
     details::{Comparison as Taken, Witness},
     recovery::{Action, Stop, staging::Staged},
 };
+use lifeboat_evidence::drill::Worker;
 use lifeboat_model::lsn::Lsn;
 use lifeboat_postgres::control::ControlData;
 use tokio_postgres::Client;
@@ -24,6 +25,9 @@ use crate::{
     postgres::{Replay, Server, Start},
     run::DrillRequest,
 };
+
+/// What the time until the server is where it was told to go is called, the start of the server included.
+pub(crate) const REPLAY: &str = "start and replay";
 
 /// The promoted server.
 pub(super) struct Replayed {
@@ -42,9 +46,10 @@ impl Climb {
     ) -> Result<Option<Replayed>> {
         self.begin_phase("replay");
         let begun = Instant::now();
+        let staged = self.damage_log(request, prepared, places).await?;
         let mut stop_at = None;
         if let Some((lsn, witness)) = witnessed(prepared) {
-            if request.sabotage.is_some() {
+            if request.sabotage.as_ref().is_some_and(|sabotage| sabotage.writes()) {
                 stop_at = Some((lsn, Action::Promote));
                 let fetched = &mut prepared.fetched;
                 (fetched.stop, fetched.wal_end, fetched.mark, fetched.newest_held) = (Stop::Lsn(lsn), None, None, None);
@@ -61,13 +66,17 @@ impl Climb {
             }
         };
         let limit = replay_limit(request.config.timeout.0, self.begun.elapsed());
-        let replay = match server.promoted(limit).await {
+        let timing = self.timing.clone();
+        let replay = match timing.during(Worker::Postgres, REPLAY, server.promoted(limit)).await {
             // A server that does not get ready is no restore; the drill itself still has time to say so.
             Err(Error::Timeout { .. }) => server.replay(),
             other => other?,
         };
         self.newest_commit = replay.newest_commit.or(self.newest_commit);
-        let staged = request.source.staged().await;
+        let staged = match staged {
+            Some(staged) => staged,
+            None => request.source.staged().await,
+        };
         let answer = judge(&replay, self.newest_commit, prepared, places, &staged);
         if let Ok(staged) = &staged {
             self.notes.extend(staged.replaced.iter().map(|why| format!("WAL read from another copy: {why}")));
@@ -81,9 +90,7 @@ impl Climb {
             clients.push((database.clone(), server.connect(database).await?));
         }
         if let Some(sabotage) = &request.sabotage {
-            for (database, client) in &clients {
-                sabotage.replayed(database, client).await?;
-            }
+            sabotage.replayed(&request.own_copy(places, &prepared.fetched), &clients).await?;
         }
         let version =
             clients[0].1.query_one("SHOW server_version", &[]).await.map_err(Error::sql("ask for the version"))?;
@@ -109,7 +116,8 @@ impl Climb {
                 return Ok(());
             }
         };
-        let replay = match server.paused(limit).await {
+        let timing = self.timing.clone();
+        let replay = match timing.during(Worker::Postgres, REPLAY, server.paused(limit)).await {
             Err(Error::Timeout { .. }) => server.replay(),
             other => other?,
         };
@@ -118,7 +126,7 @@ impl Climb {
             self.begin_phase("compare data");
             let values = if request.show_rows { Values::Shown } else { Values::Masked };
             let compared = checks::data::compare_paused(&server, witness, values, &mut comparison);
-            ladder::DIGESTS.ask(compared).await
+            timing.during(Worker::Postgres, "digests", ladder::DIGESTS.ask(compared)).await
         } else {
             let why = format!("PostgreSQL did not come to the witness's position {lsn}: {}", replay.last_words());
             let answer = Answer::not_executed(why).in_public(format!("PostgreSQL did not come to {lsn}"));
@@ -129,7 +137,7 @@ impl Climb {
         if !server.replay().ended {
             // The log tells it only at the end of replay, of what came since the last start.
             self.newest_commit = server.last_commit().await.unwrap_or_default();
-            server.stop().await?;
+            timing.during(Worker::Postgres, "stop", server.stop()).await?;
         }
         Ok(())
     }

@@ -5,7 +5,12 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Du
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use lifeboat_drill::{DrillRequest, Result, point::RepositoryPoint, report::DrillReport, source::Sabotage};
+use lifeboat_drill::{
+    DrillRequest, Result,
+    point::RepositoryPoint,
+    report::DrillReport,
+    source::{OwnCopy, Sabotage},
+};
 use lifeboat_engine::{
     backup,
     context::{self, Context, Initiator},
@@ -157,8 +162,8 @@ impl Sabotage for ChangeRow {
         "one row of res_partner".into()
     }
 
-    async fn replayed(&self, _: &str, client: &Client) -> Result<()> {
-        rename_partner(client, "damaged").await;
+    async fn replayed(&self, _: &OwnCopy<'_>, clients: &[(String, Client)]) -> Result<()> {
+        rename_partner(&clients[0].1, "damaged").await;
         Ok(())
     }
 }

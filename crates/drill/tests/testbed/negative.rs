@@ -1,9 +1,12 @@
 //! Negative controls: a copy damaged in one way must fail at the rung that is there for it.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_drill::{Result, source::Sabotage};
+use lifeboat_drill::{
+    Result,
+    source::{OwnCopy, Sabotage},
+};
 use lifeboat_model::check::{Outcome, Verdict};
 use tokio_postgres::Client;
 
@@ -22,8 +25,9 @@ impl Sabotage for Break {
         self.command.clone()
     }
 
-    async fn placed(&self, folder: &Path) -> Result<()> {
-        shell(&format!("cd '{}' && {}", folder.display(), self.command)).expect("the damage is done");
+    async fn placed(&self, copy: &OwnCopy<'_>) -> Result<()> {
+        let folder = copy.restored.display();
+        shell(&format!("cd '{folder}' && {}", self.command)).expect("the damage is done");
         Ok(())
     }
 }
@@ -37,8 +41,9 @@ impl Sabotage for ChangeRow {
         "one row of res_partner".into()
     }
 
-    async fn replayed(&self, _: &str, client: &Client) -> Result<()> {
-        let changed = client
+    async fn replayed(&self, _: &OwnCopy<'_>, clients: &[(String, Client)]) -> Result<()> {
+        let changed = clients[0]
+            .1
             .execute("UPDATE res_partner SET comment = 'changed' WHERE id = (SELECT min(id) FROM res_partner)", &[]);
         assert_eq!(changed.await.expect("the row is changed"), 1);
         Ok(())

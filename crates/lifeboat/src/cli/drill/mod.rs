@@ -8,14 +8,18 @@ use lifeboat_drill::{
     ladder::{LOCKS, Observer, SIGNED},
     point::RepositoryPoint,
     report::DrillReport,
+    sabotage::{Control, Seed},
+    source::Sabotage,
 };
-use lifeboat_engine::{context::Context, keys::read_signing_key, record};
+use lifeboat_engine::{context::Context, keys::read_signing_key, record, recovery::Wish};
+use lifeboat_evidence::Statement;
 use lifeboat_model::{
     check::{Check, Outcome, Verdict},
-    config::{DrillConfig, RepositoryConfig, TierDrill},
+    config::{DrillConfig, InstanceConfig, RepositoryConfig, TierDrill},
     id::Instance,
+    time::Span,
 };
-use lifeboat_repo::point::PointSelector;
+use lifeboat_repo::{point::PointSelector, seal::Identity};
 
 use super::{Session, identity::IdentityArgs, moment::MomentArgs, place::Place};
 use crate::{
@@ -28,9 +32,12 @@ use crate::{
 };
 
 mod answer;
+mod control;
 mod statement;
+mod trend;
 
 pub use answer::Done;
+use control::Choice;
 
 /// Prove that an instance comes back: restore it into a sandbox, check, sign
 ///
@@ -48,17 +55,30 @@ pub struct Drill {
     /// Show the values of rows that differ from the source; they may be personal data
     #[arg(long)]
     show_rows: bool,
+    /// Damage the restored copy on purpose, and pass only if exactly the right checks fail: a kind of docs/controls.md, "all",
+    /// or "random" (one of them)
+    #[arg(long, value_name = "KIND", conflicts_with = "show_rows", help_heading = CONTROL)]
+    sabotage: Option<Choice>,
+    /// What the victims are drawn by, as a control prints it, to damage the same again [default: another each time]
+    #[arg(long, value_name = "SEED", requires = "sabotage", help_heading = CONTROL)]
+    seed: Option<Seed>,
     #[command(flatten)]
     place: Place,
 }
+
+/// Only these options stand below it, not what follows them.
+const CONTROL: &str = "Negative control";
 
 const EXAMPLES: &str = "\
 Examples:
   lifeboat drill clinic --identity /media/key/recovery.identity
   lifeboat drill clinic --at 2026-11-21T14:03:10+01:00
   lifeboat drill clinic --point 3fa9 --json --quiet
+  lifeboat drill clinic --sabotage all
+  lifeboat drill clinic --sabotage deleted-row --seed 00000000000000ff
 
-Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.";
+Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down. Of controls: 0 exactly
+the right checks failed, 4 damage was not seen or something else failed, 5 a control was not executed.";
 
 /// Tells each check as it answers. A reason that stops many checks is told once.
 pub struct Teller {
@@ -123,13 +143,76 @@ impl Drill {
         if let Ok(point) = repo.find_point(&any, &loaded.config.keys.trusted_keys).await {
             wire::opens(&point, &identities)?; // that there is no valid point is for the drill to find, and to record
         }
-        let context = wire::context(session, loaded, repository, &format!("lifeboat drill {}", self.instance));
-
-        let meter = Meter::start(&session.voice, format!("drill {}", self.instance));
-        let source = RepositoryPoint::new(
-            context.instance_repo(&self.instance),
+        let command = match &self.sabotage {
+            None => format!("lifeboat drill {}", self.instance),
+            Some(choice) => format!("lifeboat drill {} --sabotage {choice}", self.instance),
+        };
+        let context = wire::context(session, loaded, repository, &command);
+        let config = required(&instance.drill, &tier.drill, tier.lock.is_some() && !context.repository.is_replica());
+        let rehearsal = Rehearsal {
+            session,
+            context,
+            name: self.instance,
+            instance,
+            config,
+            targets: (tier.rpo, tier.rto),
+            identities,
             wish,
-            (context.config.keys.trusted_keys.clone(), identities),
+            show_rows: self.show_rows,
+        };
+        match self.sabotage {
+            None => rehearsal.rehearse().await,
+            Some(choice) => control::run(&rehearsal, choice, self.seed).await,
+        }
+    }
+}
+
+/// What is rehearsed, with what. A negative control is rehearsed in the same way.
+struct Rehearsal<'a> {
+    session: &'a Session,
+    context: Context,
+    name: Instance,
+    instance: InstanceConfig,
+    /// With all that is demanded of a drill.
+    config: DrillConfig,
+    /// RPO and RTO.
+    targets: (Span, Span),
+    identities: Vec<Identity>,
+    wish: Wish,
+    show_rows: bool,
+}
+
+impl Rehearsal<'_> {
+    /// One drill, told, signed and shown.
+    async fn rehearse(&self) -> Result<Exit> {
+        let report = self.climb(None).await?;
+        let done = sign(&self.context, report).await?;
+        self.session.output.show(&done)?;
+        Ok(match done.outcome {
+            _ if self.session.cancel.is_cancelled() => Exit::Interrupted,
+            Outcome::Failed => Exit::CheckFailed,
+            Outcome::Incomplete => Exit::Incomplete,
+            // A drill that cannot be shown to anybody has not done what it is for.
+            Outcome::Passed if done.evidence.is_none() => Exit::Incomplete,
+            Outcome::Passed => Exit::Ok,
+        })
+    }
+
+    /// Restores into a sandbox, checks and tears down.
+    async fn climb(&self, control: Option<Arc<Control>>) -> Result<DrillReport> {
+        let Rehearsal { session, context, name, instance, .. } = self;
+        let (mut repo, mut wish, mut fetch_with) = (context.instance_repo(name), self.wish.clone(), None);
+        let trusted = context.config.keys.trusted_keys.clone();
+        if let Some(control) = &control {
+            let staged = control.stage(repo, wish, &trusted, (context.clock)()).await;
+            let staged = staged.context(format!("the control {} could not be set up", control.kind()))?;
+            (repo, wish, fetch_with) = (staged.repo, staged.wish, staged.fetch_with);
+        }
+        let meter = Meter::start(&session.voice, format!("drill {name}"));
+        let source = RepositoryPoint::new(
+            repo,
+            wish,
+            (trusted, self.identities.clone()),
             context.clock.clone(),
             meter.clone(),
             session.cancel.clone(),
@@ -137,36 +220,27 @@ impl Drill {
         let request = DrillRequest {
             run: lifeboat_engine::record::new_run()?,
             tenant: context.config.tenant.clone(),
-            instance: self.instance.clone(),
+            instance: name.clone(),
             databases: instance.postgres.databases.clone(),
             login_hint: instance.postgres.user.clone(),
-            config: required(&instance.drill, &tier.drill, tier.lock.is_some() && !context.repository.is_replica()),
-            rpo: tier.rpo,
-            rto: tier.rto,
-            source: Arc::new(source),
+            config: self.config.clone(),
+            rpo: self.targets.0,
+            rto: self.targets.1,
+            source: Arc::new(source.fetching_with(fetch_with)),
             // Containers mount folders below it: Docker takes absolute paths only.
             work_root: std::path::absolute(context.config.engine.state_dir.join("drills"))?,
             docker: wire::environment("DOCKER_HOST"),
             clock: context.clock.clone(),
-            sabotage: None,
+            budget: context.config.drills,
+            sabotage: control.map(|control| control as Arc<dyn Sabotage>),
             show_rows: self.show_rows,
         };
         let teller = Teller::new(&session.voice);
         let report = lifeboat_drill::run(request, Arc::new(teller), &session.cancel).await;
         drop(meter);
-        let report = report
+        report
             .safe("the instance and the repository are as they were")
-            .context(format!("drill of {} could not begin", self.instance))?;
-        let done = sign(&context, report).await?;
-        session.output.show(&done)?;
-        Ok(match done.outcome {
-            _ if session.cancel.is_cancelled() => Exit::Interrupted,
-            Outcome::Failed => Exit::CheckFailed,
-            Outcome::Incomplete => Exit::Incomplete,
-            // A drill that cannot be shown to anybody has not done what it is for.
-            Outcome::Passed if done.evidence.is_none() => Exit::Incomplete,
-            Outcome::Passed => Exit::Ok,
-        })
+            .context(format!("drill of {name} could not begin"))
     }
 }
 
@@ -185,16 +259,26 @@ fn required(config: &DrillConfig, tier: &TierDrill, locks: bool) -> DrillConfig 
 
 /// Signs and keeps what was seen, whatever it was. That it could not be kept is told with the rest.
 async fn sign(context: &Context, report: DrillReport) -> Result<Done> {
-    let statement = statement::statement(context, &report)?;
+    let statement = statement::statement(context, &report, None)?;
+    let (instance, run) = (report.instance.clone(), report.run);
     let mut done = Done::new(report);
-    match record::keep(context, &statement).await {
-        Ok((key, _)) => {
-            if let RepositoryConfig::Local { path } = &context.config.repository {
-                done.evidence_file = Some(std::path::absolute(path.join(key.as_str()))?);
-            }
-            done.signed(Ok(key.to_string()));
-        }
-        Err(error) => done.signed(Err(Failure::from(error).messages().join(": "))),
+    let kept = keep(context, &statement).await;
+    if let (Ok(key), RepositoryConfig::Local { path }) = (&kept, &context.config.repository) {
+        done.evidence_file = Some(std::path::absolute(path.join(key))?);
+    }
+    done.signed(kept);
+    match trend::before(context, &instance, run).await {
+        Ok(past) => done.compared(past, &statement),
+        // What was before says nothing of this drill.
+        Err(error) => done.note(format!("drills before cannot be read: {}", error.messages().join(": "))),
     }
     Ok(done)
+}
+
+/// Signs a statement and keeps it; gives its key, or why not.
+async fn keep(context: &Context, statement: &Statement) -> std::result::Result<String, String> {
+    match record::keep(context, statement).await {
+        Ok((key, _)) => Ok(key.to_string()),
+        Err(error) => Err(Failure::from(error).messages().join(": ")),
+    }
 }

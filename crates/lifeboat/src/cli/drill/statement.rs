@@ -10,7 +10,7 @@ use lifeboat_engine::{
 use lifeboat_evidence::{
     Statement,
     backup::{NotCovered, StartedBy},
-    drill::{DrillPredicate, not_executed},
+    drill::{Control, DrillPredicate, not_executed},
 };
 use lifeboat_model::id::{Sha256Digest, TierName};
 
@@ -25,8 +25,8 @@ struct Surroundings {
     policy_sha256: Option<Sha256Digest>,
 }
 
-/// The statement about this drill.
-pub fn statement(context: &Context, report: &DrillReport) -> Result<Statement> {
+/// The statement about this drill, or about this negative control.
+pub fn statement(context: &Context, report: &DrillReport, control: Option<Control>) -> Result<Statement> {
     let (_, instance) = context.instance(report.instance.as_str())?;
     let surroundings = Surroundings {
         started_by: record::started_by(&context.initiator),
@@ -35,7 +35,7 @@ pub fn statement(context: &Context, report: &DrillReport) -> Result<Statement> {
         storage: record::storage_of(context, &report.instance)?,
         policy_sha256: policy::digest(&context.config, instance),
     };
-    Ok(Statement::drill(predicate(report, surroundings)))
+    Ok(Statement::drill(DrillPredicate { control, ..predicate(report, surroundings) }))
 }
 
 fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate {
@@ -82,8 +82,8 @@ fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate
         sign_offs: Vec::new(),
         control: None,
         policy_sha256: surroundings.policy_sha256,
-        breakdown: None,
-        prediction: None,
+        breakdown: Some(report.breakdown.clone()),
+        prediction: report.prediction.clone(),
         screenshot: None,
     }
 }
@@ -96,7 +96,7 @@ mod tests {
         ladder::{self, Answer, Answered, Ladder, Silent},
         sandbox::teardown::Teardown,
     };
-    use lifeboat_evidence::drill::{Comparison, Targets};
+    use lifeboat_evidence::drill::{Breakdown, Comparison, Targets};
     use lifeboat_model::{id::RunId, time::Span};
 
     use super::*;
@@ -124,6 +124,8 @@ mod tests {
             required: ladder::required(&[]),
             comparison: Comparison::None { why: "not reached".into() },
             phases: Vec::new(),
+            breakdown: Breakdown { total_ms: 0, postgres_ms: 0, odoo_ms: 0, own_ms: 0 },
+            prediction: None,
             rpo: None,
             rto: None,
             newest_commit: None,
