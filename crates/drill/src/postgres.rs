@@ -5,12 +5,13 @@
 //! and whatever `postgresql.auto.conf` may still set is overridden on the command line. What the data itself demands (the
 //! limits that replay needs) is read from `pg_control`.
 //!
-//! The way in: sockets in the container are trusted, and only over them roles get random passwords; from the network only these
-//! roles are let in. One of the sockets lies in a folder of the host that nobody else can enter: while the server is paused in
-//! recovery no role can be made, and that is the way in.
+//! The way in: sockets in the container are trusted, and only over them roles get random passwords; from the other containers of
+//! the sandbox only these roles are let in. One of the sockets lies in a folder of the host that nobody else can enter, and that is
+//! the host's way in: the sandbox has no network.
 
 use std::{
     fs::File,
+    net::IpAddr,
     os::{fd::AsRawFd as _, unix::fs::DirBuilderExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -41,7 +42,7 @@ const SETTINGS: &str = "/lifeboat/postgres";
 const SOCKET: &str = "/lifeboat/socket";
 /// The superuser that exists in the sandbox only.
 pub const ROLE: &str = "lifeboat_sandbox";
-/// Only members of this group are let in from the network: no role of production with its own password.
+/// Only members of this group are let in from other containers: no role of production with its own password.
 const GROUP: &str = "lifeboat_sandbox_logins";
 const PORT: u16 = 5432;
 
@@ -73,7 +74,7 @@ fn limits(control: &ControlData) -> [(&'static str, u32); 5] {
 /// Overridden whatever the data's configuration says: no way to other servers, no library that the image may lack, nothing
 /// outside PGDATA, logs in English and UTC on the standard error.
 const OVERRIDES: &[(&str, &str)] = &[
-    ("listen_addresses", "*"),
+    ("listen_addresses", "127.0.0.1"),
     ("port", "5432"),
     ("unix_socket_directories", "/tmp,/lifeboat/socket"),
     ("unix_socket_permissions", "0700"),
@@ -112,7 +113,7 @@ const OVERRIDES: &[(&str, &str)] = &[
 /// Our configuration files, before the container starts.
 pub fn write_settings(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-    let hba = format!("local all all trust\nhost all +{GROUP} all scram-sha-256\n");
+    let hba = format!("local all all trust\nhost all +{GROUP} 127.0.0.1/32 scram-sha-256\n");
     for (name, text) in
         [("postgresql.conf", "# All settings are on the command line.\n"), ("pg_hba.conf", &hba), ("pg_ident.conf", "")]
     {
@@ -216,22 +217,30 @@ impl Server {
 
     /// A session from the host with a server that is paused in recovery, as a superuser of the source.
     pub async fn connect_paused(&self, database: &str) -> Result<Client> {
-        let superuser = self.superuser().await?;
+        self.connect_as(&self.superuser().await?, database).await
+    }
+
+    /// A session from the host, as the sandbox's superuser.
+    pub async fn connect(&self, database: &str) -> Result<Client> {
+        self.connect_as(ROLE, database).await
+    }
+
+    async fn connect_as(&self, role: &str, database: &str) -> Result<Client> {
         let folder = File::open(&self.socket).map_err(Error::io("cannot open", &self.socket))?;
         let mut config = tokio_postgres::Config::new();
         config
             // The address of a socket has 107 bytes at most, and the folder's path may be longer.
             .host(format!("/proc/self/fd/{}", folder.as_raw_fd()))
             .port(PORT)
-            .user(&superuser)
+            .user(role)
             .dbname(database)
             .application_name("lifeboat drill")
             .connect_timeout(Duration::from_secs(10));
-        let what = format!("connect to database \"{database}\" of the paused server");
+        let what = format!("connect to database \"{database}\" of the sandbox");
         let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(Error::sql(what))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a session with the paused database ended");
+                tracing::debug!(%error, "a session with the restored database ended");
             }
         });
         Ok(client)
@@ -243,6 +252,16 @@ impl Server {
         let query = "SELECT pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC' || ''";
         let row = client.query_one(query, &[]).await.map_err(Error::sql("ask for the last commit"))?;
         Ok(row.get::<_, Option<String>>(0).as_deref().and_then(parse_time))
+    }
+
+    /// Where the sandbox's containers find it.
+    pub fn address(&self) -> IpAddr {
+        self.container.address
+    }
+
+    /// What a file in the folder of our settings is called in the container.
+    pub fn inside(&self, name: &str) -> String {
+        format!("{SETTINGS}/{name}")
     }
 
     /// Whether the server's program has ended, with its code.
@@ -297,27 +316,6 @@ impl Server {
             program: "psql".to_owned(),
             detail: format!("no superuser of the restored cluster found: {last}"),
         })
-    }
-
-    /// A session from the host, as the sandbox's superuser.
-    pub async fn connect(&self, database: &str) -> Result<Client> {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host(self.container.address.to_string())
-            .port(PORT)
-            .user(ROLE)
-            .password(self.password.expose())
-            .dbname(database)
-            .application_name("lifeboat drill")
-            .connect_timeout(Duration::from_secs(10));
-        let what = format!("connect to database \"{database}\" at {}:{PORT}", self.container.address);
-        let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(Error::sql(what))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a session with the restored database ended");
-            }
-        });
-        Ok(client)
     }
 
     /// The role that Odoo shall use, with a password of the sandbox: the owner of Odoo's tables, as on the source; the sandbox's

@@ -183,12 +183,12 @@ impl Job<'_> {
             work: self.folder.to_owned(),
         };
         let folder = self.folder.join("restored");
-        let (fetched, image, sandbox) = tokio::join!(
-            request.source.fetch(&selected, &folder),
-            engine.image("postgres", &request.config.postgres_image),
-            Sandbox::create(engine.clone(), scope),
-        );
-        let (fetched, image, sandbox) = (fetched?, image?, sandbox?);
+        let (fetched, made) = tokio::join!(request.source.fetch(&selected, &folder), async {
+            let image = engine.image("postgres", &request.config.postgres_image).await?;
+            let sandbox = Sandbox::create(engine.clone(), scope, &image).await?;
+            Ok::<_, Error>((image, sandbox))
+        });
+        let (fetched, (image, sandbox)) = (fetched?, made?);
         if !fetched.damage.is_empty() {
             return Err(damaged(&fetched.damage));
         }

@@ -6,7 +6,7 @@ use bollard::{
     Docker as Engine,
     container::LogOutput,
     exec::{CreateExecOptions, StartExecOptions, StartExecResults},
-    models::{ContainerCreateBody, ContainerInspectResponse, NetworkCreateRequest, NetworkInspect},
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
         ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
@@ -47,6 +47,9 @@ pub struct Image {
     /// User of its configuration, where it names one.
     #[serde(skip)]
     pub user: Option<String>,
+    /// Folders for which the engine would make anonymous volumes.
+    #[serde(skip)]
+    pub volumes: Vec<String>,
 }
 
 /// What a program printed and how it ended.
@@ -108,7 +111,17 @@ impl Docker {
             digests: found.repo_digests.unwrap_or_default(),
             user: config.user.filter(|user| !user.is_empty()),
             environment: config.env.unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default(),
         })
+    }
+
+    /// The id of an image on this host; none where it is not here. Nothing is pulled.
+    pub async fn image_id(&self, reference: &str) -> Result<Option<String>> {
+        match self.engine.inspect_image(reference).await {
+            Ok(found) => Ok(found.id),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(Error::docker(format!("inspect image {reference}"))(error)),
+        }
     }
 
     async fn pull(&self, reference: &str) -> Result<()> {
@@ -119,17 +132,6 @@ impl Docker {
         let options = CreateImageOptionsBuilder::default().from_image(&name).build();
         let pulled = self.engine.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await;
         pulled.map_err(|source| Error::NoImage { image: reference.to_owned(), source })
-    }
-
-    pub(super) async fn create_network(&self, request: NetworkCreateRequest) -> Result<String> {
-        let name = request.name.clone();
-        let failed = Error::docker(format!("create network {name}"));
-        Ok(self.engine.create_network(request).await.map_err(failed)?.id)
-    }
-
-    pub(super) async fn inspect_network(&self, id: &str) -> Result<NetworkInspect> {
-        let failed = Error::docker(format!("inspect network {id}"));
-        self.engine.inspect_network(id, None).await.map_err(failed)
     }
 
     /// Networks with this label: id and labels.
@@ -160,6 +162,12 @@ impl Docker {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&by_label(label)).build();
         let found = self.engine.list_containers(Some(options)).await.map_err(Error::docker("list containers"))?;
         Ok(found.into_iter().filter_map(|one| Some((one.id?, one.labels.unwrap_or_default()))).collect())
+    }
+
+    /// Every running container, whoever made it.
+    pub(super) async fn running(&self) -> Result<Vec<ContainerSummary>> {
+        let options = ListContainersOptionsBuilder::default().build();
+        self.engine.list_containers(Some(options)).await.map_err(Error::docker("list containers"))
     }
 
     /// Names of the anonymous volumes that the images' `VOLUME` lines made for a container.

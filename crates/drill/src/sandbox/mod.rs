@@ -6,21 +6,27 @@
 //! the next run after a crash.
 //!
 //! Limits of every container: memory, processes, CPU weight, no capability, no new privileges, a read-only root, no restart. Nothing
-//! in it runs as root. The host reaches the containers by their address on the internal bridge; no port is published.
-//! See [`network`] for what keeps it closed and what a bridge leaves open.
+//! in it runs as root. There is no network but the containers' own loopback: see [`network`] for what keeps it closed, [`gate`] for
+//! how the host comes in, and [`isolation`] for the proof.
 
+pub(crate) mod disk;
 mod docker;
+mod gate;
+pub mod isolation;
 mod network;
+pub(crate) mod secrets;
+mod settings;
 pub mod teardown;
+pub mod turn;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, Mount, MountType, NetworkingConfig};
+use bollard::models::HostConfig;
 use jiff::Timestamp;
 use lifeboat_model::{
     id::{Instance, RunId, Tenant},
@@ -29,7 +35,8 @@ use lifeboat_model::{
 
 pub use docker::{DEFAULT_ADDRESS, Docker, Image, Ran};
 pub(crate) use docker::{Exec, Spawned};
-pub use network::Isolation;
+pub(crate) use gate::Gate;
+pub use isolation::Isolation;
 
 use crate::error::{Error, Result};
 
@@ -67,7 +74,7 @@ impl Scope {
         ])
     }
 
-    fn name(&self, what: &str) -> String {
+    pub(crate) fn name(&self, what: &str) -> String {
         format!("lifeboat-drill-{}-{what}", self.run)
     }
 }
@@ -97,7 +104,8 @@ pub struct Bind {
 pub struct Sandbox {
     docker: Docker,
     scope: Scope,
-    network: String,
+    /// The container whose network is the others'.
+    holder: String,
 }
 
 /// A running container.
@@ -108,85 +116,36 @@ pub struct Container {
     pub role: &'static str,
     /// The engine's id.
     pub id: String,
-    /// Its address on the sandbox's network.
+    /// Where the sandbox's containers find it.
     pub address: IpAddr,
+    /// On the host: the folder of the socket by which it comes in.
+    gate: PathBuf,
 }
 
 impl Sandbox {
-    /// Makes the network.
-    pub async fn create(docker: Docker, scope: Scope) -> Result<Sandbox> {
-        let network = network::create(&docker, &scope).await?;
-        Ok(Sandbox { docker, scope, network })
+    /// Makes the network: a container that sleeps, and has none.
+    pub async fn create(docker: Docker, scope: Scope, image: &Image) -> Result<Sandbox> {
+        let holder = network::create(&docker, &scope, image).await?;
+        Ok(Sandbox { docker, scope, holder })
     }
 
     /// Starts an idle container.
     pub async fn start(&self, role: &'static str, image: &Image, limits: Limits, binds: &[Bind]) -> Result<Container> {
-        let mounts = binds.iter().map(|bind| Mount {
-            typ: Some(MountType::BIND),
-            source: Some(bind.source.display().to_string()),
-            target: Some(bind.target.clone()),
-            read_only: Some(!bind.writable),
-            ..Mount::default()
-        });
-        let memory = i64::try_from(limits.memory.0).unwrap_or(i64::MAX);
+        let gate = gate::make_folder(&self.scope.work, role)?;
+        let way_in = Bind { source: gate.clone(), target: gate::FOLDER.to_owned(), writable: true };
+        let binds: Vec<Bind> = binds.iter().cloned().chain([way_in]).collect();
         let host = HostConfig {
-            mounts: Some(mounts.collect()),
-            memory: Some(memory),
-            memory_swap: Some(memory),
-            pids_limit: Some(limits.pids),
-            // Half the weight of everything else on the host, which has production or backups to do.
-            cpu_shares: Some(512),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            readonly_rootfs: Some(true),
-            tmpfs: Some(HashMap::from([("/tmp".to_owned(), "rw,nosuid,nodev,mode=1777,size=512m".to_owned())])),
-            shm_size: Some(256 << 20),
-            network_mode: Some(self.network.clone()),
-            // The engine's resolver would ask this server from inside the sandbox: there is no route to it.
-            dns: Some(vec![network::NOWHERE.to_owned()]),
-            dns_search: Some(vec![".".to_owned()]),
-            log_config: Some(bollard::models::HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-            ..HostConfig::default()
+            mounts: Some(settings::mounts(&binds, image)),
+            network_mode: Some(network::mode(&self.holder)),
+            ..settings::fenced(&limits)
         };
-        let endpoint = EndpointSettings { aliases: Some(vec![role.to_owned()]), ..EndpointSettings::default() };
-        let body = ContainerCreateBody {
-            image: Some(image.id.clone()),
-            hostname: Some(role.to_owned()),
-            // Whatever an image says: the idle process is nobody, and programs are run as the image's service user.
-            user: Some("65534:65534".to_owned()),
-            entrypoint: Some(vec!["sleep".to_owned()]),
-            cmd: Some(vec!["2147483647".to_owned()]),
-            env: Some(vec!["HOME=/tmp".to_owned()]),
-            working_dir: Some("/".to_owned()),
-            labels: Some(self.scope.labels()),
-            healthcheck: Some(bollard::models::HealthConfig {
-                test: Some(vec!["NONE".to_owned()]),
-                ..bollard::models::HealthConfig::default()
-            }),
-            host_config: Some(host),
-            networking_config: Some(NetworkingConfig {
-                endpoints_config: Some(HashMap::from([(self.scope.name("net"), endpoint)])),
-            }),
-            ..ContainerCreateBody::default()
-        };
-        let id = self.docker.start(&self.scope.name(role), body).await?;
-        let address = self.address(&id).await?;
-        Ok(Container { docker: self.docker.clone(), role, id, address })
-    }
-
-    async fn address(&self, id: &str) -> Result<IpAddr> {
-        let networks = self.docker.inspect(id).await?.network_settings.and_then(|settings| settings.networks);
-        let endpoint = networks.unwrap_or_default().into_values().next();
-        let text = endpoint.and_then(|endpoint| endpoint.ip_address).unwrap_or_default();
-        text.parse().map_err(|_| Error::Output {
-            program: "docker inspect".to_owned(),
-            detail: format!("container {id} has no address on the sandbox's network"),
-        })
+        let id = self.docker.start(&self.scope.name(role), settings::body(&self.scope, image, host)).await?;
+        Ok(Container { docker: self.docker.clone(), role, id, address: IpAddr::V4(Ipv4Addr::LOCALHOST), gate })
     }
 
     /// Proves that there is no way out.
     pub async fn isolation(&self, containers: &[Container]) -> Result<Isolation> {
-        network::prove(&self.docker, &self.network, containers).await
+        isolation::prove(&self.docker, &self.scope, &self.holder, containers).await
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 const GRACE: Duration = Duration::from_secs(600);
 
 /// The prefix of a drill's folder, before the run's id.
-const FOLDER_PREFIX: &str = "drill-";
+pub(super) const FOLDER_PREFIX: &str = "drill-";
 
 /// In a drill's folder: who owns it.
 const OWNER_FILE: &str = "owner";
