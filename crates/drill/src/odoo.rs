@@ -10,10 +10,12 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use lifeboat_evidence::drill::Worker;
 use lifeboat_model::secret::Secret;
 use lifeboat_odoo::{
     boot_log::{self, Scanner},
     modules::{Available, MANIFESTS_PROGRAM},
+    rpc::Session,
     versions,
 };
 use tokio::{sync::watch, time::timeout};
@@ -22,7 +24,8 @@ use url::Url;
 use crate::{
     error::{Error, Result},
     postgres::Lines,
-    sandbox::{Bind, Container, Image, User},
+    sandbox::{Bind, Container, Gate, Image, User},
+    timing::Timing,
 };
 
 const SETTINGS: &str = "/lifeboat/odoo";
@@ -130,6 +133,8 @@ fn is_database_folder(folder: &Path) -> bool {
 pub struct Program {
     /// The program's name in the image.
     pub path: String,
+    /// The Python that runs it.
+    pub python: Vec<String>,
     /// What it says to `--version`.
     pub version: String,
     /// Modules in the restored addons and in the image, and their folders in the order of search.
@@ -142,6 +147,7 @@ pub async fn probe(
     image: &Image,
     user: User,
     layout: &Layout,
+    timing: &Timing,
 ) -> Result<Result<Program, String>> {
     let limit = Duration::from_secs(60);
     let find = "for p in odoo odoo-bin /opt/odoo/odoo-bin /usr/bin/odoo /usr/local/bin/odoo; do command -v $p && exit 0; done; exit 1";
@@ -151,14 +157,18 @@ pub async fn probe(
         return Ok(Err(format!("image {} has no Odoo program", image.reference)));
     }
     let mounted = (0..layout.addons.len()).map(|index| format!("{ADDONS}/{index}"));
-    let mut command = interpreter(container, user, &path).await?;
+    let python = interpreter(container, user, &path).await?;
+    let mut command = python.clone();
     command.extend(["-c".to_owned(), MANIFESTS_PROGRAM.to_owned()]);
     command.extend(mounted.chain(image_addons(container, image, user).await?));
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let version_command = [path.as_str(), "--version"];
     let spec = user.spec();
     let (version, manifests) =
-        tokio::try_join!(container.run(&spec, &version_command, limit), container.run(&spec, &command, limit))?;
+        tokio::try_join!(
+            timing.program(Worker::Odoo, "odoo --version", container.run(&spec, &version_command, limit)),
+            timing.during(Worker::Own, "list modules", container.run(&spec, &command, limit)),
+        )?;
     if !version.is_ok() || versions::series(&version.stdout).is_none() {
         return Ok(Err(format!("{path} of image {} is not Odoo: {}", image.reference, version.tail())));
     }
@@ -166,7 +176,7 @@ pub async fn probe(
         return Ok(Err(format!("image {} cannot list its modules: {}", image.reference, manifests.tail())));
     }
     let available = Available::parse(&manifests.stdout)?;
-    Ok(Ok(Program { path, version: version.stdout.trim().to_owned(), available }))
+    Ok(Ok(Program { path, python, version: version.stdout.trim().to_owned(), available }))
 }
 
 /// `addons_path` of the image's own configuration file: where it keeps modules besides Odoo's.
@@ -251,7 +261,11 @@ pub struct Server {
     program: String,
     scanner: Arc<Mutex<Scanner>>,
     progress: watch::Receiver<Boot>,
-    /// Where it serves.
+    /// The address that nobody but [`Server::settled`] asks for.
+    marker: String,
+    /// The way to it, which is closed with it.
+    _gate: Gate,
+    /// Where it serves, for this host.
     pub base: Url,
 }
 
@@ -260,34 +274,43 @@ pub struct Server {
 struct Boot {
     loaded: usize,
     serving: bool,
+    /// The marker's request is in the log.
+    marked: bool,
     ended: bool,
 }
 
 impl Server {
     /// Starts Odoo; it loads the registry of every database at once and then serves. No job runs by itself.
     pub async fn start(container: &Container, user: User, program: &Program, databases: &[String]) -> Result<Server> {
+        let gate = Gate::open(container, user, &program.python, PORT).await?;
         let (settings, names) = (format!("--config={SETTINGS}/odoo.conf"), databases.join(","));
         let command = [program.path.as_str(), &settings, "-d", &names, "--max-cron-threads=0"];
         let spawned = container.spawn(&user.spec(), &command, &["HOME=/tmp", "PYTHONDONTWRITEBYTECODE=1"]).await?;
         let scanner = Arc::new(Mutex::new(Scanner::default()));
         let (sender, progress) = watch::channel(Boot::default());
         let (sink, mut output) = (Arc::clone(&scanner), spawned.output);
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|_| Error::NoRandomness)?;
+        let marker = format!("/lifeboat/end-of-log/{}", hex::encode(random));
+        let wanted = marker.clone();
         tokio::spawn(async move {
             let mut lines = Lines::default();
+            let mut marked = false;
             while let Some(Ok(piece)) = output.next().await {
                 lines.feed(&piece, |line| {
                     let mut scanner = lock(&sink);
                     scanner.push(line);
+                    marked |= line.contains(&wanted);
                     let report = scanner.report();
-                    let boot = Boot { loaded: report.registries.len(), serving: report.serving, ended: false };
+                    let boot = Boot { loaded: report.registries.len(), serving: report.serving, marked, ended: false };
                     sender.send_if_modified(|known| std::mem::replace(known, boot.clone()) != boot);
                 });
             }
             sender.send_modify(|boot| boot.ended = true);
         });
-        let base = format!("http://{}:{PORT}/", container.address);
+        let base = format!("http://{}/", gate.address);
         let base = base.parse().map_err(|_| Error::Task(format!("{base} is no address")))?;
-        Ok(Server { container: container.clone(), program: spawned.id, scanner, progress, base })
+        Ok(Server { container: container.clone(), program: spawned.id, scanner, progress, marker, _gate: gate, base })
     }
 
     /// Waits until every registry is loaded and HTTP is served, or Odoo has ended. Gives whether it serves.
@@ -298,6 +321,19 @@ impl Server {
             Ok(Err(_)) => Ok(false),
             Err(_) => Err(Error::Timeout { what: "Odoo's boot".to_owned(), after: limit }),
         }
+    }
+
+    /// Waits until everything that Odoo has printed for the requests before has been read, and gives whether that is known: its log
+    /// comes by another way than its answers. Odoo writes down every request, so one more request is made, to an address that does
+    /// not exist, and its line is waited for; or Odoo has ended, and so has its log.
+    pub async fn settled(&mut self, limit: Duration) -> bool {
+        if let Ok(visitor) = Session::new(self.base.clone(), limit) {
+            // That there is no such page is the expected answer; what matters is the line in the log.
+            let _ = visitor.fetch(&self.marker).await;
+        }
+        timeout(limit, self.progress.wait_for(|boot| boot.marked || boot.ended))
+            .await
+            .is_ok_and(|waited| waited.is_ok())
     }
 
     /// What the log has told until now.

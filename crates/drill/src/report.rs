@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lifeboat_evidence::drill::{self as evidence, Comparison, Fact, Phase, SoftwareVersions, Targets};
+use lifeboat_evidence::drill::{self as evidence, Breakdown, Comparison, Fact, Phase, Prediction, SoftwareVersions, Targets};
 use lifeboat_model::{
-    check::{Check, Outcome, millis},
+    check::{Check, Outcome},
     id::{Instance, RunId, Tenant},
     time::Span,
 };
@@ -41,8 +41,12 @@ pub struct DrillReport {
     pub required: Vec<String>,
     /// How the restored data was compared with the source.
     pub comparison: Comparison,
-    /// Where the time went.
+    /// Where the time went: parts add up to their phase, phases to the total.
     pub phases: Vec<Phase>,
+    /// Whose work it was.
+    pub breakdown: Breakdown,
+    /// How long a restore of production would take; none if Odoo did not come so far that a login was served.
+    pub prediction: Option<Prediction>,
     /// Age of the newest restored commit at the reference time (the end of the point's backup).
     pub rpo: Option<Duration>,
     /// From the first second to a served login.
@@ -75,12 +79,12 @@ impl DrillReport {
         let Some(isolation) = &self.isolation else { return Vec::new() };
         let fact = |name: &str, observed: String| Fact { name: name.to_owned(), observed };
         let yes_no = |holds: bool| if holds { "yes" } else { "no" }.to_owned();
-        let mut facts = vec![
-            fact("network is internal", yes_no(isolation.internal)),
-            fact("subnet", isolation.subnets.join(", ")),
-            fact("address of the Docker host on it", isolation.gateways.join(", ")),
-        ];
+        let mut facts = vec![fact("no network but the sandbox's own loopback", yes_no(isolation.internal))];
         facts.extend(isolation.looked_at.iter().map(|seen| fact("looked at", seen.clone())));
+        facts.extend(
+            isolation.attempts.iter().map(|one| fact(&format!("{} tried {}", one.from, one.at), one.seen.clone())),
+        );
+        facts.extend(isolation.untried.iter().map(|why| fact("not tried", why.clone())));
         facts.extend(isolation.leaks.iter().map(|leak| fact("leak", leak.clone())));
         facts
     }
@@ -108,10 +112,4 @@ impl DrillReport {
 pub(crate) fn targets(rpo: Span, rto: Span, measured: (Option<Duration>, Option<Duration>)) -> Targets {
     let seconds = |one: Option<Duration>| one.map(|one| one.as_secs_f64());
     Targets::compare(rpo, rto, seconds(measured.0), seconds(measured.1))
-}
-
-/// A phase's entry.
-pub(crate) fn phase(name: &str, took: Duration, moved: Option<(u64, u64)>) -> Phase {
-    let (files, bytes) = moved.map_or((None, None), |(files, bytes)| (Some(files), Some(bytes)));
-    Phase { name: name.to_owned(), duration_ms: millis(took), bytes, files, parts: Vec::new() }
 }

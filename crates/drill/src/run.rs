@@ -3,14 +3,14 @@
 use std::{
     panic::AssertUnwindSafe,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
-    config::DrillConfig,
+    config::{DrillConfig, DrillsConfig},
     id::{Instance, RunId, Tenant},
     time::Span,
 };
@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     climb::Climb,
-    error::Result,
+    error::{Result, chain},
     ladder::{self, Answer, Observer},
     report::DrillReport,
-    sandbox::teardown,
+    sandbox::{
+        disk::Disk,
+        teardown,
+        turn::{self, Turn, Wish},
+    },
     source::{Sabotage, Source},
 };
 
@@ -56,6 +60,8 @@ pub struct DrillRequest {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Damages the copy on purpose: a negative control.
     pub sabotage: Option<Arc<dyn Sabotage>>,
+    /// What all drills below the work root may use together.
+    pub budget: DrillsConfig,
     /// Whether rows of small tables that differ from the source are shown with their values.
     pub show_rows: bool,
 }
@@ -67,12 +73,23 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<DrillReport> {
     let started = (request.clock)();
-    let begun = Instant::now();
     let work = teardown::make_folder(&request.work_root, request.run)?;
-    let mut climb = Climb::new(Arc::clone(&observer), begun);
+    let turn = wait(&request, &*observer, cancel).await;
+    let begun = Instant::now();
+    let disk = Arc::new(Disk::look(&work).inspect_err(|_| drop(std::fs::remove_dir_all(&work)))?);
+    let mut climb = Climb::new(Arc::clone(&observer), begun, Arc::clone(&disk));
 
     let limit = request.config.timeout.0;
-    let climbing = AssertUnwindSafe(climb.climb(&request, started, &work)).catch_unwind();
+    let climbing = AssertUnwindSafe(async {
+        match &turn {
+            Ok(_) => climb.climb(&request, started, &work).await,
+            Err(why) => {
+                climb.ladder.stop(why.as_str());
+                Ok(())
+            }
+        }
+    })
+    .catch_unwind();
     let mut interrupted = true;
     let stopped = tokio::select! {
         done = climbing => match done {
@@ -87,6 +104,7 @@ pub async fn run(
             Err(_) => Some("the drill ended by a defect of ours; please report this".to_owned()),
         },
         () = cancel.cancelled() => Some("stopped by a person or a signal".to_owned()),
+        words = disk.overrun() => Some(words),
         () = tokio::time::sleep(limit) => Some(format!("the drill took longer than {} (drill.timeout)", request.config.timeout)),
     };
     if let Some(why) = stopped {
@@ -114,7 +132,25 @@ pub async fn run(
         false => Answer::failed(format!("left: {}", teardown.left.join("; "))),
     };
     climb.ladder.record(ladder::TEARDOWN.answered(proof, asked.elapsed()));
-    climb.end_phase(None);
     climb.look_around(&request, cancel).await;
     Ok(climb.finish(request, started, teardown))
+}
+
+/// Waits for a turn among the drills of this host, as long as the drill itself may take; gives why there is none.
+async fn wait(request: &DrillRequest, observer: &dyn Observer, cancel: &CancellationToken) -> Result<Turn, String> {
+    let wish = Wish { run: request.run, instance: request.instance.to_string(), memory: request.config.memory };
+    let told = Mutex::new(String::new());
+    let taking = turn::take(&request.work_root, &wish, request.budget, |why| {
+        tracing::info!(%why, "waiting for a turn");
+        observer.phase(&format!("wait: {why}"));
+        why.clone_into(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+    tokio::select! {
+        taken = taking => taken.map_err(|error| chain(&error)),
+        () = cancel.cancelled() => Err("stopped by a person or a signal".to_owned()),
+        () = tokio::time::sleep(request.config.timeout.0) => {
+            let why = told.lock().unwrap_or_else(PoisonError::into_inner);
+            Err(format!("waited {} for its turn (drill.timeout): {why}", request.config.timeout))
+        }
+    }
 }

@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifeboat_evidence::drill::Comparison;
+use lifeboat_evidence::drill::{Comparison, Worker};
 use lifeboat_model::size::ByteSize;
 use lifeboat_postgres::control::ControlData;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Climb, Places, own,
-    prepare::{Brought, Prepared, start_odoo},
+    prepare::{Brought, Prepared, prove, start_odoo},
     replay::Replayed,
 };
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
     odoo::Layout,
     postgres::{self, PGDATA, ROLE, Server, Start},
     run::DrillRequest,
-    sandbox::{Bind, Container, Limits, User},
+    sandbox::{Bind, Container, Limits, User, secrets::Hidden},
 };
 
 /// Where the dump lies in the container.
@@ -56,7 +55,7 @@ impl Climb {
         self.begin_phase("load the dump");
         let begun = Instant::now();
         let prepared = self.cluster(request, brought, places).await?;
-        match load(request, &prepared, places).await {
+        match self.timing.program(Worker::Postgres, "load the dump", load(request, &prepared, places)).await {
             Ok(replayed) => {
                 let why = "a zip has no log: its dump was loaded instead, without an error";
                 self.ladder.record(ladder::REPLAY.not_executed(why));
@@ -88,6 +87,7 @@ impl Climb {
         let dump = places.restored.join("dump.sql");
         let mut binds = postgres::binds(&places.restored, &places.settings, &places.socket);
         binds.push(Bind { source: dump.clone(), target: DUMP.to_owned(), writable: false });
+        let timing = self.timing.clone();
         let (started, odoo) = tokio::join!(
             async {
                 let container = sandbox.start("postgres", &image, limits, &binds).await?;
@@ -95,16 +95,13 @@ impl Climb {
                 for path in [&places.pgdata, &places.settings, &places.socket, &dump] {
                     own(user, path).await?;
                 }
-                initialise(&container, user).await?;
+                timing.program(Worker::Postgres, "initdb", initialise(&container, user)).await?;
                 Ok::<_, Error>((container, user))
             },
-            start_odoo(&sandbox, odoo, limits, &layout, &places.work),
+            start_odoo(&sandbox, odoo, limits, (&layout, &places.work), &timing),
         );
         let (postgres, user) = started?;
-        let isolated: Vec<Container> =
-            [&postgres].into_iter().chain(odoo.as_ref().ok().map(|odoo| &odoo.container)).cloned().collect();
-        let isolation = tokio::spawn(async move { sandbox.isolation(&isolated).await });
-        let isolation = Some(AbortOnDropHandle::new(isolation));
+        let isolation = Some(prove(sandbox, Hidden::default(), (&postgres, user), odoo.as_ref().ok()));
         Ok(Prepared { fetched, layout, postgres, user, odoo, isolation })
     }
 }

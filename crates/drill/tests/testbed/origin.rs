@@ -20,7 +20,7 @@ use lifeboat_engine::details::{Comparison, SourceFacts, Witness};
 use lifeboat_evidence::drill::VersionsReadBack;
 use lifeboat_model::{
     check::{Check, Verdict},
-    config::DrillConfig,
+    config::{DrillConfig, DrillsConfig},
     id::RunId,
     size::ByteSize,
     time::Span,
@@ -245,6 +245,7 @@ pub fn request(work_root: &Path) -> DrillRequest {
         docker: None,
         clock: Arc::new(Timestamp::now),
         sabotage: None,
+        budget: DrillsConfig { concurrent: 64, memory: None },
         show_rows: false,
     }
 }

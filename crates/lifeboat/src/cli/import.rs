@@ -90,6 +90,7 @@ impl Import {
             work_root: std::path::absolute(config.engine.state_dir.join("drills"))?,
             docker: wire::environment("DOCKER_HOST"),
             clock: session.clock.clone(),
+            budget: config.drills,
             sabotage: None,
             show_rows: false,
         };
