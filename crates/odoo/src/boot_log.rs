@@ -5,9 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::versions::Major;
-
-use crate::error::shorten;
+use crate::{error::shorten, versions::Major};
 
 /// How many findings are kept with their text.
 pub const KEPT: usize = 50;
