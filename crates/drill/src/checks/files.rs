@@ -11,6 +11,7 @@ use std::{
 };
 
 use lifeboat_engine::recovery::staging;
+use lifeboat_evidence::drill::Worker;
 use lifeboat_postgres::verify::{self, Findings, Options, Report};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     ladder::{self, Answer, Answered},
     postgres::PGDATA,
     sandbox::{Container, User},
+    timing::Timing,
 };
 
 /// Ends the threads when the drill is stopped in the middle.
@@ -31,9 +33,17 @@ impl Drop for StopOnDrop {
 }
 
 /// Both checks: each file is read once for both.
-pub(crate) async fn verify(pgdata: &Path, container: &Container, user: User, limit: Duration) -> Vec<Answered> {
+pub(crate) async fn verify(
+    pgdata: &Path,
+    (container, user): (&Container, User),
+    limit: Duration,
+    timing: &Timing,
+) -> Vec<Answered> {
     let started = Instant::now();
-    let (report, wal) = tokio::join!(read(pgdata), wal(container, user, limit));
+    let (report, wal) = tokio::join!(
+        timing.during(Worker::Own, "read files back", read(pgdata)),
+        timing.program(Worker::Postgres, "pg_verifybackup", wal(container, user, limit)),
+    );
     let (manifest, pages) = match &report {
         Ok(report) => (manifest(report, wal), pages(report)),
         Err(error) => (Answer::broken(error), Answer::impossible(error)),

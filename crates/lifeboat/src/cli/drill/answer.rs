@@ -4,11 +4,17 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use lifeboat_drill::{ladder::SIGNED, report::DrillReport};
-use lifeboat_evidence::drill::Comparison;
+use lifeboat_evidence::{
+    Predicate, Statement,
+    drill::{Breakdown, Comparison, Part, Prediction, Worker},
+};
 use lifeboat_model::check::{Check, Outcome, Verdict};
 use serde::Serialize;
 
-use super::verdict;
+use super::{
+    trend::{Past, Trend},
+    verdict,
+};
 use crate::output::{Answer, Page, Rows, Tone, ago, bytes, count, seconds};
 
 #[derive(Serialize)]
@@ -30,6 +36,12 @@ pub struct Done {
     rto_target_seconds: u64,
     rto_met: Option<bool>,
     phases: Vec<Phase>,
+    /// Whose work the time was.
+    breakdown: Breakdown,
+    /// How long a restore of production would take.
+    prediction: Option<Prediction>,
+    /// The passed drills of the instance.
+    trend: Trend,
     images: Vec<Image>,
     not_covered: Vec<NotCovered>,
     notes: Vec<String>,
@@ -60,7 +72,9 @@ struct Phase {
     name: String,
     seconds: f64,
     bytes: Option<u64>,
+    bytes_per_second: Option<f64>,
     files: Option<u64>,
+    parts: Vec<Part>,
 }
 
 #[derive(Serialize)]
@@ -120,6 +134,9 @@ impl Done {
             rto_target_seconds: report.targets.rto_seconds,
             rto_met: report.targets.rto_met,
             phases: report.phases.iter().map(Phase::from).collect(),
+            breakdown: report.breakdown,
+            prediction: report.prediction,
+            trend: Trend::default(),
             images: report.images.iter().map(Image::from).collect(),
             not_covered: report.not_covered.into_iter().map(|(what, count)| NotCovered { what, count }).collect(),
             notes: report.notes,
@@ -142,12 +159,33 @@ impl Done {
         }
         self.evidence = evidence;
     }
+
+    /// Puts this drill beside those before it.
+    pub fn compared(&mut self, mut past: Vec<Past>, statement: &Statement) {
+        if let Predicate::Drill(drill) = &statement.predicate {
+            past.extend(Past::of(drill));
+        }
+        self.trend = Trend::of(past);
+    }
+
+    /// One more line for people.
+    pub fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
 }
 
 impl From<&lifeboat_evidence::drill::Phase> for Phase {
     fn from(phase: &lifeboat_evidence::drill::Phase) -> Self {
         let seconds = phase.duration_ms as f64 / 1000.0;
-        Phase { name: phase.name.clone(), seconds, bytes: phase.bytes, files: phase.files }
+        let bytes_per_second = phase.bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / seconds);
+        Phase {
+            name: phase.name.clone(),
+            seconds,
+            bytes: phase.bytes,
+            bytes_per_second,
+            files: phase.files,
+            parts: phase.parts.clone(),
+        }
     }
 }
 
@@ -170,6 +208,7 @@ impl Answer for Done {
         for note in &self.notes {
             page.line(format_args!("note: {note}"));
         }
+        self.prediction(page);
         self.verdict(page);
     }
 }
@@ -189,15 +228,48 @@ impl Done {
         page.table(rows);
     }
 
+    /// Each phase, and below it whose work it was; then the sum.
     fn phases(&self, page: &mut Page) {
         page.gap();
-        let mut rows = Rows::new(&["phase", "took", "files", "size"]).numbers(&[1, 2, 3]);
+        let mut rows = Rows::new(&["phase", "worked", "took", "files", "size", "rate"]).numbers(&[2, 3, 4, 5]);
         for phase in &self.phases {
             let files = phase.files.map(|files| files.to_string()).unwrap_or_default();
-            let size = phase.bytes.map(bytes).unwrap_or_default();
-            rows.plain([&phase.name, &seconds(phase.seconds), &files, &size]);
+            let (size, rate) = size_and_rate(phase.bytes, phase.bytes_per_second);
+            rows.plain([&phase.name, "", &seconds(phase.seconds), &files, &size, &rate]);
+            for part in phase.parts.iter().filter(|part| part.duration_ms >= SHOWN_MS) {
+                let took = part.duration_ms as f64 / 1000.0;
+                let (size, rate) = size_and_rate(part.bytes, part.bytes.map(|bytes| bytes as f64 / took));
+                rows.plain([&format!("  {}", part.name), worker(part.worker), &seconds(took), "", &size, &rate]);
+            }
         }
         page.table(rows);
+        page.gap();
+        let share = |ms: u64| format!("{} ({} %)", seconds(ms as f64 / 1000.0), percent(ms, self.breakdown.total_ms));
+        page.field("PostgreSQL", share(self.breakdown.postgres_ms));
+        page.field("Odoo", share(self.breakdown.odoo_ms));
+        page.line(self.own_overhead());
+    }
+
+    /// What is neither PostgreSQL's nor Odoo's work.
+    fn own_overhead(&self) -> String {
+        let Breakdown { total_ms, own_ms, .. } = self.breakdown;
+        let (own, total) = (own_ms as f64 / 1000.0, total_ms as f64 / 1000.0);
+        format!("own overhead {own:.1} s of {total:.1} s ({} %)", percent(own_ms, total_ms))
+    }
+
+    fn prediction(&self, page: &mut Page) {
+        let Some(prediction) = &self.prediction else { return };
+        page.gap();
+        page.heading("A restore of production would take");
+        let mut rows = Rows::new(&["step", "takes", "size", "rate"]).numbers(&[1, 2, 3]);
+        for step in &prediction.steps {
+            let (size, rate) = size_and_rate(step.bytes, step.bytes_per_second);
+            rows.plain([&step.name, &seconds(step.seconds), &size, &rate]);
+        }
+        page.table(rows);
+        for assumption in &prediction.assumptions {
+            page.line(format_args!("taken for granted: {assumption}"));
+        }
     }
 
     fn verdict(&self, page: &mut Page) {
@@ -213,6 +285,13 @@ impl Done {
         };
         measure("RPO", self.rpo_seconds, self.rpo_target_seconds, self.rpo_met);
         measure("RTO", self.rto_seconds, self.rto_target_seconds, self.rto_met);
+        if let Some(prediction) = &self.prediction {
+            let (value, target) = (Some(prediction.seconds), prediction.target_seconds);
+            measure("predicted", value, target, Some(prediction.met));
+        }
+        for (name, line) in self.trend.lines() {
+            page.field(&format!("{name} trend"), line);
+        }
         page.field("data", comparison(&self.comparison));
         if let (Some(point), Some(finished)) = (&self.point, self.point_finished) {
             page.field("recovery point", format_args!("{point}, {}", ago(self.started, finished)));
@@ -282,4 +361,24 @@ fn comparison(comparison: &Comparison) -> String {
         }
         Comparison::None { why } => format!("not compared with the source: {why}"),
     }
+}
+
+/// Shorter parts are in the JSON.
+const SHOWN_MS: u64 = 50;
+
+fn size_and_rate(size: Option<u64>, rate: Option<f64>) -> (String, String) {
+    let rate = rate.map(|rate| format!("{}/s", bytes(rate as u64)));
+    (size.map(bytes).unwrap_or_default(), rate.unwrap_or_default())
+}
+
+fn worker(worker: Worker) -> &'static str {
+    match worker {
+        Worker::Postgres => "PostgreSQL",
+        Worker::Odoo => "Odoo",
+        Worker::Own => "own",
+    }
+}
+
+fn percent(part: u64, whole: u64) -> u64 {
+    (part * 100 + whole / 2) / whole.max(1)
 }
