@@ -459,6 +459,30 @@ impl DrillPredicate {
         }
     }
 
+    /// What its control says and its checks do not.
+    fn of_control(&self, control: &Control) -> Vec<String> {
+        let mut failed: Vec<&String> = self
+            .checks
+            .iter()
+            .filter(|check| matches!(check.verdict, Verdict::Failed(_)))
+            .map(|check| &check.id)
+            .collect();
+        let mut told: Vec<&String> = control.failed.iter().collect();
+        let mut expected: Vec<&String> = control.expected.iter().collect();
+        [&mut failed, &mut told, &mut expected].into_iter().for_each(|ids| ids.sort());
+        let mut found = Vec::new();
+        if failed != told {
+            found.push("its control names other failed checks than there are".to_owned());
+        }
+        if control.outcome == Outcome::Passed && (told != expected || expected.is_empty()) {
+            found.push("its control says passed, and other checks failed than had to".to_owned());
+        }
+        if self.sabotage.is_none() {
+            found.push("it has a control, and does not say that anything was damaged".to_owned());
+        }
+        found
+    }
+
     /// A statement that says *passed* above a failed check must not be believed for its first line.
     pub(crate) fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -488,6 +512,14 @@ impl DrillPredicate {
         );
         let sabotaged = self.outcome == Outcome::Passed && self.sabotage.is_some();
         say(sabotaged, "it says passed on a copy that was damaged on purpose".to_owned());
+        if let Some(control) = &self.control {
+            found.extend(self.of_control(control));
+        }
+        let mut say = |wrong: bool, text: String| {
+            if wrong {
+                found.push(text);
+            }
+        };
         say(!self.rpo_fits_its_times(), "its RPO does not fit the times it is measured between".to_owned());
         say(self.finished < self.started, "it finished before it started".to_owned());
         let Targets { rpo_seconds, rto_seconds, rpo_met, rto_met } = self.targets;

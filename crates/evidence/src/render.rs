@@ -122,6 +122,11 @@ fn render_drill(page: &mut Page, drill: &DrillPredicate) {
     if let Some(sabotage) = &drill.sabotage {
         page.line("NEGATIVE CONTROL", format_args!("damaged on purpose: {sabotage}"));
     }
+    if let Some(control) = &drill.control {
+        page.line("control", format_args!("{}: {}", control.outcome.word(), control.why));
+        page.line("must fail", control.expected.join(", "));
+        page.line("failed", control.failed.join(", "));
+    }
     page.line("comparison", comparison(&drill.comparison));
     for check in &drill.checks {
         let why = match &check.verdict {

@@ -55,6 +55,8 @@ struct Row {
     outcome: Option<Outcome>,
     /// What was damaged on purpose: a negative control, which is right when it fails.
     sabotage: Option<String>,
+    /// The negative control's own answer: passed where exactly the right checks failed.
+    control: Option<Outcome>,
     /// Of a sign-off: the run that it is about, what was decided, by whom and as what.
     sign_off: Option<SignedOff>,
     rpo_seconds: Option<f64>,
@@ -85,8 +87,16 @@ impl Row {
         let measures = measured("RPO", self.rpo_seconds).unwrap_or_default()
             + &measured("RTO", self.rto_seconds).unwrap_or_default();
         if let Some(outcome) = self.outcome.filter(|_| self.sabotage.is_some()) {
-            let tone = if outcome == Outcome::Failed { Tone::Good } else { Tone::Bad };
-            return (tone, format!("negative control, {}", outcome.word()));
+            // A statement of before there were controls by name has the drill's own answer alone.
+            let (tone, word) = match self.control {
+                Some(Outcome::Passed) => (Tone::Good, "passed"),
+                Some(Outcome::Failed) => (Tone::Bad, "FAILED"),
+                Some(Outcome::Incomplete) => (Tone::Doubtful, "not executed"),
+                None if outcome == Outcome::Failed => (Tone::Good, "the drill failed"),
+                None => (Tone::Bad, "the drill did not fail"),
+            };
+            let of = self.sabotage.as_deref().unwrap_or_default();
+            return (tone, format!("negative control {of}: {word}"));
         }
         if let Some(signed) = &self.sign_off {
             return signed.text();
@@ -156,6 +166,7 @@ fn row(key: String, parts: &EvidenceKey, envelope: &[u8], trusted: &[PublicKey])
         why_not: None,
         outcome: None,
         sabotage: None,
+        control: None,
         sign_off: None,
         rpo_seconds: None,
         rto_seconds: None,
@@ -172,6 +183,7 @@ fn row(key: String, parts: &EvidenceKey, envelope: &[u8], trusted: &[PublicKey])
                     row.outcome = Some(drill.outcome);
                     (row.rpo_seconds, row.rto_seconds) = (drill.rpo_seconds, drill.rto_seconds);
                     row.sabotage = drill.sabotage;
+                    row.control = drill.control.map(|control| control.outcome);
                 }
                 Predicate::Act(act) => {
                     row.outcome = Some(act.outcome);
