@@ -36,10 +36,14 @@ fn gap(every: u64, since: Timestamp, last: Timestamp, next: Option<Timestamp>, e
     if late_seconds <= every / GRACE {
         return None;
     }
-    // A deadline that was kept late is one that was missed; further ones follow each other by the rhythm.
-    let passed = |until| seconds(deadline, until) / every;
-    let earlier = if deadline < since { passed(since) } else { 0 };
-    let missed = (1 + passed(until)).saturating_sub(earlier);
+    // Further deadlines follow the first by the rhythm; each is missed when its grace is over. The one that was open when the
+    // period began is missed in it.
+    let passed = |until| match seconds(deadline, until).checked_sub(every / GRACE + 1) {
+        Some(beyond) => beyond / every + 1,
+        None => 0,
+    };
+    let earlier = if deadline < since { passed(since).saturating_sub(1) } else { 0 };
+    let missed = passed(until).saturating_sub(earlier);
     Some(Gap { due: deadline, done: next, late_seconds, missed })
 }
 
@@ -81,9 +85,10 @@ mod tests {
 
     #[test]
     fn gaps_are_named_once_each() {
-        assert_eq!(of(None, &[]), (4, 4, 1), "never");
+        assert_eq!(of(None, &[]), (4, 3, 1), "never: the fourth is due today, and not late yet");
         assert_eq!(of(None, &[1.0, 8.0]), (4, 2, 1), "due on days 15 and 22, and not before day 29 again");
         assert_eq!(of(None, &[6.0, 17.0, 24.0]), (4, 1, 1), "four days late");
+        assert_eq!(of(None, &[6.0, 27.0]), (4, 2, 1), "two left out, and the next one in time");
         assert_eq!(of(Some(-30.0), &[1.0, 8.0, 15.0, 22.0]), (4, 1, 1), "of an old gap only what lies in the period");
         let due = due(WEEK, (day(0.0), day(28.0)), None, &[day(6.0), day(17.0), day(24.0)]);
         let [gap] = due.gaps.as_slice() else { panic!("{due:?}") };

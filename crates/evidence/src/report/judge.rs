@@ -5,7 +5,7 @@ use lifeboat_model::check::Outcome;
 
 use super::{
     period::{ControlRun, Exception, Gap, InstancePeriod, Ledger, Period, Question, Rehearsal, Signed, State, Status},
-    words::{date, day, days, span},
+    words::{count, date, day, days, span},
 };
 use crate::act::Decision;
 
@@ -222,24 +222,35 @@ fn about_evidence(period: &Period) -> Vec<Question> {
     questions
 }
 
+/// One question an instance: what is the same kind of thing is told once, with its newest.
 fn about_instance(of: &InstancePeriod) -> Vec<Question> {
-    let mut questions = Vec::new();
-    let mut ask = |what: String, how: Option<String>| {
-        questions.push(Question { instance: Some(of.instance.clone()), what, how });
-    };
-    if of.rehearsals.is_empty() && open(of).next().is_none() {
-        ask("It was never rehearsed in this period.".to_owned(), Some(format!("lifeboat drill {}", of.instance)));
-    }
-    for exception in open(of) {
-        let what = format!("{}: {}", day(exception.time), exception.what);
-        let how = match (exception.run, exception.due) {
-            (Some(run), None) => {
-                format!("lifeboat evidence sign-off {run} --role … --comment … --corrective-action …")
-            }
-            (Some(_), Some(due)) => format!("the corrective action was due on {due} and no rehearsal has passed since"),
-            (None, _) => format!("lifeboat drill {}", of.instance),
+    let mut parts: Vec<String> = Vec::new();
+    let mut how = None;
+    let of_runs: Vec<&Exception> = open(of).filter(|exception| exception.run.is_some()).collect();
+    if let Some(newest) = of_runs.last() {
+        let rest = match of_runs.len() - 1 {
+            0 => String::new(),
+            more => format!(" And {} before it.", count(more as u64, "other", "others")),
         };
-        ask(what, Some(how));
+        parts.push(format!(
+            "Decide what is done about this: on {} {}.{rest}",
+            day(newest.time),
+            newest.what.trim_end_matches('.')
+        ));
+        how = newest
+            .run
+            .map(|run| format!("lifeboat evidence sign-off {run} --role … --comment … --corrective-action …"));
     }
-    questions
+    if let Some(overdue) = open(of).find(|exception| exception.run.is_none()) {
+        parts.push(format!("Overdue: {}.", overdue.what));
+        how.get_or_insert(format!("lifeboat drill {}", of.instance));
+    }
+    if of.rehearsals.is_empty() && parts.is_empty() {
+        parts.push("It was not rehearsed in this period.".to_owned());
+        how = Some(format!("lifeboat drill {}", of.instance));
+    }
+    if parts.is_empty() {
+        return Vec::new();
+    }
+    vec![Question { instance: Some(of.instance.clone()), what: parts.join(" "), how }]
 }

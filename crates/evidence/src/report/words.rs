@@ -5,9 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lifeboat_model::time::Span;
 
-/// `12.3s`, `4m 5s`, `2h 0m`
+/// `12.3s`, `4m 5s`, `2h`
 pub(super) fn span(seconds: f64) -> String {
-    Span(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string()
+    let text = Span(Duration::try_from_secs_f64(seconds).unwrap_or_default()).to_string();
+    match text.rsplit_once(' ') {
+        Some((whole, "0s" | "0m" | "0h")) => whole.to_owned(),
+        _ => text,
+    }
 }
 
 /// `1 day`, `12 days`; below two days as [`span`] writes it.
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn numbers_for_people() {
         assert_eq!((days(86_400).as_str(), days(90_000).as_str()), ("1 day", "1d 1h"));
-        assert_eq!((days(7 * 86_400).as_str(), days(3600).as_str()), ("7 days", "1h 0m"));
+        assert_eq!((days(7 * 86_400).as_str(), days(3600).as_str()), ("7 days", "1h"));
         assert_eq!(count(1, "drill", "drills"), "1 drill");
         assert_eq!(count(1_234_567, "drill", "drills"), "1,234,567 drills");
         assert_eq!(day("2026-03-04T10:00:00Z".parse().unwrap()), "4 Mar 2026");

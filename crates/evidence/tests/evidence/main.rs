@@ -3,5 +3,8 @@
 
 mod golden;
 mod openssl;
+mod report;
 mod samples;
 mod sets;
+#[path = "../../../../tests/report/year.rs"]
+mod year;

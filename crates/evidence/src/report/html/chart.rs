@@ -129,14 +129,17 @@ pub(super) fn measure(id: &str, stretch: Stretch, measure: &Measure<'_>) -> Mark
     html! {
         figure {
             figcaption { strong { (measure.name) } ": " (measure.what) }
+            div.plot {
+            svg.chart height=(HEIGHT) aria-hidden="true" {
+                @for (line, name) in scale.lines() {
+                    @if is_free(&scale, *line) { text x="0" y=(pixel(scale.y(*line) + 4.0)) { (name) } }
+                }
+            }
             svg.chart height=(HEIGHT) role="img" aria-labelledby=(format!("{id}-t {id}-d")) {
                 title id=(format!("{id}-t")) { (measure.name) " of each rehearsal against its target" }
                 desc id=(format!("{id}-d")) { (told) }
-                @for (line, name) in scale.lines() {
+                @for (line, _) in scale.lines() {
                     line.grid x1="0" x2="100%" y1=(pixel(scale.y(*line))) y2=(pixel(scale.y(*line))) {}
-                    @if is_free(&scale, *line, target as f64) {
-                        text x="0" y=(pixel(scale.y(*line) - 3.0)) { (name) }
-                    }
                 }
                 @for pair in measured.windows(2) {
                     line.path x1=(percent(pair[0].0)) y1=(pixel(pair[0].1)) x2=(percent(pair[1].0)) y2=(pixel(pair[1].1)) {}
@@ -145,13 +148,15 @@ pub(super) fn measure(id: &str, stretch: Stretch, measure: &Measure<'_>) -> Mark
                 @for (x, one, seconds, target) in &points { (mark(&scale, *x, one, *seconds, *target)) }
                 (axis(stretch, HEIGHT - 4.0))
             }
+            }
         }
     }
 }
 
-/// Two labels at one height would lie on each other.
-fn is_free(scale: &Scale, line: f64, target: f64) -> bool {
-    line == scale.low || (scale.y(line) - scale.y(target)).abs() > 13.0 || line == target
+/// Labels that are too near to each other would lie on each other: the larger ones stay.
+fn is_free(scale: &Scale, line: f64) -> bool {
+    let above = scale.lines().filter(|(other, _)| *other > line);
+    above.map(|(other, _)| scale.y(line) - scale.y(*other)).all(|distance| distance >= 12.0)
 }
 
 /// A step wherever the tier's target changed.

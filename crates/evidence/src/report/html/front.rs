@@ -103,8 +103,8 @@ fn tiles(period: &Period) -> Markup {
         div.tiles {
             (tile("Rehearsals", due, due_more))
             (tile("Passed", passed, passed_more))
-            (worst("Worst RPO (work lost)", period, |of| (&of.rpo, of.rpo_target_seconds)))
-            (worst("Worst RTO (time to login)", period, |of| (&of.rto, of.rto_target_seconds)))
+            (worst("Worst RPO: work lost", period, |of| (&of.rpo, of.rpo_target_seconds)))
+            (worst("Worst RTO: until login", period, |of| (&of.rto, of.rto_target_seconds)))
             (controls(period))
             (exceptions(period))
             (accepted(period))
@@ -204,6 +204,7 @@ fn questions(period: &Period) -> Markup {
                 li {
                     @if let Some(instance) = &question.instance { strong { (instance) } " – " }
                     (question.what)
+                    @if let Some(how) = &question.how { span.how { code { (how) } } }
                 }
             }
         }
@@ -217,7 +218,9 @@ fn overview(period: &Period) -> Markup {
     let names =
         ["Instance", "State", "Last rehearsal", "RPO worst / target", "RTO worst / target", "Done / due", "Open"];
     let mut table = Table::new("overview", &names);
-    for of in &period.instances {
+    let mut instances: Vec<&InstancePeriod> = period.instances.iter().collect();
+    instances.sort_by_key(|of| std::cmp::Reverse(of.state));
+    for of in instances {
         table.row(vec![
             html! { a href=(format!("#i-{}", of.instance)) { (of.instance) } },
             badge(tone(of.state), of.state.word()),
