@@ -11,18 +11,19 @@ use crate::tree::{files, none, read, root, shown};
 
 /// Who may name whom, lowest first; what those may name is meant as well. `testkit` may name any and is named by none
 /// but as a dev-dependency.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     ("lifeboat-model", &[]),
     ("lifeboat-store", &["lifeboat-model"]),
     ("lifeboat-repo", &["lifeboat-store"]),
     ("lifeboat-postgres", &["lifeboat-model"]),
     ("lifeboat-odoo", &["lifeboat-model"]),
     ("lifeboat-evidence", &["lifeboat-model"]),
+    ("lifeboat-verify", &["lifeboat-evidence"]),
     ("lifeboat-engine", &["lifeboat-repo", "lifeboat-postgres", "lifeboat-odoo", "lifeboat-evidence"]),
     ("lifeboat-drill", &["lifeboat-engine"]),
     ("lifeboat-runbook", &["lifeboat-drill"]),
     ("lifeboat-daemon", &["lifeboat-runbook"]),
-    ("lifeboat", &["lifeboat-daemon"]),
+    ("lifeboat", &["lifeboat-daemon", "lifeboat-verify"]),
 ];
 
 const TESTKIT: &str = "lifeboat-testkit";
@@ -36,9 +37,10 @@ const FENCED: [(&str, &[&str]); 14] = [
     ("zstd", &["lifeboat-repo"]),
     ("postgres-protocol", &["lifeboat-postgres", "lifeboat-drill"]),
     ("tokio-rustls", &["lifeboat-postgres"]),
-    ("reqwest", &["lifeboat-odoo"]),
+    // Odoo's RPC in a sandbox, and a time-stamping authority, to which a digest goes and nothing else.
+    ("reqwest", &["lifeboat-odoo", "lifeboat-engine"]),
     ("ed25519-dalek", &["lifeboat-model"]),
-    ("clap", &["lifeboat"]),
+    ("clap", &["lifeboat", "lifeboat-verify"]),
     ("anstream", &["lifeboat"]),
     ("comfy-table", &["lifeboat"]),
     ("indicatif", &["lifeboat"]),

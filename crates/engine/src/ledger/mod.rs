@@ -45,7 +45,7 @@ mod tiles;
 
 pub use carry::Carried;
 pub(crate) use carry::carry;
-pub use read::{Leaf, checkpoints, latest, read};
+pub use read::{Found, Latest, Leaf, checkpoints, latest, read};
 
 use head::Head;
 use memory::Memory;
@@ -220,6 +220,8 @@ impl Writer {
         statements.push((name.to_owned(), sha256));
         let index = self.enter(&mut head, statements).await?;
         self.put_checkpoint(&mut head).await?;
+        let note = checkpoint::sign_tree(&self.log.origin, &head.tree, &self.signing);
+        crate::timestamp::stamp(context, &self.log.store, head.tree.size(), &note).await;
         let place = Place { index, size: head.tree.size(), root: head.tree.root() };
         // What follows can be had from the slots at any time.
         match tiles::complete(&self.log, self.memory.bundles(), head.tree.size()).await {

@@ -8,6 +8,7 @@ use lifeboat_model::{id::Sha256Digest, signature::PublicKey};
 use super::{
     Fact, TOLERANCE_SECONDS,
     finding::{Findings, Weight, Word},
+    tiles::Tiles,
     trust::Revocations,
 };
 use crate::ledger::{Checkpoint, Entry, Hash, NoteError, Tree, entry::SignedEntry};
@@ -20,6 +21,7 @@ pub(super) struct Log {
     /// Anchors that this ledger continues.
     pub anchored: u64,
     tree: Tree,
+    pub tiles: Tiles,
     /// The root at each size from 0 on, until a gap.
     roots: Vec<Hash>,
     seen: u64,
@@ -118,6 +120,7 @@ impl Log {
         }
         if !self.broken {
             self.tree.push(bytes);
+            self.tiles.push(index, bytes, findings);
             self.roots.push(self.tree.root());
         }
         let of = format!("entry {index}");
@@ -188,6 +191,9 @@ impl Log {
                 _ => (Word::Edited, Weight::Wrong),
             };
             findings.add(word, weight, &format!("checkpoint {size}"), why.to_string());
+        }
+        if !self.broken {
+            self.tiles.left(findings);
         }
         self.settle_anchors(findings);
     }
@@ -280,16 +286,22 @@ impl Log {
         covered
     }
 
+    /// The latest time that the entries of a checkpoint say, if it fits them.
+    pub fn latest_at(&self, size: u64) -> Option<Timestamp> {
+        let signed = self.signed.get(&size)?;
+        signed.iter().find(|signed| self.fits(size, &signed.root) == Some(true))?.at
+    }
+
     /// When the ledger got this statement.
     pub fn entered(&self, name: &str, sha256: &Sha256Digest) -> Option<Timestamp> {
         self.places.get(name)?.iter().find(|place| place.sha256 == *sha256).map(|place| place.at)
     }
 
-    /// The entry of this statement.
-    pub fn place_of(&self, name: &str, fact: &Fact, findings: &mut Findings) -> Option<&Place> {
+    /// The entry of this statement; `beside` is how much it weighs to have none.
+    pub fn place_of(&self, name: &str, fact: &Fact, beside: Weight, findings: &mut Findings) -> Option<&Place> {
         let Some(places) = self.places.get(name) else {
             let why = "the ledger does not know it: it was put there past the ledger, or a crash came between, and the next act enters it";
-            findings.add(Word::NotInLedger, Weight::Wrong, name, why);
+            findings.add(Word::NotInLedger, beside, name, why);
             return None;
         };
         let own = places.iter().find(|place| place.sha256 == fact.sha256);
@@ -344,6 +356,6 @@ impl Log {
 }
 
 /// As late as something of that time may be entered.
-fn later(time: Timestamp) -> Timestamp {
+pub(super) fn later(time: Timestamp) -> Timestamp {
     time.checked_add(SignedDuration::from_secs(TOLERANCE_SECONDS)).unwrap_or(Timestamp::MAX)
 }

@@ -15,6 +15,7 @@
 pub mod finding;
 mod log;
 mod subject;
+mod tiles;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ pub use trust::Trust;
 use crate::{
     act::Act,
     error::Error,
-    ledger::{Hash, NoteError, checkpoint},
+    ledger::{Hash, NoteError, checkpoint, place::Place},
     statement::{Predicate, Statement},
     verify::{self, SetEntry, SetVerifier, Verified},
 };
@@ -54,6 +55,8 @@ pub enum Demand {
     Ledger,
     /// There should be one: a repository from before has none until its next act.
     LedgerExpected,
+    /// A copy, which carries its primary's: what was recorded in the copy itself stands in none.
+    LedgerOfPrimary,
     /// Single files, without one.
     SignaturesOnly,
 }
@@ -68,6 +71,7 @@ pub struct Auditor {
     passed: BTreeMap<Instance, Vec<Rehearsal>>,
     stated: Vec<(String, Stated)>,
     log: Log,
+    stamps: Vec<(u64, Stamp)>,
     findings: Findings,
     not_executed: Vec<NotExecuted>,
 }
@@ -80,6 +84,15 @@ struct Fact {
     signer: Option<PublicKey>,
     finished: Option<Timestamp>,
     received: Option<Timestamp>,
+}
+
+/// What a time stamp says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stamp {
+    /// An authority that the auditor trusts saw the checkpoint at this time.
+    Verified(Timestamp),
+    /// It is not to be believed, for this reason.
+    Refused(String),
 }
 
 /// What was not looked at, and why: never a pass.
@@ -110,6 +123,8 @@ pub struct Audit {
     pub root: Option<Hash>,
     /// Checkpoints kept elsewhere that this ledger continues.
     pub anchors: u64,
+    /// Checkpoints of which a trusted authority says when it saw them.
+    pub time_stamps: u64,
     /// What was found.
     pub findings: Findings,
     /// What was not looked at.
@@ -129,6 +144,7 @@ impl Auditor {
             passed: BTreeMap::new(),
             stated: Vec::new(),
             log: Log::default(),
+            stamps: Vec::new(),
             findings: Findings::default(),
             not_executed: Vec::new(),
         }
@@ -214,6 +230,16 @@ impl Auditor {
         }
     }
 
+    /// A tile or a bundle, as it lies there. All of them come before the entries.
+    pub fn tile(&mut self, place: Place, bytes: &[u8]) {
+        self.log.tiles.give(place, bytes);
+    }
+
+    /// What somebody who can verify time stamps says of the one about the checkpoint of this size.
+    pub fn timestamp(&mut self, size: u64, stamp: Stamp) {
+        self.stamps.push((size, stamp));
+    }
+
     /// The next entry, in ascending order of the index.
     pub fn entry(&mut self, index: u64, bytes: &[u8]) {
         self.log.entry(index, bytes, &self.trust.keys, &mut self.findings);
@@ -241,6 +267,7 @@ impl Auditor {
             _ => self.against_the_log(&revocations, covered.map_or(0, |(size, _)| size)),
         };
         self.boundaries();
+        let time_stamps = self.time_stamps();
         let rehearsals = self
             .passed
             .values()
@@ -255,6 +282,7 @@ impl Auditor {
             size: covered.map_or(0, |(size, _)| size),
             root: covered.map(|(_, root)| root),
             anchors: self.log.anchored,
+            time_stamps,
             findings: self.findings,
             not_executed: self.not_executed,
         }
@@ -310,8 +338,9 @@ impl Auditor {
     /// Each statement against its entry, each entry against its statement, in the order of the ledger.
     fn against_the_log(&mut self, revocations: &Revocations, covered: u64) -> Vec<String> {
         let mut entered = Vec::new();
+        let beside = if self.demand == Demand::LedgerOfPrimary { Weight::Notice } else { Weight::Wrong };
         for (name, fact) in &self.statements {
-            entered.extend(self.log.place_of(name, fact, &mut self.findings).map(|place| (place, name, fact)));
+            entered.extend(self.log.place_of(name, fact, beside, &mut self.findings).map(|place| (place, name, fact)));
         }
         entered.sort_by_key(|(place, ..)| place.index);
         let mut proven = Vec::new();
@@ -333,6 +362,40 @@ impl Auditor {
         self.log.revoked(revocations, &mut self.findings);
         self.log.without_statement(|name| self.statements.contains_key(name), &mut self.findings);
         proven
+    }
+
+    /// How many say that their checkpoint is as old as its entries say.
+    fn time_stamps(&mut self) -> u64 {
+        let mut sound = 0;
+        for (size, stamp) in std::mem::take(&mut self.stamps) {
+            let of = format!("time stamp {size}");
+            let seen = match stamp {
+                Stamp::Verified(seen) => seen,
+                Stamp::Refused(why) => {
+                    self.findings.add(Word::TimeStamp, Weight::Wrong, &of, why);
+                    continue;
+                }
+            };
+            match self.log.latest_at(size) {
+                // An authority is asked as soon as there is a checkpoint: one that saw it much later saw another making.
+                Some(latest) if seen > log::later(latest) => {
+                    let why = format!(
+                        "the authority saw it at {seen:.0}, and its entries say that it was made by {latest:.0}"
+                    );
+                    self.findings.add(Word::BackDated, Weight::Wrong, &of, why);
+                }
+                Some(latest) if latest > log::later(seen) => {
+                    let why = format!("the authority saw it at {seen:.0}, and its entries say {latest:.0}");
+                    self.findings.add(Word::TimeStamp, Weight::Wrong, &of, why);
+                }
+                Some(_) => sound += 1,
+                None => {
+                    let why = "there is no checkpoint of this size that fits the entries";
+                    self.findings.add(Word::TimeStamp, Weight::Wrong, &of, why);
+                }
+            }
+        }
+        sound
     }
 
     /// What nobody can tell from here.

@@ -61,16 +61,27 @@ pub enum CopyLock {
 }
 
 /// How long evidence is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceConfig {
     /// From when it was written on.
     pub retain: Span,
+    /// Who stamps the ledger's checkpoints; none: nobody.
+    pub timestamps: Option<TimestampsConfig>,
+}
+
+/// A time-stamping authority (RFC 3161).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimestampsConfig {
+    /// Where it answers, by HTTP: what it gives is signed, and what it gets is a digest.
+    pub url: Url,
+    /// A PEM file of the certificates that vouch for it, for verification.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for EvidenceConfig {
     /// Six years, two of them leap years (HIPAA 164.316(b)(2)).
     fn default() -> Self {
-        EvidenceConfig { retain: Span(Duration::from_secs(2192 * 86_400)) }
+        EvidenceConfig { retain: Span(Duration::from_secs(2192 * 86_400)), timestamps: None }
     }
 }
 

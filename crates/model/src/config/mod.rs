@@ -30,7 +30,7 @@ use source::{Place, Source, Table};
 pub use checked::{
     AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DrillsConfig,
     DumpConfig, DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig,
-    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TlsMode,
+    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TimestampsConfig, TlsMode,
     UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use choose::UnknownRepository;

@@ -13,6 +13,9 @@ use crate::{
     wire,
 };
 
+mod audited;
+mod export;
+mod ledger;
 mod list;
 mod report;
 mod show;
@@ -31,8 +34,10 @@ const EXAMPLES: &str = "\
 Examples:
   lifeboat evidence list clinic
   lifeboat evidence show 06060606                the statement of a run
-  lifeboat evidence sign-off 06060606 --role owner --comment "seen"
+  lifeboat evidence sign-off 06060606 --role owner --comment \"seen\"
   lifeboat evidence report --from 2026-07-01 --to 2026-09-30 --output q3.html
+  lifeboat evidence verify                       everything in the repository, and its ledger
+  lifeboat evidence export --to evidence-2026    for an auditor, who checks it offline
   lifeboat evidence verify *.dsse.json --key lifeboat-ed25519:…   offline, without configuration";
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +47,8 @@ enum EvidenceVerb {
     SignOff(sign_off::SignOff),
     Report(report::ReportCommand),
     Verify(verify::Verify),
+    Export(export::Export),
+    Ledger(ledger::Ledger),
 }
 
 impl EvidenceCommand {
@@ -53,6 +60,8 @@ impl EvidenceCommand {
             EvidenceVerb::SignOff(verb) => verb.run(session).await,
             EvidenceVerb::Report(verb) => verb.run(session).await,
             EvidenceVerb::Verify(verb) => verb.run(session).await,
+            EvidenceVerb::Export(verb) => verb.run(session).await,
+            EvidenceVerb::Ledger(verb) => verb.run(session).await,
         }
     }
 }

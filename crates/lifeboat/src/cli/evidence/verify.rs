@@ -1,40 +1,51 @@
-//! Are these statements to be believed? From files and public keys alone; no repository, no configuration, no network.
+//! Are these statements to be believed? Files and directories from public keys alone, with no repository, no configuration, no
+//! network; a repository with what its instances are today besides.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lifeboat_evidence::{
-    SetVerifier,
-    verify::{Finding, SetEntry, SetSummary},
+    audit::{Audit, Auditor, Demand, Finding as AuditFinding, Trust, Weight, Word},
+    verify::{Finding, SetEntry, SetSummary, is_grave},
 };
-use lifeboat_model::{check::Outcome, signature::PublicKey};
+use lifeboat_model::{check::Outcome, config::Config, signature::PublicKey};
+use lifeboat_verify::timestamp::Authority;
 use serde::Serialize;
 
-use super::{read_envelope, trusted};
+use super::{audited, read_envelope};
 use crate::{
     cli::{Session, place::Place},
     exit::Exit,
-    failure::{Failure, Result},
+    failure::{Advise as _, Failure, Result},
     output::{Answer, Page, Tone, count, moment},
     wire,
 };
 
-/// Verify signatures and contradictions of statements
+/// Verify signatures, statements and the ledger
 ///
-/// With files and --key it works offline, without configuration: all that an auditor needs is this binary, the files and
-/// the public key. Without files it verifies everything in the repository.
+/// With files or an exported directory and --key it works offline, without configuration: all that an auditor needs is this
+/// binary (or the smaller lifeboat-verify), the files and the public key. Without files it verifies everything in the
+/// repository, and whether the newest drill that passed is still about what is there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  lifeboat evidence verify *.dsse.json --key lifeboat-ed25519:…
-  lifeboat evidence verify                       everything in the repository")]
+  lifeboat evidence verify                       everything in the repository
+  lifeboat evidence verify --against checkpoint-of-march
+  lifeboat evidence verify exported/ --key lifeboat-ed25519:…
+  lifeboat evidence verify *.dsse.json --key lifeboat-ed25519:…   signatures alone")]
 pub struct Verify {
-    /// Files of evidence (.dsse.json) [default: all in the repository]
-    #[arg(value_name = "FILE")]
+    /// Files of evidence (.dsse.json), or one exported directory [default: all in the repository]
+    #[arg(value_name = "FILE|DIR")]
     files: Vec<PathBuf>,
     /// A public key to believe (repeatable) [default: keys.trusted_keys]
     #[arg(long, value_name = "PUBLIC-KEY")]
     key: Vec<PublicKey>,
+    /// A checkpoint that was kept elsewhere, which the ledger must continue (repeatable)
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
+    /// Certificates (PEM) of the authority that has stamped checkpoints [default: evidence.timestamps.ca_file]
+    #[arg(long, value_name = "FILE")]
+    tsa_ca: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -44,6 +55,7 @@ struct Checked {
     believed: bool,
     statements: Vec<Row>,
     summary: SetSummary,
+    audit: Audit,
 }
 
 #[derive(Serialize)]
@@ -83,11 +95,6 @@ impl From<SetEntry> for Row {
     }
 }
 
-/// Whether a finding speaks against the statement. A copy does not, nor does a kind that a later version writes.
-fn is_grave(finding: &Finding) -> bool {
-    !matches!(finding, Finding::Duplicate(_) | Finding::UnknownKind(_))
-}
-
 impl Answer for Checked {
     const SCHEMA: &'static str = "lifeboat.evidence-verify/1";
 
@@ -98,9 +105,38 @@ impl Answer for Checked {
         page.gap();
         let total = count(self.summary.files, "statement", "statements");
         page.line(format_args!("{total}: {} verified, {} refused", self.summary.verified, self.summary.refused));
-        for gap in &self.summary.not_checked {
-            page.line(format_args!("not checked: {gap}"));
+        ledger(&self.audit, &self.statements, page);
+        for left in &self.audit.not_executed {
+            page.line(format_args!("not executed: {}: {}", left.what, left.why));
         }
+    }
+}
+
+/// What the audit says of the ledger.
+fn ledger(audit: &Audit, statements: &[Row], page: &mut Page) {
+    if let (Some(origin), Some(root)) = (&audit.origin, &audit.root) {
+        let (entries, checkpoints) = (count(audit.entries, "entry", "entries"), audit.checkpoints);
+        page.line(format_args!(
+            "ledger {origin}: {entries}, {checkpoints} checkpoints, {} statements proven",
+            audit.proven
+        ));
+        page.line(format_args!("newest checkpoint: size {}, root {root}", audit.size));
+    }
+    if audit.time_stamps > 0 {
+        page.line(format_args!("{} stamped by an authority", count(audit.time_stamps, "checkpoint", "checkpoints")));
+    }
+    let told = |finding: &&AuditFinding| {
+        let refused = |row: &Row| row.why_not.is_some() && row.name.ends_with(&finding.of);
+        let of_signature = matches!(finding.word, Word::Unsigned | Word::Edited | Word::ReSigned);
+        finding.word == Word::Contradiction || of_signature && statements.iter().any(refused)
+    };
+    for AuditFinding { word, weight, of, detail } in audit.findings.listed().iter().filter(|one| !told(one)) {
+        let tone = match weight {
+            Weight::Wrong => Tone::Bad,
+            Weight::Doubt => Tone::Doubtful,
+            Weight::Notice => Tone::Plain,
+        };
+        page.line(format_args!("{} {of}: {detail}", tone.paint(&format!("{}:", word.word()))));
     }
 }
 
@@ -129,31 +165,76 @@ impl Row {
 impl Verify {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let mut verifier = SetVerifier::new(&trusted(session, &self.key)?);
-        let statements: Vec<Row> = match self.files.as_slice() {
-            [] => stored(session, &self.place, &mut verifier).await?,
-            files => {
-                let entry =
-                    |file: &PathBuf| Ok(verifier.add(&file.display().to_string(), &read_envelope(file)?).into());
-                files.iter().map(entry).collect::<Result<_>>()?
-            }
+        let (seen, audit) = match self.files.as_slice() {
+            [] => self.repository(session).await?,
+            [directory] if directory.is_dir() => self.directory(session, directory)?,
+            files => self.single(session, files)?,
         };
-        if statements.is_empty() {
+        let statements: Vec<Row> = seen.into_iter().map(Row::from).collect();
+        if statements.is_empty() && audit.entries == 0 {
             return Err(Failure::new(Exit::NotFound, "there is no evidence to verify").next("lifeboat backup --help"));
         }
-        let believed = statements.iter().all(|row| row.verified && !row.findings.iter().any(is_grave));
-        session.output.show(&Checked { believed, statements, summary: verifier.finish() })?;
-        Ok(if believed { Exit::Ok } else { Exit::CheckFailed })
+        let mut summary = SetSummary { files: statements.len() as u64, ..SetSummary::default() };
+        for row in &statements {
+            summary.verified += u64::from(row.verified);
+            summary.refused += u64::from(!row.verified);
+            summary.with_findings += u64::from(row.verified && !row.findings.is_empty());
+        }
+        summary.not_checked = audit.not_executed.iter().map(|left| format!("{}: {}", left.what, left.why)).collect();
+        let exit = match (audit.believed(), audit.convincing()) {
+            (false, _) => Exit::CheckFailed,
+            (true, false) => Exit::Incomplete,
+            (true, true) => Exit::Ok,
+        };
+        session.output.show(&Checked { believed: audit.believed(), statements, summary, audit })?;
+        Ok(exit)
     }
-}
 
-async fn stored(session: &Session, place: &Place, verifier: &mut SetVerifier) -> Result<Vec<Row>> {
-    let loaded = place.load(session)?;
-    let (repository, config) = wire::open_for_reading(&loaded).await?;
-    let mut rows = Vec::new();
-    for evidence in repository.list_evidence(&config.tenant, "").await? {
-        let envelope = repository.get_evidence(&evidence).await?;
-        rows.push(verifier.add(evidence.key.as_str(), &envelope).into());
+    async fn repository(&self, session: &Session) -> Result<(Vec<SetEntry>, Audit)> {
+        let mut loaded = self.place.load(session)?;
+        if !self.key.is_empty() {
+            loaded.config.keys.trusted_keys = self.key.clone();
+        }
+        let authority = self.authority(Some(&loaded.config));
+        let (repository, _) = wire::open_for_reading(&loaded).await?;
+        let context = wire::context(session, loaded, repository, "evidence verify");
+        audited::audit(&context, &self.against, authority).await
     }
-    Ok(rows)
+
+    fn directory(&self, session: &Session, directory: &Path) -> Result<(Vec<SetEntry>, Audit)> {
+        let (trust, config) = self.trust(session)?;
+        let (authority, mut seen) = (self.authority(config.as_ref()), Vec::new());
+        let audited =
+            lifeboat_verify::audit(directory, trust, &self.against, authority.as_ref(), &mut |entry| seen.push(entry));
+        let failed = |error: lifeboat_verify::Error| {
+            Failure::from(error.source).context(format!("cannot read {}", error.path.display()))
+        };
+        Ok((seen, audited.map_err(failed)?))
+    }
+
+    fn single(&self, session: &Session, files: &[PathBuf]) -> Result<(Vec<SetEntry>, Audit)> {
+        let mut auditor = Auditor::new(self.trust(session)?.0, Demand::SignaturesOnly);
+        let mut seen = Vec::new();
+        for file in files {
+            seen.push(auditor.statement(&file.display().to_string(), &read_envelope(file)?, None));
+        }
+        Ok((seen, auditor.finish()))
+    }
+
+    /// The keys that were given, else those of the configuration with what it revokes.
+    fn trust(&self, session: &Session) -> Result<(Trust, Option<Config>)> {
+        if !self.key.is_empty() {
+            return Ok((Trust { keys: self.key.clone(), ..Trust::default() }, None));
+        }
+        let config =
+            wire::load_config(session).hint("name the public key with --key, then no configuration is needed")?.config;
+        let revoked = config.keys.revoked.iter().map(|one| (one.key, one.at)).collect();
+        Ok((Trust { keys: config.keys.trusted_keys.clone(), revoked, origin: None }, Some(config)))
+    }
+
+    /// Who vouches for time stamps: the file that was given, else that of the configuration.
+    fn authority(&self, config: Option<&Config>) -> Option<Authority> {
+        let configured = || config?.evidence.timestamps.as_ref()?.ca_file.clone();
+        self.tsa_ca.clone().or_else(configured).map(|ca_file| Authority { ca_file })
+    }
 }
