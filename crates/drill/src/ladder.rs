@@ -163,6 +163,7 @@ ladder! {
     CONTENT = 11 "use.attachments" required: "attachments are fetched over HTTP", "SHA-1 of each content as recorded";
     ASSETS = 11 "use.assets" optional: "stylesheets and scripts of the login page and of the application are served", "status 200, not empty, of the right type";
     INVOICE = 11 "use.invoice" optional: "an invoice is rendered as PDF", "a PDF";
+    SCREENSHOT = 11 "use.screenshot" optional: "a browser shows the application to whoever is logged in", "a picture of the web client";
     BOOKS = 12 "books.integrity" optional: "Odoo's own inalterability check, in every company", "chains verified, none corrupted";
     RPO = 13 "measure.rpo" required: "age of the newest restored commit at the reference time", "within the target";
     RTO = 13 "measure.rto" required: "from the first second to a served login", "within the target";
@@ -207,12 +208,14 @@ pub struct Ladder {
     observer: Arc<dyn Observer>,
     /// Why, and the words of it for evidence.
     stopped: Option<(String, String)>,
+    /// Which checks failed, and when.
+    failures: Vec<(String, Instant)>,
 }
 
 impl Ladder {
     /// An empty book.
     pub fn new(observer: Arc<dyn Observer>) -> Ladder {
-        Ladder { checks: Vec::with_capacity(LADDER.len()), own: Vec::new(), observer, stopped: None }
+        Ladder { checks: Vec::with_capacity(LADDER.len()), own: Vec::new(), observer, stopped: None, failures: Vec::new() }
     }
 
     /// Takes in what the configuration brings: it is in the book as well, asked or not.
@@ -227,6 +230,9 @@ impl Ladder {
         if self.checks.iter().all(|known| known.check.id != check.id) {
             tracing::debug!(check = %check.id, verdict = check.verdict.word(), "check");
             self.observer.check(check);
+            if matches!(check.verdict, Verdict::Failed(_)) {
+                self.failures.push((check.id.clone(), Instant::now()));
+            }
             self.checks.push(answered);
         }
     }
@@ -241,6 +247,16 @@ impl Ladder {
         self.checks.iter().any(|known| matches!(known.check.verdict, Verdict::Failed(_)))
     }
 
+    /// What failed since then was not executed: the ground that it stood on was gone.
+    pub fn doubt(&mut self, since: Instant, why: &str) {
+        let doubted: Vec<String> = self.failures.extract_if(.., |(_, at)| *at >= since).map(|(id, _)| id).collect();
+        for known in self.checks.iter_mut().filter(|known| doubted.contains(&known.check.id)) {
+            known.check.verdict = Verdict::NotExecuted(why.to_owned());
+            known.check.observed.clear();
+            known.public = None;
+        }
+    }
+
     /// Whether a check has answered.
     pub fn has(&self, spec: &Spec) -> bool {
         self.checks.iter().any(|known| known.check.id == spec.id)
@@ -250,6 +266,11 @@ impl Ladder {
     pub fn stop(&mut self, why: impl Into<String>) {
         let why = why.into();
         self.stopped.get_or_insert((why.clone(), why));
+    }
+
+    /// Says the reason behind all that was said before.
+    pub fn stop_instead(&mut self, why: &str) {
+        self.stopped = Some((why.to_owned(), why.to_owned()));
     }
 
     /// Says which error ended the climb; evidence is not told what servers and programs said.

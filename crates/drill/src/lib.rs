@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod sabotage;
 pub mod sandbox;
+pub mod screenshot;
 pub mod source;
 mod timing;
 

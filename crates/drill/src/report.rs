@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lifeboat_evidence::drill::{self as evidence, Breakdown, Comparison, Fact, Phase, Prediction, SoftwareVersions, Targets};
+use lifeboat_evidence::drill::{
+    self as evidence, Breakdown, Comparison, Fact, Phase, Prediction, SoftwareVersions, Targets,
+};
 use lifeboat_model::{
     check::{Check, Outcome},
     id::{Instance, RunId, Tenant},
@@ -12,6 +14,7 @@ use lifeboat_model::{
 
 use crate::{
     sandbox::{Image, Isolation, teardown::Teardown},
+    screenshot::Picture,
     source::Selected,
 };
 
@@ -51,6 +54,8 @@ pub struct DrillReport {
     pub rpo: Option<Duration>,
     /// From the first second to a served login.
     pub rto: Option<Duration>,
+    /// What the logged-in user saw. It may show personal data.
+    pub picture: Option<Picture>,
     /// The newest commit found in the restored data.
     pub newest_commit: Option<Timestamp>,
     /// What was asked for.

@@ -30,7 +30,8 @@ use crate::{
     prediction::{Measured, predict},
     report::{self, DrillReport},
     run::DrillRequest,
-    sandbox::{Docker, Image, Isolation, User, disk::Disk, secrets, teardown},
+    sandbox::{Docker, Image, Isolation, User, disk::Disk, pulse::Pulse, secrets, teardown},
+    screenshot::Picture,
     source::{Fetched, Form, Selected},
     timing::Timing,
 };
@@ -49,6 +50,8 @@ pub(crate) struct Climb {
     pub docker: Option<Docker>,
     /// The disk that everything is written to.
     pub disk: Arc<Disk>,
+    /// Whether the engine is still there.
+    pub pulse: Arc<Pulse>,
     selected: Option<Selected>,
     images: Vec<Image>,
     versions: SoftwareVersions,
@@ -57,6 +60,8 @@ pub(crate) struct Climb {
     newest_commit: Option<Timestamp>,
     rpo: Option<Duration>,
     rto: Option<Duration>,
+    /// What the logged-in user saw.
+    picture: Option<Picture>,
     prediction: Option<Prediction>,
     not_covered: Vec<(String, u64)>,
     notes: Vec<String>,
@@ -85,13 +90,14 @@ impl Places {
 }
 
 impl Climb {
-    pub fn new(observer: Arc<dyn Observer>, begun: Instant, disk: Arc<Disk>) -> Climb {
+    pub fn new(observer: Arc<dyn Observer>, begun: Instant, disk: Arc<Disk>, pulse: Arc<Pulse>) -> Climb {
         Climb {
             ladder: Ladder::new(Arc::clone(&observer)),
             begun,
             timing: Timing::new(begun),
             docker: None,
             disk,
+            pulse,
             selected: None,
             images: Vec::new(),
             versions: SoftwareVersions::default(),
@@ -100,6 +106,7 @@ impl Climb {
             newest_commit: None,
             rpo: None,
             rto: None,
+            picture: None,
             prediction: None,
             not_covered: Vec::new(),
             notes: Vec::new(),
@@ -260,6 +267,7 @@ impl Climb {
             prediction: self.prediction,
             rpo: self.rpo,
             rto: self.rto,
+            picture: self.picture,
             newest_commit: self.newest_commit,
             targets: report::targets(request.rpo, request.rto, (self.rpo, self.rto)),
             images: self.images,

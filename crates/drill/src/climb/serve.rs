@@ -6,18 +6,14 @@ use lifeboat_evidence::drill::Worker;
 use lifeboat_odoo::login::{self, SandboxLogin};
 use tokio_postgres::Client;
 
-use super::{
-    Climb,
-    content::Ready,
-    prepare::Prepared,
-    replay::Replayed,
-};
+use super::{Climb, content::Ready, prepare::Prepared, replay::Replayed};
 use crate::{
     checks::{self, own::Running},
     error::{Error, Result, chain},
     ladder::{self, Answer, Answered, Ladder, Spec},
     odoo,
     run::DrillRequest,
+    screenshot,
 };
 
 /// How long the last line of Odoo's log may take to come.
@@ -123,7 +119,10 @@ impl Climb {
             }
         };
         self.rto.get_or_insert(self.begun.elapsed());
-        let (records, content, assets, invoice, books) = tokio::join!(
+        // One picture is enough, and a browser takes more than the other checks together.
+        let mut picture = None;
+        let wanted = self.picture.is_none() && answers.screenshot.is_empty();
+        let (records, content, assets, invoice, books, screenshot) = tokio::join!(
             timing.during(
                 Worker::Odoo,
                 "records",
@@ -149,7 +148,17 @@ impl Climb {
                 "books",
                 ladder::BOOKS.ask(checks::books::integrity(&session, database, limit))
             ),
+            async {
+                let taking = async {
+                    let (taken, answer) = screenshot::take(&session, &serving.base, database).await?;
+                    picture = taken;
+                    Ok(answer)
+                };
+                if wanted { Some(ladder::SCREENSHOT.ask(taking).await) } else { None }
+            },
         );
+        answers.screenshot.extend(screenshot);
+        self.picture = picture.or(self.picture.take());
         answers.records.push(records);
         answers.content.push(content);
         answers.assets.push(assets);
@@ -178,6 +187,7 @@ struct Use {
     content: Vec<Answered>,
     assets: Vec<Answered>,
     invoice: Vec<Answered>,
+    screenshot: Vec<Answered>,
     books: Vec<Answered>,
 }
 
@@ -189,6 +199,7 @@ impl Use {
             (ladder::CONTENT, self.content),
             (ladder::ASSETS, self.assets),
             (ladder::INVOICE, self.invoice),
+            (ladder::SCREENSHOT, self.screenshot),
             (ladder::BOOKS, self.books),
         ];
         for (spec, answers) in rungs {
