@@ -149,13 +149,18 @@ pub fn writer_keys(config: &KeysConfig) -> Result<WriterKeys, KeyError> {
             public: signing.public().to_string(),
         });
     }
-    let recipient = |text: &String| text.parse::<Recipient>().map_err(|_| KeyError::Recipient(text.clone()));
     Ok(WriterKeys {
-        recipients: config.recovery_recipients.iter().map(recipient).collect::<Result<_, _>>()?,
+        recipients: recovery_recipients(config)?,
         host: host_identity(config)?,
         signing,
         trusted: config.trusted_keys.clone(),
     })
+}
+
+/// Who can open what is sealed.
+pub fn recovery_recipients(config: &KeysConfig) -> Result<Vec<Recipient>, KeyError> {
+    let recipient = |text: &String| text.parse::<Recipient>().map_err(|_| KeyError::Recipient(text.clone()));
+    config.recovery_recipients.iter().map(recipient).collect()
 }
 
 /// What documents are written with: sealed to who can restore, and to the host itself.

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod ledger;
 pub mod lifetime;
 pub mod pgdata;
+pub mod picture;
 pub mod policy;
 pub mod prune;
 pub mod record;
@@ -35,6 +36,7 @@ pub mod sign_off;
 pub mod skew;
 pub mod stream;
 pub mod tally;
+pub mod timestamp;
 pub mod witness;
 
 pub use error::{Error, Result};

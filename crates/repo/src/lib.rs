@@ -23,6 +23,7 @@ pub mod lease;
 pub mod ledger;
 pub mod locks;
 mod pack;
+pub mod picture;
 pub mod point;
 pub mod progress;
 pub mod prune;

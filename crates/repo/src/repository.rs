@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     layout::{self, Layout},
     locks::{self, Locks},
+    picture::PICTURE,
     point::{self, FORMAT, Point, PointHeader, PointRef, PointSelector},
     trust::{Revocation, Trust},
     writer::Clock,
@@ -243,8 +244,8 @@ impl Repository {
         Ok(key)
     }
 
-    /// A tenant's evidence whose name starts with `prefix`, in the order of the names. What belongs to the ledger is left
-    /// out, and not even listed: it has more objects than there are statements.
+    /// A tenant's evidence whose name starts with `prefix`, in the order of the names, without pictures. What belongs to the
+    /// ledger is left out, and not even listed: it has more objects than there are statements.
     pub async fn list_evidence(&self, tenant: &Tenant, prefix: &str) -> Result<Vec<EvidenceRef>> {
         self.list_evidence_from(tenant, prefix, "").await
     }
@@ -263,7 +264,9 @@ impl Repository {
                     skipped = true;
                     break;
                 }
-                found.push(EvidenceRef::from(info));
+                if !info.key.as_str().ends_with(PICTURE) {
+                    found.push(EvidenceRef::from(info));
+                }
             }
             if !skipped {
                 return Ok(found);
