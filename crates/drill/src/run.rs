@@ -23,6 +23,7 @@ use crate::{
     report::DrillReport,
     sandbox::{
         disk::Disk,
+        pulse::{self, Pulse},
         teardown,
         turn::{self, Turn, Wish},
     },
@@ -77,7 +78,8 @@ pub async fn run(
     let turn = wait(&request, &*observer, cancel).await;
     let begun = Instant::now();
     let disk = Arc::new(Disk::look(&work).inspect_err(|_| drop(std::fs::remove_dir_all(&work)))?);
-    let mut climb = Climb::new(Arc::clone(&observer), begun, Arc::clone(&disk));
+    let pulse = Arc::new(Pulse::default());
+    let mut climb = Climb::new(Arc::clone(&observer), begun, Arc::clone(&disk), Arc::clone(&pulse));
 
     let limit = request.config.timeout.0;
     let climbing = AssertUnwindSafe(async {
@@ -105,8 +107,15 @@ pub async fn run(
         },
         () = cancel.cancelled() => Some("stopped by a person or a signal".to_owned()),
         words = disk.overrun() => Some(words),
+        () = pulse.lost(request.run) => Some(pulse::LOST.to_owned()),
         () = tokio::time::sleep(limit) => Some(format!("the drill took longer than {} (drill.timeout)", request.config.timeout)),
     };
+    if (climb.ladder.any_failed() || interrupted) && pulse.is_lost(request.run).await {
+        climb.ladder.doubt(pulse.last().unwrap_or(begun), pulse::LOST);
+        climb.ladder.stop_instead(pulse::LOST);
+        interrupted = true;
+        pulse.back(request.run).await;
+    }
     if let Some(why) = stopped {
         climb.ladder.stop(why);
     }

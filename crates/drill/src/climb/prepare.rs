@@ -72,6 +72,7 @@ impl Climb {
         self.begin_phase("select");
         let docker = Docker::connect(request.docker.as_deref()).await?;
         self.docker = Some(docker.clone());
+        self.pulse.watch(&docker);
         let orphans = teardown::orphans(&docker, &request.work_root, started).await?;
         self.public_notes.extend(orphans.into_iter().map(|orphan| format!("left by a dead drill: {orphan}")));
         let selecting = Instant::now();
@@ -136,6 +137,7 @@ impl Climb {
         };
         self.notes.extend(fetched.notes.iter().cloned());
         self.timing.moved(fetched.files, fetched.bytes);
+        self.timing.carried(FETCH, fetched.bytes);
         self.disk.restored(fetched.bytes);
         let answer = match fetched.damage.is_empty() {
             true => Answer::passed(format!("{} files, {}", fetched.files, ByteSize(fetched.bytes))),

@@ -170,6 +170,13 @@ impl Docker {
         self.engine.list_containers(Some(options)).await.map_err(Error::docker("list containers"))
     }
 
+    /// What containers with this label are at: `running`, `exited` and so on.
+    pub(super) async fn states(&self, label: &str) -> Result<Vec<String>> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&by_label(label)).build();
+        let found = self.engine.list_containers(Some(options)).await.map_err(Error::docker("list containers"))?;
+        Ok(found.into_iter().map(|one| one.state.map(|state| state.to_string()).unwrap_or_default()).collect())
+    }
+
     /// Names of the anonymous volumes that the images' `VOLUME` lines made for a container.
     pub(super) async fn volumes_of(&self, id: &str) -> Result<Vec<String>> {
         let mounts = self.inspect(id).await?.mounts.unwrap_or_default();

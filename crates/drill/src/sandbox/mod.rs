@@ -14,6 +14,7 @@ mod docker;
 mod gate;
 pub mod isolation;
 mod network;
+pub(crate) mod pulse;
 pub(crate) mod secrets;
 mod settings;
 pub mod teardown;

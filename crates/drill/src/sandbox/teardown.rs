@@ -152,12 +152,13 @@ pub async fn remove_interrupted(docker: Option<&Docker>, run: RunId, work: &Path
     }
 }
 
-/// Removes everything of one run, and looks whether anything is left. Does not stop at the first thing that fails.
+/// Removes everything of one run that has come to its end by itself, so that no request to the engine is under way, and looks
+/// whether anything is left. Does not stop at the first thing that fails.
 pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardown {
     let mut done = Teardown::default();
     let containers = async {
         if let Some(docker) = docker {
-            remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
+            remove_labelled(docker, &format!("{LABEL}={run}"), 1, &mut done).await;
         }
     };
     let ((), first) = tokio::join!(containers, remove_folder(work));
@@ -169,25 +170,27 @@ pub async fn remove(docker: Option<&Docker>, run: RunId, work: &Path) -> Teardow
     done
 }
 
-async fn remove_labelled(docker: &Docker, label: &str, done: &mut Teardown) {
+/// `looks`: so many in a row must find nothing.
+async fn remove_labelled(docker: &Docker, label: &str, looks: u32, done: &mut Teardown) {
     let mut volumes = Vec::new();
-    // A request that was under way when the drill was stopped may still come true: look until two looks find nothing.
     let mut clean = 0;
     for attempt in 0_u32..20 {
         match sweep(docker, label, &mut volumes, done).await {
             Ok(0) => clean += 1,
+            // What was removed is gone: the next look can be at once, unless somebody else is still removing it.
+            Ok(_) if attempt == 0 => continue,
             Ok(_) => clean = 0,
             Err(error) => {
                 clean = 0;
                 tracing::warn!(%error, attempt, "teardown: trying again");
             }
         }
-        if clean == 2 {
+        if clean == looks {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(if clean == 1 { 150 } else { 300 })).await;
+        tokio::time::sleep(Duration::from_millis(if clean > 0 { 150 } else { 300 })).await;
     }
-    if clean < 2 {
+    if clean < looks {
         done.left.extend(leftovers(docker, label).await);
     }
     for volume in volumes {
@@ -268,7 +271,8 @@ pub async fn orphans(docker: &Docker, root: &Path, now: Timestamp) -> Result<Vec
     let mut removed = Vec::new();
     for (run, work) in dead {
         let mut done = Teardown::default();
-        remove_labelled(docker, &format!("{LABEL}={run}"), &mut done).await;
+        // A request that was under way when its drill was killed may still come true.
+        remove_labelled(docker, &format!("{LABEL}={run}"), 2, &mut done).await;
         let kept = match work.filter(|work| is_drill_folder(work, root, &run)) {
             Some(work) => remove_folder(&work).await.err(),
             None => None,
@@ -297,6 +301,12 @@ fn is_drill_folder(work: &Path, root: &Path, run: &str) -> bool {
         && work.file_name().and_then(|name| name.to_str()) == Some(&format!("{FOLDER_PREFIX}{run}"))
 }
 
+/// A folder is signed at once; who was killed before that never will.
+fn is_unsigned_long_ago(folder: &Path) -> bool {
+    let made = fs::metadata(folder).and_then(|metadata| metadata.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > GRACE))
+}
+
 /// Folders whose drill died before it made any container.
 async fn orphan_folders(root: &Path) -> Vec<String> {
     let mut removed = Vec::new();
@@ -307,7 +317,7 @@ async fn orphan_folders(root: &Path) -> Vec<String> {
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.strip_prefix(FOLDER_PREFIX).is_some_and(|run| run.parse::<RunId>().is_ok()));
         let owner: Option<Owner> = fs::read_to_string(path.join(OWNER_FILE)).ok().and_then(|text| text.parse().ok());
-        if is_ours && owner.is_some_and(|owner| owner.is_gone()) {
+        if is_ours && owner.map_or_else(|| is_unsigned_long_ago(&path), |owner| owner.is_gone()) {
             removed.push(match remove_folder(&path).await {
                 Ok(()) => format!("folder {} removed", path.display()),
                 Err(error) => format!("folder {} cannot be removed: {error}", path.display()),

@@ -6,5 +6,6 @@
 #[path = "../testbed/origin.rs"]
 mod origin;
 
+mod engine;
 mod reach;
 mod secrets;
