@@ -130,6 +130,28 @@ impl Layout {
     }
 }
 
+/// Whether a release writes such a key below `<tenant>/evidence/`, as far as that can be told: statements and documents of
+/// all kinds directly in it, and of the ledger what has its place there.
+pub(crate) fn is_evidence(tenant: &Tenant, key: &Key) -> bool {
+    let Some(name) = key.as_str().strip_prefix(&format!("{tenant}/evidence/")) else { return false };
+    let Some(name) = name.strip_prefix("ledger/") else { return true };
+    let number = |text: &str| text.len() >= 12 && text.bytes().all(|c| c.is_ascii_digit());
+    let digits = |text: &str| text.len() == 16 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    let group = |text: &str| text.len() == 3 && text.bytes().all(|c| c.is_ascii_digit());
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["entries", index] => number(index),
+        ["checkpoints", size] => {
+            number(size) || size.split_once('-').is_some_and(|(size, digest)| number(size) && digits(digest))
+        }
+        ["timestamps", size] => size.strip_suffix(".tsr").is_some_and(number),
+        ["tile", level, upper @ .., last] => {
+            let level = *level == "entries" || level.parse::<u32>().is_ok_and(|level| level < 64);
+            level && group(last) && upper.iter().all(|text| text.strip_prefix('x').is_some_and(group))
+        }
+        _ => false,
+    }
+}
+
 /// The id at the end of a pack's, index's, tree's or key object's key.
 pub(crate) fn last_id(key: &Key) -> Option<ObjectId> {
     key.as_str().rsplit('/').next()?.parse().ok()
@@ -174,6 +196,35 @@ mod tests {
         assert!(wal.as_str().contains("/wal/7/00000001/0000000000001000-0000000000002000-"));
         assert_eq!(wal_parts(&wal), Some((Lsn(0x1000), Lsn(0x2000))));
         assert_eq!(point_parts(&layout.index(id)), None);
+    }
+
+    #[test]
+    fn what_belongs_to_a_ledger_is_known() {
+        let tenant: Tenant = "hospital".parse().unwrap();
+        let known = |name: &str| is_evidence(&tenant, &Key::new(format!("hospital/evidence/{name}")).unwrap());
+        for name in [
+            "20261121T200732Z-clinic-drill-0606060606060606.dsse.json",
+            "ledger/entries/000000000007",
+            "ledger/checkpoints/000000000008",
+            "ledger/checkpoints/000000000008-0123456789abcdef",
+            "ledger/tile/0/000",
+            "ledger/tile/entries/x001/x234/067",
+        ] {
+            assert!(known(name), "{name}");
+        }
+        for name in [
+            "ledger/entries/7",
+            "ledger/entries/00000000000a",
+            "ledger/entries/000000000007/x",
+            "ledger/checkpoints/000000000008-01",
+            "ledger/tile/64/000",
+            "ledger/tile/0/0",
+            "ledger/tile/0/001/000",
+            "ledger/notes",
+        ] {
+            assert!(!known(name), "{name}");
+        }
+        assert!(!is_evidence(&"other".parse().unwrap(), &Key::new("hospital/evidence/x").unwrap()));
     }
 
     #[test]

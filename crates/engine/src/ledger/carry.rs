@@ -112,12 +112,14 @@ impl Carry {
 
     async fn put_entries(&mut self, run: &[EvidenceRef], leaves: &[Bytes]) -> Result<bool> {
         let (copy, source) = (&self.copy, &self.source.store);
-        let putting = run.iter().zip(leaves).map(|(found, leaf)| async move {
+        let putting = run.iter().zip(leaves).map(|(found, leaf)| {
+            let (copy, name, found) = (copy.clone(), source.name(found).to_owned(), found.clone());
             let void = found.len > entry::MAX_BYTES as u64;
             // Nothing reads it: anything as long as no entry is will do.
             let bytes = if void { Bytes::from(vec![0; entry::MAX_BYTES + 1]) } else { leaf.clone() };
-            Ok::<_, Error>((found, copy.claim(source.name(found), bytes).await?, void))
+            async move { Ok::<_, Error>((found, copy.claim(&name, bytes).await?, void)) }
         });
+        let putting: Vec<_> = putting.collect();
         let put: Vec<_> = stream::iter(putting).buffered(AT_ONCE).try_collect().await?;
         for (found, claimed, void) in put {
             match claimed {

@@ -36,7 +36,11 @@ impl Writer {
             let log = &self.log;
             let putting = (first..)
                 .zip(&leaves)
-                .map(|(index, leaf)| async move { log.store.claim(&place::entry(index), leaf.clone()).await });
+                .map(|(index, leaf)| {
+                    let (store, leaf) = (log.store.clone(), leaf.clone());
+                    async move { store.claim(&place::entry(index), leaf).await }
+                })
+                .collect::<Vec<_>>();
             let put: Vec<_> = stream::iter(putting).buffered(AT_ONCE).collect().await;
             let mut again = VecDeque::new();
             for ((statement, leaf), claimed) in batch.into_iter().zip(leaves).zip(put) {

@@ -35,11 +35,13 @@ pub(crate) struct Head {
     pub checkpoint: Option<VersionId>,
     /// Names of statements whose entries were read on the way; at most [`NAMES`], those with the latest times.
     pub entered: BTreeSet<String>,
+    /// Whether entries were passed over, whose statements are therefore not among them.
+    pub skipped: bool,
 }
 
 impl Head {
     pub fn empty() -> Self {
-        Self { tree: Tree::new(), previous: None, checkpoint: None, entered: BTreeSet::new() }
+        Self { tree: Tree::new(), previous: None, checkpoint: None, entered: BTreeSet::new(), skipped: false }
     }
 
     /// Goes on from a head that was known to the end. None: the log contradicts it.
@@ -53,6 +55,11 @@ impl Head {
                 return Ok(None);
             }
             let (end, full) = (size + run.len() as u64, run.len() == RUN);
+            if run.len() <= super::AT_ONCE
+                && let Some(read) = head.read_all(log, &run, &checkpoints).await?
+            {
+                return Ok(Some(read));
+            }
             let mut jumped = false;
             if run.len() > super::AT_ONCE {
                 let end = if full { log.probe(end).await? } else { end };
@@ -84,26 +91,53 @@ impl Head {
         Ok(false)
     }
 
+    /// Reads few slots to the end, and the newest checkpoint meanwhile. None: they do not lead to it.
+    async fn read_all(&self, log: &Log, run: &[EvidenceRef], listed: &[(u64, EvidenceRef)]) -> Result<Option<Head>> {
+        let (leaves, newest) = tokio::try_join!(log.leaves(run), self.newest(log, listed))?;
+        let mut head = self.clone();
+        let mut fits = newest.is_none();
+        for at in 0..=run.len() {
+            if let Some((tree, version)) = newest.as_ref().filter(|(tree, _)| *tree == head.tree) {
+                fits = true;
+                (head.previous, head.checkpoint) = (Some(previous(tree)), version.clone());
+            }
+            if at < run.len() {
+                head.push(log, &run[at], &leaves[at]).await?;
+            }
+        }
+        Ok(fits.then_some(head))
+    }
+
     /// Takes the tree of the latest of these checkpoints that is to be believed and is later than what is known.
     async fn jump(&mut self, log: &Log, listed: &[(u64, EvidenceRef)]) -> Result<bool> {
+        let Some((tree, version)) = self.newest(log, listed).await? else { return Ok(false) };
+        (self.previous, self.checkpoint) = (Some(previous(&tree)), version);
+        (self.tree, self.skipped) = (tree, true);
+        Ok(true)
+    }
+
+    /// The latest of these checkpoints that is to be believed and is later than what is known.
+    async fn newest(&self, log: &Log, listed: &[(u64, EvidenceRef)]) -> Result<Option<(Tree, Option<VersionId>)>> {
         let known = self.tree.size();
         let knows_it = self.previous.as_ref().is_some_and(|previous| previous.size == known);
         let later = |size: u64| size > known || (size == known && !knows_it);
-        let candidates: Vec<&EvidenceRef> =
-            listed.iter().rev().filter(|(size, _)| later(*size)).map(|(_, found)| found).collect();
-        let reading = candidates.into_iter().map(|found| async move {
-            let signed = log.checkpoint(found).await?;
-            Ok::<_, Error>(signed.and_then(|signed| Some((signed.tree?, found.version.clone()))))
-        });
+        let candidates = listed.iter().rev().filter(|(size, _)| later(*size));
+        let reading: Vec<_> = candidates
+            .map(|(_, found)| {
+                let (log, found) = (log.clone(), found.clone());
+                async move {
+                    let signed = log.checkpoint(&found).await?;
+                    Ok::<_, Error>(signed.and_then(|signed| Some((signed.tree?, found.version))))
+                }
+            })
+            .collect();
         let mut reading = stream::iter(reading).buffered(READ);
         while let Some(read) = reading.try_next().await? {
-            if let Some((tree, version)) = read {
-                (self.previous, self.checkpoint) = (Some(previous(&tree)), version);
-                self.tree = tree;
-                return Ok(true);
+            if read.is_some() {
+                return Ok(read);
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Appends the leaves of slots that follow.
@@ -182,9 +216,13 @@ impl Log {
                 Some(high) if high - low <= BEFORE => return Ok(low),
                 Some(high) => (1..17).map(|part| low + (high - low) * part / 17).filter(|at| *at > low).collect(),
             };
-            let asking = probes
+            let asking: Vec<_> = probes
                 .iter()
-                .map(|at| async move { Ok::<_, Error>(self.store.seems_taken(&place::entry(*at)).await?) });
+                .map(|at| {
+                    let (store, name) = (self.store.clone(), place::entry(*at));
+                    async move { Ok::<_, Error>(store.seems_taken(&name).await?) }
+                })
+                .collect();
             let taken: Vec<bool> = stream::iter(asking).buffered(super::AT_ONCE).try_collect().await?;
             let free = taken.iter().position(|taken| !taken);
             if let Some(last) = free.unwrap_or(taken.len()).checked_sub(1) {

@@ -35,7 +35,7 @@ struct Content {
 }
 
 /// Remembered in the state folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Memory {
     file: PathBuf,
     content: Content,
@@ -62,6 +62,7 @@ impl Memory {
             previous: Some(previous),
             checkpoint: self.content.checkpoint.clone(),
             entered: recent.iter().cloned().collect::<BTreeSet<_>>(),
+            skipped: false,
         })
     }
 

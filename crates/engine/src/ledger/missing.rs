@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_evidence::EvidenceKey;
 use lifeboat_model::{id::Sha256Digest, time::compact};
@@ -32,22 +32,44 @@ const MOST: usize = 256;
 /// Statements that are read at the same time: who plants some makes them long.
 const READ: usize = 4;
 
+/// Statements that the store may have received after a time.
+pub(super) type Listed = (Timestamp, Vec<(String, EvidenceRef)>);
+
 impl Writer {
+    /// What a host that remembers its last look can list while the end of the log is looked for.
+    pub(super) async fn prefetch(&self, context: &Context) -> Result<Option<Listed>> {
+        match self.memory.looked() {
+            Some(looked) => Ok(Some((looked, self.statements(context, looked).await?))),
+            None => Ok(None),
+        }
+    }
+
     /// The names and digests of believable statements that are to be entered before `own`.
     pub(super) async fn missing(
         &mut self,
         context: &Context,
         head: &mut Head,
         own: &str,
+        prefetched: Option<Listed>,
     ) -> Result<Vec<(String, Sha256Digest)>> {
         let now = (self.clock)();
         let adopting = head.previous.is_none();
-        let (since, until) = match (adopting, self.memory.looked()) {
-            (true, _) => (Timestamp::MIN, Timestamp::MAX),
-            (false, Some(looked)) => (looked, before(now, GRACE)),
-            (false, None) => (self.log.recall(head, before(now, LOOK)).await?, before(now, GRACE)),
+        // Where entries were passed over, or nothing is remembered after all, it is looked up again.
+        let prefetched =
+            prefetched.filter(|(since, _)| !adopting && !head.skipped && self.memory.looked() == Some(*since));
+        let until = if adopting { Timestamp::MAX } else { before(now, GRACE) };
+        let since = match prefetched {
+            Some((since, _)) => since,
+            None if adopting => Timestamp::MIN,
+            None => {
+                let floor = self.memory.looked().unwrap_or(before(now, LOOK));
+                if head.skipped { self.log.recall(head, floor).await? } else { floor }
+            }
         };
-        let mut found = self.statements(context, since).await?;
+        let mut found = match prefetched {
+            Some((_, found)) => found,
+            None => self.statements(context, since).await?,
+        };
         found.retain(|(name, found)| {
             name != own && found.modified > since && found.modified <= until && !head.entered.contains(name)
         });
@@ -56,7 +78,7 @@ impl Writer {
             found.truncate(MOST);
         }
         let last = found.last().filter(|_| found.len() == MOST).map(|(_, last)| last.modified);
-        let weighing = found.into_iter().map(|(name, found)| digest(context, name, found));
+        let weighing: Vec<_> = found.into_iter().map(|(name, found)| digest(context, name, found).boxed()).collect();
         let weighed: Vec<_> = stream::iter(weighing).buffered(READ).try_collect().await?;
         self.memory.set_looked(last.unwrap_or_else(|| until.min(before(now, GRACE))));
         Ok(weighed.into_iter().flatten().collect())

@@ -144,6 +144,7 @@ impl Log {
 }
 
 /// A log that is written by this host.
+#[derive(Clone)]
 struct Writer {
     log: Log,
     signing: SigningKey,
@@ -165,19 +166,21 @@ pub async fn append(context: &Context, name: &str, sha256: Sha256Digest) -> Resu
 pub(crate) struct Appender {
     writer: Writer,
     head: Head,
+    listed: Option<missing::Listed>,
 }
 
 impl Appender {
     /// Finds the end of the log.
     pub async fn find(context: &Context) -> Result<Self> {
         let mut writer = Writer::of(context).await?;
-        let head = writer.head().await?;
-        Ok(Self { writer, head })
+        let looking = writer.clone();
+        let (head, listed) = tokio::try_join!(writer.head(), looking.prefetch(context))?;
+        Ok(Self { writer, head, listed })
     }
 
     /// [`append`].
     pub async fn append(self, context: &Context, name: &str, sha256: Sha256Digest) -> Result<Place> {
-        self.writer.append(context, self.head, name, sha256).await
+        self.writer.append(context, self.head, self.listed, name, sha256).await
     }
 }
 
@@ -215,8 +218,15 @@ impl Writer {
     }
 
     /// Enters what is missing and this statement.
-    async fn append(mut self, context: &Context, mut head: Head, name: &str, sha256: Sha256Digest) -> Result<Place> {
-        let mut statements = self.missing(context, &mut head, name).await?;
+    async fn append(
+        mut self,
+        context: &Context,
+        mut head: Head,
+        listed: Option<missing::Listed>,
+        name: &str,
+        sha256: Sha256Digest,
+    ) -> Result<Place> {
+        let mut statements = self.missing(context, &mut head, name, listed).await?;
         statements.push((name.to_owned(), sha256));
         let index = self.enter(&mut head, statements).await?;
         self.put_checkpoint(&mut head).await?;

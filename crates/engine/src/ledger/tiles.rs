@@ -4,7 +4,7 @@
 //! one stops nothing. Readers hold them against a checkpoint.
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_evidence::ledger::{Hash, leaf_hash, place, tile};
 
 use super::{AT_ONCE, Log};
@@ -36,7 +36,7 @@ async fn put(log: &Log, number: u64) -> Result<()> {
     while (number + 1) % tile::WIDTH == 0 {
         (level, number) = (level + 1, number / tile::WIDTH);
         let first = number * tile::WIDTH;
-        let roots = (first..first + tile::WIDTH).map(|below| root(log, level - 1, below));
+        let roots: Vec<_> = (first..first + tile::WIDTH).map(|below| root(log, level - 1, below).boxed()).collect();
         let roots: Vec<Hash> = stream::iter(roots).buffered(AT_ONCE).try_collect().await?;
         log.store.claim(&place::tile(level, number), tile::encode(&roots).into()).await?;
     }
