@@ -7,8 +7,8 @@
 //! **Never here:** network, files, async, a clock, and secrets. Evidence is stored unencrypted and is given to auditors:
 //! no file names from inside a backup, no settings, no contents go into it. Callers bring times, ids and keys.
 //!
-//! Not there yet: the ledger. Each statement is checked by itself; that one was *removed* cannot be seen, and
-//! [`verify::SetVerifier`] says so in its summary.
+//! Each statement is checked by itself; that one was *removed* only the [`ledger`] shows, and [`verify::SetVerifier`], which
+//! does not see it, says so in its summary.
 //!
 //! Read on: [`statement`] for what is said, [`envelope`] for how it is signed, [`verify()`] for how it is believed.
 
