@@ -136,7 +136,7 @@ impl Sandbox {
         let way_in = Bind { source: gate.clone(), target: gate::FOLDER.to_owned(), writable: true };
         let binds: Vec<Bind> = binds.iter().cloned().chain([way_in]).collect();
         let host = HostConfig {
-            mounts: Some(settings::mounts(&binds, image)),
+            mounts: Some(settings::mounts(&self.scope, &binds, image)),
             network_mode: Some(network::mode(&self.holder)),
             ..settings::fenced(&limits)
         };

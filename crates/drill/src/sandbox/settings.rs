@@ -58,8 +58,9 @@ fn cpus() -> i64 {
 }
 
 /// Folders of the drill, and the image's own volumes: these keep what the image put there, and cannot be written, since they lie on
-/// the host's disk without a limit.
-pub(super) fn mounts(binds: &[Bind], image: &Image) -> Vec<Mount> {
+/// the host's disk without a limit. They have names, since the engine makes no nameless volume that cannot be written; teardown
+/// finds them by their containers.
+pub(super) fn mounts(scope: &Scope, binds: &[Bind], image: &Image) -> Vec<Mount> {
     let binds = binds.iter().map(|bind| Mount {
         typ: Some(MountType::BIND),
         source: Some(bind.source.display().to_string()),
@@ -67,8 +68,9 @@ pub(super) fn mounts(binds: &[Bind], image: &Image) -> Vec<Mount> {
         read_only: Some(!bind.writable),
         ..Mount::default()
     });
-    let volumes = image.volumes.iter().map(|target| Mount {
+    let volumes = image.volumes.iter().enumerate().map(|(index, target)| Mount {
         typ: Some(MountType::VOLUME),
+        source: Some(scope.name(&format!("{}-volume-{index}", image.role))),
         target: Some(target.clone()),
         read_only: Some(true),
         ..Mount::default()
@@ -78,7 +80,7 @@ pub(super) fn mounts(binds: &[Bind], image: &Image) -> Vec<Mount> {
 
 /// An idle container of an image.
 pub(super) fn body(scope: &Scope, image: &Image, host: HostConfig) -> ContainerCreateBody {
-    let mounts = host.mounts.unwrap_or_else(|| mounts(&[], image));
+    let mounts = host.mounts.unwrap_or_else(|| mounts(scope, &[], image));
     ContainerCreateBody {
         image: Some(image.id.clone()),
         // Whatever an image says: the idle process is nobody, and programs are run as the image's service user.
