@@ -150,25 +150,27 @@ pub async fn probe(
     timing: &Timing,
 ) -> Result<Result<Program, String>> {
     let limit = Duration::from_secs(60);
-    let find = "for p in odoo odoo-bin /opt/odoo/odoo-bin /usr/bin/odoo /usr/local/bin/odoo; do command -v $p && exit 0; done; exit 1";
-    let found = container.run(&user.spec(), &["sh", "-c", find], limit).await?;
-    let path = found.stdout.trim().to_owned();
-    if !found.is_ok() || path.is_empty() {
+    let variable = image.environment.iter().find_map(|line| line.strip_prefix("ODOO_RC="));
+    let settings = variable.unwrap_or("/etc/odoo/odoo.conf");
+    let looked = container.run(&user.spec(), &["sh", "-c", LOOK, "sh", settings], limit).await?;
+    let mut lines = looked.stdout.lines().map(str::trim);
+    let path = lines.next().unwrap_or_default().to_owned();
+    if !looked.is_ok() || path.is_empty() {
         return Ok(Err(format!("image {} has no Odoo program", image.reference)));
     }
+    let python = interpreter(lines.next().unwrap_or_default());
+    let own_addons = lines.filter(|line| !line.is_empty()).map(str::to_owned);
     let mounted = (0..layout.addons.len()).map(|index| format!("{ADDONS}/{index}"));
-    let python = interpreter(container, user, &path).await?;
     let mut command = python.clone();
     command.extend(["-c".to_owned(), MANIFESTS_PROGRAM.to_owned()]);
-    command.extend(mounted.chain(image_addons(container, image, user).await?));
+    command.extend(mounted.chain(own_addons));
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let version_command = [path.as_str(), "--version"];
     let spec = user.spec();
-    let (version, manifests) =
-        tokio::try_join!(
-            timing.program(Worker::Odoo, "odoo --version", container.run(&spec, &version_command, limit)),
-            timing.during(Worker::Own, "list modules", container.run(&spec, &command, limit)),
-        )?;
+    let (version, manifests) = tokio::try_join!(
+        timing.program(Worker::Odoo, "odoo --version", container.run(&spec, &version_command, limit)),
+        timing.during(Worker::Own, "list modules", container.run(&spec, &command, limit)),
+    )?;
     if !version.is_ok() || versions::series(&version.stdout).is_none() {
         return Ok(Err(format!("{path} of image {} is not Odoo: {}", image.reference, version.tail())));
     }
@@ -179,22 +181,19 @@ pub async fn probe(
     Ok(Ok(Program { path, python, version: version.stdout.trim().to_owned(), available }))
 }
 
-/// `addons_path` of the image's own configuration file: where it keeps modules besides Odoo's.
-async fn image_addons(container: &Container, image: &Image, user: User) -> Result<Vec<String>> {
-    let variable = image.environment.iter().find_map(|line| line.strip_prefix("ODOO_RC="));
-    let file = variable.unwrap_or("/etc/odoo/odoo.conf");
-    let script = "sed -n 's/^[[:space:]]*addons_path[[:space:]]*=//p' \"$1\" 2>/dev/null | tr ',' '\\n' | \
-                  while read -r d; do ls \"$d\"/*/__manifest__.py >/dev/null 2>&1 && echo \"$d\"; done; true";
-    let ran = container.run(&user.spec(), &["sh", "-c", script, "sh", file], Duration::from_secs(30)).await?;
-    Ok(ran.stdout.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
-}
+/// Where the program is, its first line, and then `addons_path` of the image's own configuration file, the first argument: where
+/// it keeps modules besides Odoo's. One program instead of three, since Docker needs longer to begin one than it runs.
+const LOOK: &str = "for p in odoo odoo-bin /opt/odoo/odoo-bin /usr/bin/odoo /usr/local/bin/odoo; do \
+                    f=$(command -v $p) && break; done; [ \"$f\" ] || exit 1; \
+                    printf '%s\\n' \"$f\" \"$(head -n 1 \"$f\" | tr -d '\\000')\"; \
+                    sed -n 's/^[[:space:]]*addons_path[[:space:]]*=//p' \"$1\" 2>/dev/null | tr ',' '\\n' | \
+                    while read -r d; do ls \"$d\"/*/__manifest__.py >/dev/null 2>&1 && echo \"$d\"; done; true";
 
 /// The Python that runs the program, with the Odoo package in reach: as its first line says, else the image's.
-async fn interpreter(container: &Container, user: User, path: &str) -> Result<Vec<String>> {
-    let ran = container.run(&user.spec(), &["head", "-n", "1", path], Duration::from_secs(30)).await?;
-    let line = ran.stdout.lines().next().and_then(|line| line.strip_prefix("#!")).unwrap_or_default();
-    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-    Ok(if words.iter().any(|word| word.contains("python")) { words } else { vec!["python3".to_owned()] })
+fn interpreter(first_line: &str) -> Vec<String> {
+    let words = first_line.strip_prefix("#!").unwrap_or_default().split_whitespace().map(str::to_owned);
+    let words: Vec<String> = words.collect();
+    if words.iter().any(|word| word.contains("python")) { words } else { vec!["python3".to_owned()] }
 }
 
 /// How Odoo reaches the database.

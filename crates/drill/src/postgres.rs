@@ -26,7 +26,7 @@ use tokio::{sync::watch, time::timeout};
 use tokio_postgres::Client;
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, chain},
     sandbox::{Bind, Container, User},
 };
 
@@ -269,35 +269,15 @@ impl Server {
         self.container.exit_code(&self.program).await
     }
 
-    /// Makes the sandbox's superuser, over the container's own socket. The statement is in a file of the container's user, and
-    /// holds the verifier, not the password.
-    pub async fn make_role(&self, settings: &Path) -> Result<()> {
+    /// Makes the sandbox's superuser. What the server is told holds the verifier, not the password.
+    pub async fn make_role(&self) -> Result<()> {
         let superuser = self.superuser().await?;
         let verifier = postgres_protocol::password::scram_sha_256(self.password.expose().as_bytes());
         let sql = format!(
-            "CREATE ROLE {GROUP} NOLOGIN;\nCREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{verifier}' IN ROLE {GROUP};\n"
+            "CREATE ROLE {GROUP} NOLOGIN; CREATE ROLE {ROLE} LOGIN SUPERUSER PASSWORD '{verifier}' IN ROLE {GROUP}"
         );
-        let file = settings.join("roles.sql");
-        std::fs::write(&file, sql).map_err(Error::io("cannot write", &file))?;
-        let inside = format!("{SETTINGS}/roles.sql");
-        let command = [
-            "psql",
-            "-X",
-            "-q",
-            "-w",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            "/tmp",
-            "-U",
-            &superuser,
-            "-d",
-            "postgres",
-            "-f",
-            &inside,
-        ];
-        self.container.run_ok(&self.user.spec(), &command, Duration::from_secs(30)).await?;
-        Ok(())
+        let client = self.connect_as(&superuser, "postgres").await?;
+        client.batch_execute(&sql).await.map_err(Error::sql("make the sandbox's superuser"))
     }
 
     /// The name of a superuser of the restored cluster: any role may ask for it, if one is known that can log in.
@@ -305,15 +285,18 @@ impl Server {
         let query = "SELECT rolname FROM pg_roles WHERE rolsuper AND rolcanlogin ORDER BY oid LIMIT 1";
         let mut last = String::new();
         for role in ["postgres", self.login_hint.as_str(), "odoo"] {
-            let command = ["psql", "-X", "-A", "-t", "-w", "-h", "/tmp", "-U", role, "-d", "postgres", "-c", query];
-            let ran = self.container.run(&self.user.spec(), &command, Duration::from_secs(30)).await?;
-            match ran.stdout.trim() {
-                name if ran.is_ok() && !name.is_empty() => return Ok(name.to_owned()),
-                _ => last = ran.tail(),
+            let asked = async {
+                let client = self.connect_as(role, "postgres").await?;
+                client.query_opt(query, &[]).await.map_err(Error::sql("ask for a superuser"))
+            };
+            match asked.await {
+                Ok(Some(row)) => return Ok(row.get(0)),
+                Ok(None) => "none of them can log in".clone_into(&mut last),
+                Err(error) => last = chain(&error),
             }
         }
         Err(Error::Output {
-            program: "psql".to_owned(),
+            program: "postgres".to_owned(),
             detail: format!("no superuser of the restored cluster found: {last}"),
         })
     }

@@ -77,7 +77,10 @@ impl Climb {
             ),
             async {
                 match isolation {
-                    Some(proof) => timing.during(Worker::Own, "prove isolation", proof).await.unwrap_or_else(|error| Err(Error::Task(error.to_string()))),
+                    Some(proof) => timing
+                        .during(Worker::Own, "prove isolation", proof)
+                        .await
+                        .unwrap_or_else(|error| Err(Error::Task(error.to_string()))),
                     None => Err(Error::Task("the isolation was asked for twice".to_owned())),
                 }
             },

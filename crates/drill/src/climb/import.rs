@@ -123,7 +123,7 @@ async fn load(request: &DrillRequest, prepared: &Prepared, places: &Places) -> R
     if !ready.ready {
         return Err(Error::Output { program: "postgres".to_owned(), detail: ready.last_words() });
     }
-    server.make_role(&places.settings).await?;
+    server.make_role().await?;
     let database = request.databases.first().ok_or_else(|| Error::Task("no database to import".to_owned()))?;
     let name = format!("\"{}\"", database.replace('"', "\"\""));
     let client = server.connect("postgres").await?;

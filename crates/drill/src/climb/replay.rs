@@ -84,7 +84,7 @@ impl Climb {
         if self.stop_unless_passed(&ladder::REPLAY, answer, begun.elapsed()).is_none() {
             return Ok(None);
         }
-        server.make_role(&places.settings).await?;
+        server.make_role().await?;
         let mut clients = Vec::with_capacity(request.databases.len());
         for database in &request.databases {
             clients.push((database.clone(), server.connect(database).await?));

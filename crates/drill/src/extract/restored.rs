@@ -207,7 +207,7 @@ impl Job<'_> {
         let start = Start { control: &control, socket: &socket, login_hint: &request.login_hint, stop_at: None };
         let mut server = Server::start(&container, user, start).await?;
         let newest_commit = self.replayed(&mut server, &fetched, &folder).await?;
-        server.make_role(&settings).await?;
+        server.make_role().await?;
         let (databases, postgres_version) = look(&server).await?;
         let notes = fetched.notes;
         let restored =
