@@ -45,6 +45,7 @@ test: install azurite lint up ## Everything, against real PostgreSQL, Odoo, S3, 
 
 bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic
 	@testbed/bench/run
+	@[ ! -e .demo/local/lifeboat.toml ] || testbed/bench/drill
 
 clean: ## Remove build output and the demo's folder
 	rm -rf target .demo

@@ -364,7 +364,7 @@ pub struct Phase {
     pub bytes: Option<u64>,
     /// Files placed, where that means something.
     pub files: Option<u64>,
-    /// What it is made of, in order; parts may overlap.
+    /// Whose work it was, in the order of its beginning: on the critical path, without overlaps, adding up to the phase.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
 }

@@ -141,6 +141,24 @@ fn render_drill(page: &mut Page, drill: &DrillPredicate) {
         let bytes = phase.bytes.map(|bytes| format!(", {}", ByteSize(bytes))).unwrap_or_default();
         page.line("phase", format_args!("{}: {time}{bytes}", phase.name));
     }
+    if let Some(breakdown) = &drill.breakdown {
+        let time = |ms| Span(std::time::Duration::from_millis(ms));
+        let [postgres, odoo, own] = [breakdown.postgres_ms, breakdown.odoo_ms, breakdown.own_ms].map(time);
+        let total = time(breakdown.total_ms);
+        page.line("time", format_args!("{total}: PostgreSQL {postgres}, Odoo {odoo}, everything else {own}"));
+    }
+    if let Some(prediction) = &drill.prediction {
+        let time = |seconds: f64| Span(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        let met = if prediction.met { "within" } else { "BEYOND" };
+        let target = Span(std::time::Duration::from_secs(prediction.target_seconds));
+        page.line(
+            "prediction",
+            format_args!("a restore of production takes {}, {met} the target of {target}", time(prediction.seconds)),
+        );
+        for assumption in &prediction.assumptions {
+            page.line("assumed", assumption);
+        }
+    }
     for image in &drill.images {
         page.line(
             "image",
