@@ -16,8 +16,8 @@ pub(super) const NOBODY: &str = "65534:65534";
 /// Enough for a process that sleeps.
 pub(super) const IDLE: Limits = Limits { memory: ByteSize(64 << 20), pids: 16 };
 
-/// Open files of one process: PostgreSQL wants a thousand, Odoo some hundreds; a leak ends here and not at the host's limit.
-pub(super) const NOFILE: i64 = 65_536;
+/// Open files of one process: PostgreSQL wants a thousand, Odoo some hundreds; more than the engine itself may have is refused.
+pub(super) const NOFILE: i64 = 16_384;
 
 /// What the containers' own `/tmp` may hold. It counts against the memory limit as well.
 const TMP_OPTIONS: &str = "rw,nosuid,nodev,mode=1777,size=512m";

@@ -35,11 +35,17 @@ impl Engine {
     fn start(&self) {
         let at = |name: &str| self.folder.path().join(name).display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(at("log")).unwrap();
-        let daemon = Command::new("dockerd")
-            .args(["-H", &self.address(), "--data-root", &at("data"), "--exec-root", &at("exec")])
+        // In a network namespace of its own: an engine without a bridge removes the default one of whoever is there.
+        let daemon = Command::new("unshare")
+            .args(["--net", "dockerd", "-H", &self.address(), "--data-root", &at("data"), "--exec-root", &at("exec")])
             .args(["--pidfile", &at("pid"), "--shutdown-timeout", "1"])
             .args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"])
-            .args(["--containerd-namespace", "lifeboat-test", "--containerd-plugins-namespace", "lifeboat-test-plugins"])
+            .args([
+                "--containerd-namespace",
+                "lifeboat-test",
+                "--containerd-plugins-namespace",
+                "lifeboat-test-plugins",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -136,5 +142,6 @@ async fn a_drill_whose_engine_is_restarted_is_incomplete_and_leaves_nothing() {
         assert_eq!(mounted_below(work.path()), [] as [String; 0]);
     }
     assert_eq!(shell(testbed).unwrap(), others, "nobody else's containers noticed");
-    shell("curl -sf -o /dev/null --max-time 10 http://127.0.0.1:58069/web/health").expect("published ports still answer");
+    shell("curl -sf -o /dev/null --max-time 10 http://127.0.0.1:58069/web/health")
+        .expect("published ports still answer");
 }

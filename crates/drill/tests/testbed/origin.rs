@@ -51,32 +51,45 @@ pub fn addons() -> PathBuf {
     state().join("odoo/addons")
 }
 
-/// The copy that every drill starts from, and what its tables looked like.
-struct Golden {
-    folder: PathBuf,
+/// A copy that drills start from, and what its tables looked like.
+pub struct Golden {
+    pub folder: PathBuf,
     taken: Timestamp,
     digest: DatabaseDigest,
 }
 
-/// Made once, kept beside the tests' other output until the next run replaces it.
-async fn golden() -> Result<&'static Golden> {
-    static GOLDEN: OnceCell<Golden> = OnceCell::const_new();
+/// Made once in a process, kept beside the tests' other output until a later run removes it.
+async fn golden() -> Result<&'static Arc<Golden>> {
+    static GOLDEN: OnceCell<Arc<Golden>> = OnceCell::const_new();
     GOLDEN.get_or_try_init(copy_from_testbed).await
 }
 
-async fn copy_from_testbed() -> Result<Golden> {
-    let taken = Timestamp::now();
-    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("drill-origin");
-    if root.exists() {
-        std::fs::remove_dir_all(&root)?;
+async fn copy_from_testbed() -> Result<Arc<Golden>> {
+    let parent = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    for entry in std::fs::read_dir(&parent)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let dead = |process: &str| !Path::new("/proc").join(process).exists();
+        if name.strip_prefix("drill-origin-").is_some_and(dead) {
+            // Another process may be at it as well.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
+    let root = parent.join(format!("drill-origin-{}", std::process::id()));
+    std::fs::create_dir_all(&root)?;
+    let server = Server::start(&root, "origin")?;
+    copy_out(&server, &root).await
+}
+
+/// A copy of a server of our own, as a restore would lay it out, with the seed's filestore and addons.
+pub async fn copy_out(server: &Server, root: &Path) -> Result<Arc<Golden>> {
+    let taken = Timestamp::now();
     let pgdata = root.join("pgdata");
     std::fs::create_dir_all(&pgdata)?;
     std::fs::create_dir_all(root.join("filestore"))?;
     let config = root.join("config/paths").join(addons().strip_prefix("/")?);
     std::fs::create_dir_all(config.parent().context("addons have a parent")?)?;
 
-    let digest = base_backup(&root, &pgdata).await?;
+    let digest = base_backup(server, &pgdata).await?;
     shell(&format!("chmod 0700 '{}'", pgdata.display()))?;
     let filestore = state().join("golden/odoo-data/filestore");
     shell(&format!("cp -a '{}' '{}'", filestore.join(DATABASE).display(), root.join("filestore").display()))?;
@@ -89,7 +102,7 @@ async fn copy_from_testbed() -> Result<Golden> {
         "restore_command = 'false'\nrecovery_target_timeline = 'current'\nrecovery_target_action = 'promote'\n",
     );
     std::fs::write(settings, text)?;
-    Ok(Golden { folder: root, taken, digest })
+    Ok(Arc::new(Golden { folder: root.to_owned(), taken, digest }))
 }
 
 /// A server of our own on a copy of the seeded cluster, so that no other use of the testbed is seen or disturbed. It is
@@ -109,7 +122,7 @@ impl Server {
         shell(&format!("cp -a --reflink=auto '{}' '{}'", state().join("golden/pg/data").display(), cluster.display()))?;
         let name = format!("lifeboat-drill-test-{purpose}-{}", std::process::id());
         shell(&format!(
-            "docker run -d --rm --name {name} -p 127.0.0.1:0:5432 -v '{}':/var/lib/postgresql/data \
+            "docker run -d --rm --name {name} --network lifeboat-testbed -p 127.0.0.1:0:5432 -v '{}':/var/lib/postgresql/data \
              -v '{}':/pg_hba.conf:ro {POSTGRES_IMAGE} postgres -c ssl=off -c hba_file=/pg_hba.conf",
             cluster.display(),
             access.display()
@@ -137,12 +150,7 @@ impl Drop for Server {
     }
 }
 
-async fn base_backup(root: &Path, pgdata: &Path) -> Result<DatabaseDigest> {
-    let server = Server::start(root, "origin")?;
-    copy_out(&server, pgdata).await
-}
-
-async fn copy_out(server: &Server, pgdata: &Path) -> Result<DatabaseDigest> {
+async fn base_backup(server: &Server, pgdata: &Path) -> Result<DatabaseDigest> {
     let client = server.connect().await?;
     // Nobody else writes to it, so that digests before and after the copy are the same.
     let digest = digest::run(&client, &digest::Options::default()).await?;
@@ -161,15 +169,21 @@ pub fn shell(command: &str) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Copies the testbed's state.
+/// Copies the testbed's state, or another copy.
 pub struct Testbed {
     finished: Timestamp,
     readable: bool,
+    copy: Option<Arc<Golden>>,
 }
 
 impl Testbed {
     pub fn new() -> Testbed {
-        Testbed { finished: Timestamp::now(), readable: true }
+        Testbed { finished: Timestamp::now(), readable: true, copy: None }
+    }
+
+    /// Of a copy of one's own.
+    pub fn of(copy: &Arc<Golden>) -> Testbed {
+        Testbed { copy: Some(Arc::clone(copy)), ..Testbed::new() }
     }
 
     /// Fails to fetch as a repository with a missing pack does.
@@ -200,7 +214,10 @@ impl Source for Testbed {
             let damaged = lifeboat_engine::Error::Damaged("pack 00ff is missing".into());
             return Err(lifeboat_drill::Error::source("cannot copy the testbed")(Box::new(damaged)));
         }
-        let golden = golden().await.map_err(failed)?;
+        let golden = match &self.copy {
+            Some(copy) => Arc::clone(copy),
+            None => Arc::clone(golden().await.map_err(failed)?),
+        };
         let command = format!("cp -a --reflink=auto '{}' '{}'", golden.folder.display(), to.display());
         let copied = tokio::task::spawn_blocking(move || shell(&command)).await;
         copied.map_err(anyhow::Error::from).and_then(|result| result).map_err(failed)?;
