@@ -22,7 +22,10 @@ use tokio::{
 };
 use url::Url;
 
-use super::gate::{self, Gate};
+use super::{
+    devtools::{Devtools, Shot},
+    gate::{self, Gate},
+};
 use crate::error::{Error, Result};
 
 /// Names under which distributions have it.
@@ -33,12 +36,11 @@ const TOOLS: [&str; 4] = ["unshare", "setpriv", "mount", "ip"];
 const FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// In a network where nothing else listens.
 const PORT: u16 = 3128;
-/// A larger picture is none.
-const LARGEST: u64 = 32 << 20;
 /// How much of the browser's complaints is kept.
 const WORDS: u64 = 4096;
 
-/// First process of its namespace. Says when the network is there, waits until the gate is open, gives the picture.
+/// First process of its namespace. Says when the network is there, waits until the gate is open, and from then on its input
+/// and output are the browser's: it is told what to do through descriptors 3 and 4 ([`devtools`](super::devtools)).
 /// The browser's own sandbox is used where the kernel lets nobody make one.
 const SCRIPT: &str = r#"
 set -eu
@@ -46,21 +48,20 @@ ulimit -c 0
 ip link set lo up
 mount -t tmpfs -o mode=0700,uid=65534,gid=65534,size=512m,nosuid,nodev tmpfs /tmp
 cd /tmp
-echo ready
-read -r opened
 export HOME=/tmp
 nobody='setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --'
 own=
 $nobody unshare --user true 2>/dev/null || own=--no-sandbox
-$nobody nice -n 5 "$1" $own --headless --disable-gpu --disable-dev-shm-usage --user-data-dir=/tmp/profile \
-  --proxy-server="http://127.0.0.1:$2" --proxy-bypass-list='<-loopback>' \
+echo ready
+read -r opened
+exec $nobody nice -n 5 "$1" $own --headless --disable-gpu --disable-dev-shm-usage --user-data-dir=/tmp/profile \
+  --remote-debugging-pipe --proxy-server="http://127.0.0.1:$2" --proxy-bypass-list='<-loopback>' \
   --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' \
   --webrtc-ip-handling-policy=disable_non_proxied_udp --force-webrtc-ip-handling-policy \
   --disable-quic --dns-prefetch-disable --no-pings --disable-background-networking --disable-component-update \
   --disable-domain-reliability --disable-client-side-phishing-detection --disable-sync --disable-default-apps \
   --disable-extensions --disable-breakpad --no-first-run --no-default-browser-check --hide-scrollbars \
-  --window-size=1280,900 --virtual-time-budget=6000 --screenshot=/tmp/picture.png "$3" >/dev/null 2>/tmp/words || true
-if [ -s /tmp/picture.png ]; then cat /tmp/picture.png; else tail -c 2000 /tmp/words >&2; exit 1; fi
+  --window-size=1280,900 about:blank 3<&0 4>&1 >/dev/null </dev/null
 "#;
 
 /// A browser, and what shuts it in.
@@ -87,9 +88,9 @@ fn find(name: &str) -> Option<PathBuf> {
     FOLDERS.split(':').map(|folder| PathBuf::from(folder).join(name)).find(|path| path.is_file())
 }
 
-/// Starts the browser on a page, with the gate as its only way, and gives the picture. Whoever stops waiting ends it.
-pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>) -> Result<Vec<u8>> {
-    let mut browser = start(kit, page)?;
+/// Starts the browser with the gate as its only way, and takes a picture of a page. Whoever stops waiting ends it.
+pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>) -> Result<Shot> {
+    let mut browser = start(kit)?;
     let gone = || Error::Task("the browser's output was taken already".to_owned());
     let mut output = BufReader::new(browser.stdout.take().ok_or_else(gone)?);
     let mut input = browser.stdin.take().ok_or_else(gone)?;
@@ -109,22 +110,22 @@ pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>) -> Result<Vec
     let listener = listen_inside(browser.id().ok_or_else(gone)?).await?;
     let serving = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(gate::serve(listener, Arc::clone(gate))));
     input.write_all(b"open\n").await.map_err(io("cannot write to"))?;
-    let mut png = Vec::new();
-    output.take(LARGEST).read_to_end(&mut png).await.map_err(io("cannot read from"))?;
+    let shot = Devtools::new(input, output).shoot(page).await;
+    let ended = browser.try_wait().ok().flatten().is_some();
+    let _ = browser.start_kill();
     drop(serving);
-    if png.is_empty() {
-        return Err(failed(browser, complaints.await.unwrap_or_default()).await);
+    match shot {
+        Err(_) if ended => Err(failed(browser, complaints.await.unwrap_or_default()).await),
+        shot => shot,
     }
-    let _ = browser.kill().await;
-    Ok(png)
 }
 
-fn start(kit: &Kit, page: &Url) -> Result<Child> {
+fn start(kit: &Kit) -> Result<Child> {
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child"])
         .args(["--mount-proc", "sh", "-c", SCRIPT, "sh"])
         .arg(&kit.browser)
-        .args([&PORT.to_string(), page.as_str()])
+        .arg(PORT.to_string())
         .env_clear()
         .env("PATH", FOLDERS)
         .env("LANG", "C.UTF-8")

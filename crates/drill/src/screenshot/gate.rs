@@ -33,16 +33,8 @@ const BODY: usize = 8 << 20;
 /// One request and its answer.
 const REQUEST: Duration = Duration::from_secs(15);
 /// Headers that are about the connection, or ours to say.
-const DROPPED: [&str; 8] = [
-    "connection",
-    "proxy-connection",
-    "proxy-authorization",
-    "keep-alive",
-    "upgrade",
-    "te",
-    "cookie",
-    "host",
-];
+const DROPPED: [&str; 8] =
+    ["connection", "proxy-connection", "proxy-authorization", "keep-alive", "upgrade", "te", "cookie", "host"];
 
 /// Where it goes, and what came by.
 pub(super) struct Gate {
@@ -51,7 +43,6 @@ pub(super) struct Gate {
     cookie: Secret,
     refused: AtomicU64,
     login: AtomicBool,
-    client: AtomicBool,
 }
 
 /// What the browser asked for.
@@ -61,31 +52,22 @@ pub(super) struct Seen {
     pub refused: u64,
     /// The login page: nobody was logged in.
     pub login: bool,
-    /// What only the web client asks for, once it runs.
-    pub client: bool,
 }
 
 impl Gate {
     /// A gate to the Odoo at `base`, for the session of the cookie.
     pub fn new(base: &Url, cookie: Secret) -> Result<Gate> {
         let authority = authority(base).ok_or_else(|| Error::Task(format!("{base} is no address")))?;
-        let (login, client) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Gate { authority, cookie, refused: AtomicU64::new(0), login, client })
+        Ok(Gate { authority, cookie, refused: AtomicU64::new(0), login: AtomicBool::new(false) })
     }
 
     /// What came by until now.
     pub fn seen(&self) -> Seen {
-        Seen {
-            refused: self.refused.load(Ordering::Relaxed),
-            login: self.login.load(Ordering::Relaxed),
-            client: self.client.load(Ordering::Relaxed),
-        }
+        Seen { refused: self.refused.load(Ordering::Relaxed), login: self.login.load(Ordering::Relaxed) }
     }
 
-    fn note(&self, path: &str) {
-        let client = ["/web/webclient/", "/web/dataset/", "/web/action/"];
+    pub fn note(&self, path: &str) {
         self.login.fetch_or(path.starts_with("/web/login"), Ordering::Relaxed);
-        self.client.fetch_or(client.iter().any(|prefix| path.starts_with(prefix)), Ordering::Relaxed);
     }
 }
 
@@ -234,14 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_tells_the_page() {
+    fn a_login_page_is_noticed() {
         let gate = gate(8069);
         gate.note("/web");
-        gate.note("/web/assets/1/web.assets_web.min.js");
-        assert_eq!(gate.seen(), Seen { refused: 0, login: false, client: false });
-        gate.note("/web/webclient/load_menus");
-        assert!(gate.seen().client && !gate.seen().login);
+        assert_eq!(gate.seen(), Seen { refused: 0, login: false });
         gate.note("/web/login?redirect=/web");
-        assert!(gate.seen().login);
+        assert_eq!(gate.seen(), Seen { refused: 0, login: true });
     }
 }

@@ -7,6 +7,7 @@
 //! The picture may show personal data. Evidence has its digest; who makes the drill decides where the picture goes.
 
 mod browser;
+mod devtools;
 mod gate;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -51,8 +52,8 @@ pub(crate) async fn take(session: &Session, base: &Url, database: &str) -> Resul
     let gate = Arc::new(Gate::new(base, cookie)?);
     let page = base.join(WEB_CLIENT).map_err(|_| Error::Task(format!("{base} is no address")))?;
     let shot = tokio::time::timeout(LIMIT, browser::shoot(&kit, &page, &gate)).await;
-    let png = match shot {
-        Ok(Ok(png)) if png.starts_with(PNG) => png,
+    let (png, shown) = match shot {
+        Ok(Ok(shot)) if shot.png.starts_with(PNG) => (shot.png, shot.shown),
         Ok(Ok(_)) => return Ok((None, Answer::not_executed("the browser gave something else than a picture"))),
         Ok(Err(error)) => return Ok((None, Answer::impossible(&error))),
         Err(_) => {
@@ -61,22 +62,23 @@ pub(crate) async fn take(session: &Session, base: &Url, database: &str) -> Resul
         }
     };
     let picture = Picture { sha256: digest(&png), png };
-    let answer = judge(database, &picture, &gate);
+    let answer = judge(database, &picture, shown, &gate);
     Ok((Some(picture), answer))
 }
 
-/// What the browser asked for tells which page it shows.
-fn judge(database: &str, picture: &Picture, gate: &Gate) -> Answer {
+/// What the page shows, and what the browser asked for.
+fn judge(database: &str, picture: &Picture, shown: bool, gate: &Gate) -> Answer {
     let seen = gate.seen();
     let kept_in = match seen.refused {
         0 => String::new(),
         count => format!("; {count} requests to other addresses refused"),
     };
     let what = format!("{database}: {} bytes, SHA-256 {}{kept_in}", picture.png.len(), picture.sha256);
-    match (seen.login, seen.client) {
+    match (seen.login, shown) {
         (true, _) => Answer::failed(format!("{what}; it shows the login page")),
-        (false, false) => Answer::failed(format!("{what}; the page did not load the web client")),
         (false, true) => Answer::passed(what),
+        // A slow host is no damage: the checks beside this one tell whether Odoo works.
+        (false, false) => Answer::not_executed(format!("the web client showed nothing in time; {what}")),
     }
 }
 
@@ -84,3 +86,6 @@ fn digest(png: &[u8]) -> Sha256Digest {
     use sha2::Digest as _;
     Sha256Digest(sha2::Sha256::digest(png).into())
 }
+
+#[cfg(test)]
+mod tests;
