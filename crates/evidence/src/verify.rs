@@ -117,9 +117,9 @@ pub struct SetSummary {
     pub not_checked: Vec<String>,
 }
 
-/// Said with every set, until there is a ledger.
+/// Said with every set: files alone do not tell. Who has the ledger asks [`crate::audit`].
 pub const LEDGER_NOT_CHECKED: &str =
-    "gaps and order: there is no ledger yet, so a statement that was removed cannot be noticed";
+    "gaps and order: these are single files, so a statement that was removed cannot be noticed";
 
 /// Whether a finding speaks against the statement. A copy does not, nor does a kind that a later version writes.
 pub fn is_grave(finding: &Finding) -> bool {

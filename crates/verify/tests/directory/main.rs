@@ -7,5 +7,6 @@ mod history;
 mod keys;
 mod program;
 mod second;
+mod stale;
 mod stamps;
 mod world;

@@ -50,9 +50,18 @@ impl Tsa {
         let at = folder.path();
         write(at, "tsa.cnf", CONFIG.as_bytes());
         write(at, "serial", b"01\n");
-        openssl(at, "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=root -days 30 -config tsa.cnf -extensions root");
-        openssl(at, "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tsa.key -out tsa.csr -subj /CN=tsa -config tsa.cnf");
-        openssl(at, "x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out tsa.pem -days 30 -extfile tsa.cnf -extensions stamping");
+        openssl(
+            at,
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -subj /CN=root -days 30 -config tsa.cnf -extensions root",
+        );
+        openssl(
+            at,
+            "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tsa.key -out tsa.csr -subj /CN=tsa -config tsa.cnf",
+        );
+        openssl(
+            at,
+            "x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out tsa.pem -days 30 -extfile tsa.cnf -extensions stamping",
+        );
         Tsa(folder)
     }
 
