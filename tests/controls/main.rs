@@ -126,7 +126,7 @@ fn damage_that_cannot_be_done_is_not_executed() {
     assert_eq!((code, answer["outcome"].as_str()), (5, Some("incomplete")), "{answer:#}");
     assert!(control["damage"].is_null(), "{control:#}");
     let why = control["why"].as_str().unwrap();
-    assert!(why.contains("not executed") && why.contains("no installed module"), "{why}");
+    assert!(why.contains("no installed module"), "{why}");
     assert!(control["evidence"].is_string(), "that it was not executed is kept as well");
     nothing_left(control["run"].as_str().unwrap());
 }
