@@ -162,10 +162,18 @@ impl Done {
 
     /// Puts this drill beside those before it.
     pub fn compared(&mut self, mut past: Vec<Past>, statement: &Statement) {
-        if let Predicate::Drill(drill) = &statement.predicate {
-            past.extend(Past::of(drill));
-        }
-        self.trend = Trend::of(past);
+        let this = match &statement.predicate {
+            Predicate::Drill(drill) => Past::of(drill),
+            _ => None,
+        };
+        // What did not pass took as long as it took to fail: that has no place in a trend.
+        self.trend = match this {
+            Some(this) => {
+                past.push(this);
+                Trend::of(past)
+            }
+            None => Trend { drills: past, ..Trend::default() },
+        };
     }
 
     /// One more line for people.
