@@ -33,6 +33,23 @@ pub struct Settings {
     pub addons: Option<PathBuf>,
     pub odoo_image: String,
     pub extra: String,
+    pub source: Source,
+}
+
+/// Which Odoo of the testbed is protected.
+pub struct Source {
+    /// Its folder below the testbed's state: data, configuration, addons.
+    pub folder: PathBuf,
+    /// The port of its PostgreSQL.
+    pub port: String,
+    pub database: &'static str,
+}
+
+impl Source {
+    fn current() -> Source {
+        let port = testbed::setting("LIFEBOAT_TESTBED_PG_PORT", "55432");
+        Source { folder: testbed::state_dir().join("odoo"), port, database: "demo" }
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +60,26 @@ impl Default for Settings {
             addons: Some(testbed::state_dir().join("odoo/addons")),
             odoo_image: testbed::setting("LIFEBOAT_TESTBED_ODOO_IMAGE", "lifeboat-testbed/odoo:19"),
             extra: String::new(),
+            source: Source::current(),
+        }
+    }
+}
+
+impl Settings {
+    /// The oldest Odoo of the testbed, which has a cluster of its own.
+    #[allow(dead_code, reason = "not every test binary uses it")]
+    pub fn odoo14() -> Settings {
+        let folder = testbed::state_dir().join("odoo14");
+        Settings {
+            filestore: folder.join("data/filestore"),
+            addons: Some(folder.join("addons")),
+            odoo_image: testbed::setting("LIFEBOAT_TESTBED_ODOO14_IMAGE", "lifeboat-testbed/odoo:14"),
+            source: Source {
+                folder,
+                port: testbed::setting("LIFEBOAT_TESTBED_ODOO14_PG_PORT", "55414"),
+                database: "demo14",
+            },
+            ..Settings::default()
         }
     }
 }
@@ -176,7 +213,7 @@ fn configuration(made: &Value, settings: &Settings, role: &str) -> String {
             bucket_section(bucket, "", Who::Role(role.expect("a known role")))
         }
     };
-    let port = testbed::setting("LIFEBOAT_TESTBED_PG_PORT", "55432");
+    let Source { folder, port, database } = &settings.source;
     let addons = match &settings.addons {
         Some(addons) => format!("addons = [\"{}\"]", addons.display()),
         None => String::new(),
@@ -206,13 +243,13 @@ user = "lifeboat"
 password_file = "{state}/secrets/lifeboat.password"
 tls = "verify-full"
 root_cert_file = "{state}/tls/ca.crt"
-databases = ["demo"]
+databases = ["{database}"]
 
 [instances.clinic.filestore]
 path = "{filestore}"
 
 [instances.clinic.config]
-paths = ["{state}/odoo/etc/odoo.conf", "{state}/odoo/addons"]
+paths = ["{folder}/etc/odoo.conf", "{folder}/addons"]
 
 [[instances.clinic.config.commands]]
 name = "kernel"
@@ -230,6 +267,7 @@ state_dir = "state"
         recipients = made["recovery_recipients"],
         trusted = made["signing_public_key"],
         filestore = settings.filestore.display(),
+        folder = folder.display(),
         postgres_image = testbed::setting("LIFEBOAT_TESTBED_PG_IMAGE", "lifeboat-testbed/postgres:17"),
         odoo_image = settings.odoo_image,
         extra = settings.extra,
