@@ -1,6 +1,9 @@
 //! `lifeboat drill`: restore a recovery point into a sandbox, check it rung by rung, tear down, sign what was seen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use clap::Args;
 use lifeboat_drill::{
@@ -55,6 +58,9 @@ pub struct Drill {
     /// Show the values of rows that differ from the source; they may be personal data
     #[arg(long)]
     show_rows: bool,
+    /// Write the picture of the logged-in sandbox into a new file, in plain; it may show personal data
+    #[arg(long, value_name = "FILE", conflicts_with = "sabotage")]
+    screenshot: Option<PathBuf>,
     /// Damage the restored copy on purpose, and pass only if exactly the right checks fail: a kind of docs/controls.md, "all",
     /// or "random" (one of them)
     #[arg(long, value_name = "KIND", conflicts_with = "show_rows", help_heading = CONTROL)]
@@ -159,6 +165,7 @@ impl Drill {
             identities,
             wish,
             show_rows: self.show_rows,
+            screenshot: self.screenshot,
         };
         match self.sabotage {
             None => rehearsal.rehearse().await,
@@ -180,13 +187,20 @@ struct Rehearsal<'a> {
     identities: Vec<Identity>,
     wish: Wish,
     show_rows: bool,
+    /// Where the picture goes in plain.
+    screenshot: Option<PathBuf>,
 }
 
 impl Rehearsal<'_> {
     /// One drill, told, signed and shown.
     async fn rehearse(&self) -> Result<Exit> {
         let report = self.climb(None).await?;
-        let done = sign(&self.context, report).await?;
+        let written = self.screenshot.as_deref().zip(report.picture.as_ref());
+        let written = written.map(|(path, picture)| write_picture(path, &picture.png));
+        let mut done = sign(&self.context, report).await?;
+        if let Some(Err(error)) = written {
+            done.note(format!("the picture could not be written: {error}"));
+        }
         self.session.output.show(&done)?;
         Ok(match done.outcome {
             _ if self.session.cancel.is_cancelled() => Exit::Interrupted,
@@ -260,6 +274,7 @@ fn required(config: &DrillConfig, tier: &TierDrill, locks: bool) -> DrillConfig 
 /// Signs and keeps what was seen, whatever it was. That it could not be kept is told with the rest.
 async fn sign(context: &Context, report: DrillReport) -> Result<Done> {
     let statement = statement::statement(context, &report, None)?;
+    let (statement, not_kept) = statement::with_picture(context, statement, &report).await;
     let (instance, run) = (report.instance.clone(), report.run);
     let mut done = Done::new(report);
     let kept = keep(context, &statement).await;
@@ -267,12 +282,22 @@ async fn sign(context: &Context, report: DrillReport) -> Result<Done> {
         done.evidence_file = Some(std::path::absolute(path.join(key))?);
     }
     done.signed(kept);
+    if let Some(why) = not_kept {
+        done.note(format!("the picture could not be kept: {why}"));
+    }
     match trend::before(context, &instance, run).await {
         Ok(past) => done.compared(past, &statement),
         // What was before says nothing of this drill.
         Err(error) => done.note(format!("drills before cannot be read: {}", error.messages().join(": "))),
     }
     Ok(done)
+}
+
+/// A new file, for nobody else to read.
+fn write_picture(path: &Path, png: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(png)
 }
 
 /// Signs a statement and keeps it; gives its key, or why not.

@@ -5,16 +5,16 @@
 use lifeboat_drill::report::DrillReport;
 use lifeboat_engine::{
     context::{Context, SOFTWARE},
-    policy, record,
+    picture, policy, record,
 };
 use lifeboat_evidence::{
-    Statement,
+    Predicate, Statement,
     backup::{NotCovered, StartedBy},
-    drill::{Control, DrillPredicate, not_executed},
+    drill::{Control, DrillPredicate, Screenshot, not_executed},
 };
 use lifeboat_model::id::{Sha256Digest, TierName};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// What the statement says of where the drill ran, which its report does not know.
 struct Surroundings {
@@ -36,6 +36,26 @@ pub fn statement(context: &Context, report: &DrillReport, control: Option<Contro
         policy_sha256: policy::digest(&context.config, instance),
     };
     Ok(Statement::drill(DrillPredicate { control, ..predicate(report, surroundings) }))
+}
+
+/// Keeps the drill's picture, sealed, and says so in its statement. A picture that could not be kept is told by its digest alone.
+pub async fn with_picture(
+    context: &Context,
+    mut statement: Statement,
+    report: &DrillReport,
+) -> (Statement, Option<String>) {
+    let Some(shot) = &report.picture else { return (statement, None) };
+    let (screenshot, why) = match picture::keep(context, &statement, &shot.png, shot.sha256).await {
+        Ok(screenshot) => (screenshot, None),
+        Err(error) => {
+            let screenshot = Screenshot { sha256: shot.sha256, bytes: shot.png.len() as u64, key: None };
+            (screenshot, Some(Failure::from(error).messages().join(": ")))
+        }
+    };
+    if let Predicate::Drill(predicate) = &mut statement.predicate {
+        predicate.screenshot = Some(screenshot);
+    }
+    (statement, why)
 }
 
 fn predicate(report: &DrillReport, surroundings: Surroundings) -> DrillPredicate {
@@ -128,6 +148,7 @@ mod tests {
             prediction: None,
             rpo: None,
             rto: None,
+            picture: None,
             newest_commit: None,
             targets: Targets::compare(HOUR, HOUR, None, None),
             images: Vec::new(),
