@@ -243,7 +243,7 @@ fn last(of: &InstancePeriod) -> Markup {
     match of.rehearsals.last() {
         None => badge(Tone::Doubt, "none"),
         Some(last) => html! {
-            (day(last.started))
+            span.once { (day(last.started)) }
             @if last.outcome != Outcome::Passed { " " (parts::outcome(last.outcome)) }
         },
     }
@@ -253,8 +253,10 @@ fn measure(measured: &Measured, target: u64) -> Markup {
     let target_text = span(target as f64);
     match measured.worst_seconds {
         None => html! { "– / " (target_text) },
-        Some(worst) if worst <= target as f64 => html! { (span(worst)) " / " (target_text) },
-        Some(worst) => html! { strong.bad { (span(worst)) } " / " (target_text) ", missed " (measured.missed) "×" },
+        Some(worst) if worst <= target as f64 => html! { span.once { (span(worst)) " / " (target_text) } },
+        Some(worst) => html! {
+            span.once { strong.bad { (span(worst)) } " / " (target_text) } ", missed " (measured.missed) "×"
+        },
     }
 }
 

@@ -120,8 +120,8 @@ fn exceptions(of: &InstancePeriod) -> Markup {
         };
         table.row(vec![
             match one.run {
-                Some(run) => html! { a href=(format!("#r-{run}")) { (day(one.time)) } },
-                None => html! { (day(one.time)) },
+                Some(run) => html! { a.once href=(format!("#r-{run}")) { (day(one.time)) } },
+                None => html! { span.once { (day(one.time)) } },
             },
             parts::status(one.status),
             html! { (one.what) },
@@ -139,12 +139,12 @@ fn rehearsals(of: &InstancePeriod) -> Markup {
     let mut table = Table::new("number", &["Rehearsal", "Outcome", "RPO", "RTO", "Checks", "Signed"]);
     for one in &of.rehearsals {
         let seconds = |value: Option<f64>, target: u64| match value {
-            None => html! { span.soft { "not measured" } },
-            Some(value) if value <= target as f64 => html! { (span(value)) },
-            Some(value) => html! { strong.bad { (span(value)) } " > " (span(target as f64)) },
+            None => html! { span.soft { "none" } },
+            Some(value) if value <= target as f64 => html! { span.once { (span(value)) } },
+            Some(value) => html! { span.once { strong.bad { (span(value)) } " > " (span(target as f64)) } },
         };
         table.row(vec![
-            html! { a href=(format!("#r-{}", one.run)) { (minute(one.started)) } },
+            html! { a.once href=(format!("#r-{}", one.run)) { (minute(one.started)) } },
             parts::outcome(one.outcome),
             seconds(one.rpo_seconds, one.rpo_target_seconds),
             seconds(one.rto_seconds, one.rto_target_seconds),
@@ -180,7 +180,7 @@ fn controls(of: &InstancePeriod) -> Markup {
     let list = |ids: &[String]| if ids.is_empty() { "–".to_owned() } else { ids.join(", ") };
     for one in &of.controls {
         table.row(vec![
-            html! { a href=(format!("#r-{}", one.run)) { (minute(one.started)) } },
+            html! { a.once href=(format!("#r-{}", one.run)) { (minute(one.started)) } },
             html! { (one.kind) },
             one.outcome.map_or_else(|| badge(Tone::Doubt, "not judged"), parts::outcome),
             html! { (list(&one.expected)) },

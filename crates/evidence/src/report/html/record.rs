@@ -160,11 +160,11 @@ fn checks(drill: &DrillPredicate) -> Markup {
     for check in &drill.checks {
         let is_required = drill.required.contains(&check.id);
         table.row(vec![
-            html! { (check.rung) " " code { (check.id) } @if is_required { span.soft { " required" } } },
+            html! { (check.rung) " " code { (check.id) } @if is_required { br; span.soft { "required" } } },
             html! { (check.purpose) @if !check.expected.is_empty() { ": " (check.expected) } },
             html! { (check.observed) (why(check)) },
             parts::verdict(&check.verdict),
-            html! { span.took { (span(check.duration_ms as f64 / 1000.0)) } },
+            html! { span.once { (span(check.duration_ms as f64 / 1000.0)) } },
         ]);
     }
     html! { h4 { "Checks" } (table) }
@@ -362,7 +362,7 @@ fn people(drill: &DrillPredicate, sign_offs: &[Signed]) -> Markup {
     let mut table = Table::new("signed", &["Signed", "Who, as what", "Decision", "Words"]);
     for signed in sign_offs {
         table.row(vec![
-            html! { (moment(signed.time)) },
+            html! { span.once { (moment(signed.time)) } },
             html! { (signed.who) ", " (signed.role) },
             html! { (signed.decision.map_or("seen", |decision| decision.word())) },
             html! {

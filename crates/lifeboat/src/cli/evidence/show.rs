@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use clap::Args;
-use lifeboat_evidence::{EvidenceKey, Verified, render::render, verify};
+use jiff::Timestamp;
+use lifeboat_engine::sign_off;
+use lifeboat_evidence::{EvidenceKey, Verified, act::SignOff, render::render, verify};
 use lifeboat_model::signature::PublicKey;
 use serde::Serialize;
 
@@ -12,7 +14,7 @@ use crate::{
     cli::{Session, place::Place},
     exit::Exit,
     failure::{Failure, Result},
-    output::{Answer, Page, write_stdout},
+    output::{Answer, Page, moment, write_stdout},
     wire,
 };
 
@@ -44,8 +46,50 @@ struct Shown {
     payload_sha256: String,
     contradictions: Vec<String>,
     statement: serde_json::Value,
+    /// What people have said of it, oldest first; of a file nobody knows.
+    sign_offs: Vec<Said>,
     #[serde(skip)]
     text: String,
+}
+
+#[derive(Serialize)]
+struct Said {
+    time: Timestamp,
+    who: String,
+    role: String,
+    decision: &'static str,
+    comment: String,
+    exception: Option<String>,
+    corrective_action: Option<String>,
+    due: Option<String>,
+}
+
+impl Said {
+    fn new((time, said): (Timestamp, SignOff)) -> Self {
+        Said {
+            time,
+            who: said.who,
+            role: said.role,
+            decision: said.decision.word(),
+            comment: said.comment,
+            exception: said.exception,
+            corrective_action: said.corrective_action,
+            due: said.due.map(|due| due.to_string()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{} by {} as {}: {}", self.decision, self.who, self.role, self.comment);
+        if let Some(exception) = &self.exception {
+            text += &format!("; exception: {exception}");
+        }
+        if let Some(action) = &self.corrective_action {
+            text += &format!("; will be done: {action}");
+            text += &self.due.as_ref().map(|due| format!(" until {due}")).unwrap_or_default();
+        }
+        // Signed by others, and no part of what steers a terminal.
+        text.replace(|c: char| c.is_control(), " ")
+    }
 }
 
 impl Answer for Shown {
@@ -53,14 +97,17 @@ impl Answer for Shown {
 
     fn text(&self, page: &mut Page) {
         page.line(self.text.trim_end());
+        for said in &self.sign_offs {
+            page.line(format_args!("{:<17}{}, {}", "sign-off", moment(said.time), said.text()));
+        }
     }
 }
 
 impl Show {
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
-        let (name, envelope) = match Path::new(&self.what) {
-            path if path.is_file() => (self.what.clone(), read_envelope(path)?),
+        let (name, envelope, sign_offs) = match Path::new(&self.what) {
+            path if path.is_file() => (self.what.clone(), read_envelope(path)?, Vec::new()),
             _ => self.stored(session).await?,
         };
         let verified = verify(&envelope, &trusted(session, &self.key)?).map_err(|refused| {
@@ -72,11 +119,11 @@ impl Show {
             return Ok(Exit::Ok);
         }
         let sound = verified.contradictions.is_empty();
-        session.output.show(&Shown::new(name, &verified)?)?;
+        session.output.show(&Shown::new(name, &verified, sign_offs)?)?;
         Ok(if sound { Exit::Ok } else { Exit::CheckFailed })
     }
 
-    async fn stored(&self, session: &Session) -> Result<(String, Vec<u8>)> {
+    async fn stored(&self, session: &Session) -> Result<(String, Vec<u8>, Vec<Said>)> {
         let loaded = self.place.load(session)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let mut stored = repository.list_evidence(&config.tenant, "").await?;
@@ -84,7 +131,16 @@ impl Show {
         let is_meant = |name: &str| name.ends_with(&self.what) || run(name).starts_with(&self.what);
         stored.retain(|evidence| is_meant(evidence.key.as_str()));
         match stored.as_slice() {
-            [found] => Ok((found.key.to_string(), repository.get_evidence(found).await?.to_vec())),
+            [found] => {
+                let (name, envelope) = (found.key.to_string(), repository.get_evidence(found).await?.to_vec());
+                let run = name.parse::<EvidenceKey>().map(|parts| parts.run).ok();
+                let context = wire::context(session, loaded.clone(), repository, "lifeboat evidence show");
+                let said = match run {
+                    Some(run) => sign_off::of(&context, run).await?,
+                    None => Vec::new(),
+                };
+                Ok((name, envelope, said.into_iter().map(Said::new).collect()))
+            }
             [] => Err(Failure::new(Exit::NotFound, format!("no file and no run \"{}\"", self.what))
                 .next("lifeboat evidence list")),
             many => Err(Failure::new(Exit::Usage, format!("\"{}\" fits {} statements", self.what, many.len()))
@@ -95,13 +151,14 @@ impl Show {
 }
 
 impl Shown {
-    fn new(name: String, verified: &Verified) -> Result<Self> {
+    fn new(name: String, verified: &Verified, sign_offs: Vec<Said>) -> Result<Self> {
         Ok(Shown {
             name,
             signed_by: verified.key.to_string(),
             payload_sha256: verified.payload_sha256.to_string(),
             contradictions: verified.contradictions.clone(),
             statement: serde_json::from_slice(&verified.payload)?,
+            sign_offs,
             text: render(verified),
         })
     }
