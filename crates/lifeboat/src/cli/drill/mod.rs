@@ -83,8 +83,8 @@ Examples:
   lifeboat drill clinic --sabotage all
   lifeboat drill clinic --sabotage deleted-row --seed 00000000000000ff
 
-Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down. Of controls: 0 exactly
-the right checks failed, 4 damage was not seen or something else failed, 5 a control was not executed.";
+Exit codes: 0 passed, 4 failed, 5 incomplete (a required check did not run), 130 stopped and torn down.
+Of controls: 0 exactly the right checks failed, 4 they did not, 5 a control was not executed.";
 
 /// Tells each check as it answers. A reason that stops many checks is told once.
 pub struct Teller {
