@@ -72,12 +72,13 @@ pub(crate) async fn records(session: &Session, client: &Client, database: &str) 
         let count: i64 = count.map_err(Error::sql("count partners"))?.get(0);
         return Ok(Answer::failed(format!("{database}: Odoo shows no partner, the table has {count}")));
     }
-    let ids: Vec<i64> = read.iter().filter_map(|record| record["id"].as_i64()).collect();
-    let query = "SELECT id::bigint, coalesce(name, '') FROM res_partner WHERE active AND id = ANY($1)";
+    let id = |record: &serde_json::Value| record["id"].as_i64().and_then(|id| i32::try_from(id).ok());
+    let ids: Vec<i32> = read.iter().filter_map(id).collect();
+    let query = "SELECT id, coalesce(name, '') FROM res_partner WHERE active AND id = ANY($1)";
     let rows = client.query(query, &[&ids]).await.map_err(Error::sql("read partners"))?;
-    let known: HashMap<i64, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let known: HashMap<i32, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let differs = |record: &&serde_json::Value| {
-        let known = record["id"].as_i64().and_then(|id| known.get(&id));
+        let known = id(record).and_then(|id| known.get(&id));
         known.map(String::as_str) != Some(record["name"].as_str().unwrap_or_default())
     };
     let different: Vec<String> =
