@@ -13,6 +13,7 @@ mod evidence;
 mod help;
 mod kept;
 mod keys;
+mod ledger;
 mod moments;
 mod program;
 mod repo;
