@@ -134,7 +134,8 @@ pub async fn signs(repo: &InstanceRepo, trusted: &[PublicKey], progress: Arc<dyn
     let (report, heads) = (SignsReport::default(), FuturesUnordered::new());
     let mut look = Look { repo, trusted: trusted.into(), progress, report, heads };
     look.versions(&repo.layout().root(), |layout, key| kind_at(layout, key).is_some()).await?;
-    look.versions(&format!("{}/evidence/", repo.tenant()), |layout, key| layout::is_evidence(layout.tenant(), key)).await?;
+    look.versions(&format!("{}/evidence/", repo.tenant()), |layout, key| layout::is_evidence(layout.tenant(), key))
+        .await?;
     while look.head().await? {}
     look.versions(layout::REPOSITORY, |_, key| key.as_str() == layout::REPOSITORY).await?;
     Ok(look.report)
