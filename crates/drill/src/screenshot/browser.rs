@@ -12,6 +12,7 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -88,8 +89,9 @@ fn find(name: &str) -> Option<PathBuf> {
     FOLDERS.split(':').map(|folder| PathBuf::from(folder).join(name)).find(|path| path.is_file())
 }
 
-/// Starts the browser with the gate as its only way, and takes a picture of a page. Whoever stops waiting ends it.
-pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>) -> Result<Shot> {
+/// Starts the browser with the gate as its only way, and takes a picture of a page once it shows
+/// something, or the patience is over. Whoever stops waiting ends it.
+pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>, patience: Duration) -> Result<Shot> {
     let mut browser = start(kit)?;
     let gone = || Error::Task("the browser's output was taken already".to_owned());
     let mut output = BufReader::new(browser.stdout.take().ok_or_else(gone)?);
@@ -110,7 +112,7 @@ pub(super) async fn shoot(kit: &Kit, page: &Url, gate: &Arc<Gate>) -> Result<Sho
     let listener = listen_inside(browser.id().ok_or_else(gone)?).await?;
     let serving = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(gate::serve(listener, Arc::clone(gate))));
     input.write_all(b"open\n").await.map_err(io("cannot write to"))?;
-    let shot = Devtools::new(input, output).shoot(page).await;
+    let shot = Devtools::new(input, output).shoot(page, patience).await;
     let ended = browser.try_wait().ok().flatten().is_some();
     let _ = browser.start_kill();
     drop(serving);

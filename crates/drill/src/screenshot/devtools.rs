@@ -18,8 +18,6 @@ use crate::error::{Error, Result};
 
 /// A longer message is none: a picture of a megapixel has some hundred kilobytes.
 const LONGEST: u64 = 32 << 20;
-/// How long the page may take until it shows something.
-const PATIENCE: Duration = Duration::from_secs(9);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(150);
 /// For what is drawn last, after the page says that it is there.
@@ -50,21 +48,21 @@ impl<W: AsyncWrite + Unpin, R: AsyncBufRead + Unpin> Devtools<W, R> {
     }
 
     /// Opens the page, waits for what it shows, and takes the picture.
-    pub async fn shoot(mut self, page: &Url) -> Result<Shot> {
+    pub async fn shoot(mut self, page: &Url, patience: Duration) -> Result<Shot> {
         let target = self.call("Target.createTarget", json!({"url": "about:blank"}), None).await?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = self.call("Target.attachToTarget", attach, None).await?;
         let session = attached["sessionId"].as_str().ok_or_else(|| unexpected("no session"))?.to_owned();
         self.call("Page.navigate", json!({"url": page.as_str()}), Some(&session)).await?;
-        let shown = self.await_page(&session).await?;
+        let shown = self.await_page(&session, patience).await?;
         let taken = self.call("Page.captureScreenshot", json!({"format": "png"}), Some(&session)).await?;
         let data = taken["data"].as_str().ok_or_else(|| unexpected("no picture"))?;
         let png = BASE64_STANDARD.decode(data).map_err(|error| unexpected(error.to_string()))?;
         Ok(Shot { png, shown })
     }
 
-    async fn await_page(&mut self, session: &str) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
+    async fn await_page(&mut self, session: &str, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
         loop {
             let asked = json!({"expression": SHOWN, "returnByValue": true});
             // A page that is just being replaced has nothing to ask.

@@ -24,6 +24,8 @@ use gate::Gate;
 
 /// From the start of the browser to the whole picture.
 const LIMIT: Duration = Duration::from_secs(15);
+/// How long the page may take until it shows something.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What every PNG begins with.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -51,7 +53,7 @@ pub(crate) async fn take(session: &Session, base: &Url, database: &str) -> Resul
     let cookie = session.cookie().ok_or_else(|| Error::Task("a session without a cookie".to_owned()))?;
     let gate = Arc::new(Gate::new(base, cookie)?);
     let page = base.join(WEB_CLIENT).map_err(|_| Error::Task(format!("{base} is no address")))?;
-    let shot = tokio::time::timeout(LIMIT, browser::shoot(&kit, &page, &gate)).await;
+    let shot = tokio::time::timeout(LIMIT, browser::shoot(&kit, &page, &gate, PATIENCE)).await;
     let (png, shown) = match shot {
         Ok(Ok(shot)) if shot.png.starts_with(PNG) => (shot.png, shot.shown),
         Ok(Ok(_)) => return Ok((None, Answer::not_executed("the browser gave something else than a picture"))),

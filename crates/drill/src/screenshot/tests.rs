@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Mutex};
 
 use lifeboat_model::{check::Verdict, secret::Secret};
+use lifeboat_odoo::login::SandboxLogin;
 use lifeboat_testkit::testbed;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -55,7 +56,8 @@ async fn the_browser_reaches_odoo_and_nothing_else() {
     let base = odoo(page, Arc::clone(&requests)).await;
     let gate = Arc::new(Gate::new(&base, Secret::new("session_id=ours")).unwrap());
     let kit = browser::Kit::find().unwrap_or_else(|why| panic!("{why}"));
-    let shot = tokio::time::timeout(LIMIT * 4, browser::shoot(&kit, &base.join("/web").unwrap(), &gate)).await;
+    let shot =
+        tokio::time::timeout(LIMIT * 8, browser::shoot(&kit, &base.join("/web").unwrap(), &gate, LIMIT * 4)).await;
     let shot = shot.unwrap().unwrap();
 
     assert!(shot.png.starts_with(PNG) && shot.shown, "{} bytes", shot.png.len());
@@ -83,13 +85,37 @@ async fn a_browser_that_is_not_waited_for_ends_with_all_its_processes() {
     let kit = browser::Kit::find().unwrap_or_else(|why| panic!("{why}"));
     let mark = base.join("/web?never").unwrap();
     let before = processes();
-    let shot = tokio::spawn(async move { browser::shoot(&kit, &mark, &gate).await });
+    let shot = tokio::spawn(async move { browser::shoot(&kit, &mark, &gate, LIMIT * 8).await });
     let begun = || !requests.lock().unwrap().is_empty();
     await_that(begun, "the browser asks for the page").await;
     let started: BTreeSet<u32> = processes().difference(&before).copied().collect();
     assert!(started.len() > 2, "{started:?}");
     shot.abort();
     await_that(|| processes().is_disjoint(&started), "the browser's processes end").await;
+}
+
+#[tokio::test]
+async fn whoever_is_logged_in_is_shown_the_web_client() {
+    if !testbed::enabled() {
+        return;
+    }
+    let kit = browser::Kit::find().unwrap_or_else(|why| panic!("{why}"));
+    for (variable, address, database) in [
+        ("LIFEBOAT_TESTBED_ODOO_URL", "http://127.0.0.1:58069", "demo"),
+        ("LIFEBOAT_TESTBED_ODOO14_URL", "http://127.0.0.1:58014", "demo14"),
+    ] {
+        let base: Url = testbed::setting(variable, address).parse().unwrap();
+        let login = SandboxLogin { id: 2, login: "admin".into(), password: testbed::secret("odoo-admin.password") };
+        let session = Session::login(base.clone(), database, &login, LIMIT * 4).await.unwrap();
+        let gate = Arc::new(Gate::new(&base, session.cookie().unwrap()).unwrap());
+        let page = base.join(WEB_CLIENT).unwrap();
+        let shot = browser::shoot(&kit, &page, &gate, LIMIT * 4).await.unwrap();
+        assert!(shot.shown && !gate.seen().login, "{database}: {:?}", gate.seen());
+        // The same page for whoever is not logged in.
+        let gate = Arc::new(Gate::new(&base, Secret::new("session_id=none")).unwrap());
+        let shot = browser::shoot(&kit, &page, &gate, Duration::from_secs(3)).await.unwrap();
+        assert!(!shot.shown && gate.seen().login, "{database}: {:?}", gate.seen());
+    }
 }
 
 /// Processes that run as nobody.
