@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Container, User};
+use super::{Container, Ran, User};
 use crate::{
     error::{Error, Result},
     ladder::Answer,
@@ -202,13 +202,9 @@ fn holds_private_key(text: &str) -> bool {
 fn is_password_line(line: &str) -> bool {
     let line = line.trim_start();
     let Some((name, value)) = line.split_once(['=', ':']) else { return false };
-    let name = name.to_lowercase();
+    let name = name.trim_end().to_lowercase();
     let words = ["passw", "secret", "token", "api_key", "apikey", "private_key"];
-    let says_so = words.iter().any(|word| name.contains(word)) && !name.contains(char::is_whitespace) || {
-        words
-            .iter()
-            .any(|word| name.trim_end().rsplit(['_', '.', '-']).next().is_some_and(|last| last.starts_with(word)))
-    };
+    let says_so = !name.contains(char::is_whitespace) && words.iter().any(|word| name.contains(word));
     says_so && !line.starts_with(['#', ';']) && !matches!(value.trim(), "" | "False" | "false" | "None")
 }
 
@@ -246,7 +242,9 @@ pub(crate) async fn look(containers: &[(Container, User)]) -> Seen {
 }
 
 async fn look_in(container: &Container, user: User) -> Result<Vec<String>, String> {
-    let mut command = vec!["find", "/lifeboat", "-not", "-path", "/lifeboat/odoo/odoo.conf"];
+    // The ways in are folders of ours with a socket each, which the container's user cannot always enter: to `find` that is an error.
+    let mut command = vec!["find", "/lifeboat", "(", "-path", "/lifeboat/gate", "-o", "-path", "/lifeboat/socket", ")"];
+    command.extend(["-prune", "-o", "-not", "-path", "/lifeboat/odoo/odoo.conf"]);
     // The sandbox's own settings are no secret of production's, and the filestore's names are digests.
     command.extend(["-not", "-path", "/lifeboat/odoo-data/*", "-type", "f", "-size", "+0", "("]);
     for (index, pattern) in NAMES.iter().enumerate() {
@@ -258,10 +256,19 @@ async fn look_in(container: &Container, user: User) -> Result<Vec<String>, Strin
     command.extend([")", "-print"]);
     let ran = container.run(&user.spec(), &command, Duration::from_secs(120)).await;
     match ran {
-        Ok(ran) if ran.is_ok() => Ok(ran.stdout.lines().map(|path| format!("{}: {path}", container.role)).collect()),
+        // A server at work removes files while they are listed.
+        Ok(ran) if ran.is_ok() || only_vanished(&ran) => {
+            Ok(ran.stdout.lines().map(|path| format!("{}: {path}", container.role)).collect())
+        }
         Ok(ran) => Err(format!("{}: {}", container.role, ran.tail())),
         Err(error) => Err(format!("{}: {error}", container.role)),
     }
+}
+
+/// Whether nothing went wrong but that files were gone when their turn came.
+fn only_vanished(ran: &Ran) -> bool {
+    let vanished = |line: &str| line.ends_with(": No such file or directory");
+    ran.code == 1 && !ran.stderr.is_empty() && ran.stderr.lines().all(vanished)
 }
 
 /// What both mean together.
@@ -272,7 +279,8 @@ pub(crate) fn answer(hidden: &Hidden, seen: &Seen) -> Answer {
             .in_public(format!("{} files with credentials are in sight", seen.visible.len()));
     }
     if !seen.unknown.is_empty() || seen.looked == 0 {
-        let why = if seen.looked == 0 { "there was nowhere to look from".to_owned() } else { seen.unknown.join("; ") };
+        let nowhere = seen.unknown.is_empty();
+        let why = if nowhere { "there was nowhere to look from".to_owned() } else { seen.unknown.join("; ") };
         return Answer::not_executed(format!("nobody could look from inside: {why}"))
             .in_public("nobody could look from inside");
     }
