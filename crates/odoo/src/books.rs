@@ -62,8 +62,9 @@ impl Books {
 }
 
 /// `getattr` is not there in a server action; a method whose name begins with one underscore may be called. Archived companies
-/// and journals have books too; nobody may choose an archived company, hence `sudo`. Localisations that answer themselves (Portugal) say `name` and `msg`. How many entries are hashed is counted
-/// beside the check: an answer without any chain means something else when there are some.
+/// and journals have books too; nobody may choose an archived company, hence `sudo`. Localisations that answer themselves
+/// (Portugal) say `name` and `msg`. How many entries are hashed is counted beside the check: an answer without any chain means
+/// something else when there are some.
 const PROGRAM: &str = "\
 results = []
 hashed = 0

@@ -3,8 +3,10 @@
 //!
 //! Answers are bounded in size and time. No proxy of the environment is used: the server is a sandbox, addressed directly.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use lifeboat_model::secret::Secret;
+use reqwest::cookie::{CookieStore as _, Jar};
 use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 use url::Url;
@@ -26,6 +28,7 @@ const REDIRECTS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Session {
     client: reqwest::Client,
+    jar: Arc<Jar>,
     base: Url,
     user: Option<i64>,
 }
@@ -46,15 +49,16 @@ pub struct Fetched {
 impl Session {
     /// A client without a login; `timeout` is for one whole request.
     pub fn new(base: Url, timeout: Duration) -> Result<Session> {
+        let jar = Arc::new(Jar::default());
         let client = reqwest::Client::builder()
             .no_proxy()
-            .cookie_store(true)
+            .cookie_provider(Arc::clone(&jar))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(timeout.min(Duration::from_secs(10)))
             .timeout(timeout)
             .build()
             .map_err(|source| Error::Http { path: base.to_string(), source })?;
-        Ok(Session { client, base, user: None })
+        Ok(Session { client, jar, base, user: None })
     }
 
     /// Logs in at the session endpoint.
@@ -75,6 +79,12 @@ impl Session {
     /// The id of the user who is logged in.
     pub fn user(&self) -> Option<i64> {
         self.user
+    }
+
+    /// What it sends as the header `Cookie`, for whoever goes on with the session.
+    pub fn cookie(&self) -> Option<Secret> {
+        let header = self.jar.cookies(&self.base)?;
+        header.to_str().ok().map(Secret::new)
     }
 
     /// Calls a public method of a model.
