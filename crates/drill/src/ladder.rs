@@ -215,7 +215,13 @@ pub struct Ladder {
 impl Ladder {
     /// An empty book.
     pub fn new(observer: Arc<dyn Observer>) -> Ladder {
-        Ladder { checks: Vec::with_capacity(LADDER.len()), own: Vec::new(), observer, stopped: None, failures: Vec::new() }
+        Ladder {
+            checks: Vec::with_capacity(LADDER.len()),
+            own: Vec::new(),
+            observer,
+            stopped: None,
+            failures: Vec::new(),
+        }
     }
 
     /// Takes in what the configuration brings: it is in the book as well, asked or not.

@@ -33,7 +33,12 @@ pub(crate) struct Running<'a> {
 }
 
 /// Asks one check of one database. What takes longer than its timeout was not executed.
-pub(crate) async fn ask(check: &OwnCheck, running: Running<'_>, database: &str, login: &SandboxLogin) -> Result<Answer> {
+pub(crate) async fn ask(
+    check: &OwnCheck,
+    running: Running<'_>,
+    database: &str,
+    login: &SandboxLogin,
+) -> Result<Answer> {
     let limit = check.timeout.0;
     let asked = async {
         match &check.question {
@@ -136,7 +141,9 @@ fn at_least(number: Option<f64>, least: i64, text: &str) -> Answer {
 fn told(what: String, holds: bool, contains: Option<&str>, text: &str) -> Answer {
     match contains {
         _ if !holds => another(format!("{what}: {}", shown(text.trim()))),
-        Some(wanted) if !text.contains(wanted) => another(format!("{what}, without \"{wanted}\": {}", shown(text.trim()))),
+        Some(wanted) if !text.contains(wanted) => {
+            another(format!("{what}, without \"{wanted}\": {}", shown(text.trim())))
+        }
         Some(_) => as_configured(format!("{what}, with the configured text")),
         None => as_configured(what),
     }
