@@ -10,6 +10,7 @@ mod config;
 mod copied;
 mod errors;
 mod evidence;
+mod exported;
 mod help;
 mod kept;
 mod keys;
