@@ -214,7 +214,7 @@ mod tests {
         let _first = take(root.path(), &wish(root.path(), 2, 6), eight, |_| panic!("there is room")).await.unwrap();
         let mut second = Queued::new(root.path(), &wish(root.path(), 3, 4)).unwrap();
         let why = second.look(eight).unwrap().unwrap();
-        assert!(why.contains("clinic-2 (6 GiB)") && why.contains("8 GiB"), "{why}");
+        assert!(why.contains("clinic-2 (6.0 GiB)") && why.contains("8.0 GiB"), "{why}");
         // Who comes later does not overtake, though there is room for it.
         let mut third = Queued::new(root.path(), &wish(root.path(), 4, 1)).unwrap();
         assert!(third.look(eight).unwrap().unwrap().contains("clinic-3"));

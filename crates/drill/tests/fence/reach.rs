@@ -33,7 +33,7 @@ impl Fenced {
         };
         let image = docker.image("postgres", POSTGRES_IMAGE).await.unwrap();
         let sandbox = Sandbox::create(docker.clone(), scope, &image).await.unwrap();
-        let limits = Limits { memory: ByteSize(256 << 20), pids: 64 };
+        let limits = Limits { memory: ByteSize(1 << 30), pids: 64 };
         let container = sandbox.start("postgres", &image, limits, &[]).await.unwrap();
         Fenced { docker, run, work, sandbox, container }
     }

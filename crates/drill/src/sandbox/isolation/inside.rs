@@ -189,7 +189,7 @@ mod tests {
         00000000000000000000000000000001 80 00 00 00 256 1 0 80200001 lo\n@dev\nInter-|   Receive\n face |bytes\n    lo: 0 0\n\
         @status\nCapInh:\t0000\nCapPrm:\t0000\nCapEff:\t0000\nCapBnd:\t0000\nCapAmb:\t0000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         @mounts\n652 485 0:58 / / ro,relatime - overlay overlay rw\n653 652 0:61 / /proc rw - proc proc rw\n\
-        @limits\nLimit  Soft Hard Units\nMax open files            4096                 4096                files\n\
+        @limits\nLimit  Soft Hard Units\nMax open files            16384                16384               files\n\
         @env\nHOME\n@ns\nnet:[1]\npid:[2]\n@try tcp/10.0.0.7/9\nbash: connect: Network is unreachable\nbash: line 9: x\n\
         @try udp/10.0.0.7/9\n@end\n";
 
@@ -222,7 +222,7 @@ mod tests {
             ("NoNewPrivs:\t1", "NoNewPrivs:\t0"),
             ("Seccomp:\t2", "Seccomp:\t0"),
             ("/ / ro,relatime", "/ / rw,relatime"),
-            ("4096                 4096", "1048576 1048576"),
+            ("16384                16384", "1048576 1048576"),
         ] {
             assert_eq!(leaks(&ALONE.replace(old, new)).len(), 1, "{new}");
         }
