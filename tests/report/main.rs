@@ -144,6 +144,8 @@ fn the_report_counts_what_is_believed() {
     assert_eq!(clinic["rehearsals"].as_array().unwrap().len(), 47, "one was signed by a stranger");
     assert_eq!(report["statements"]["not_believed"], 1, "{:#}", report["statements"]);
     assert_eq!(clinic["due"]["every_seconds"], 7 * 86_400);
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["audit"], ledger["findings"].is_object()), (&Value::from("executed"), true), "{ledger:#}");
     let drills = report["drills"].as_array().unwrap().len() as u64;
     let sums = |name: &str| report["sums"][name].as_u64().unwrap();
     assert_eq!(drills, sums("rehearsals") + sums("controls"));

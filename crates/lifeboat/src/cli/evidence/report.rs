@@ -14,10 +14,12 @@ use lifeboat_engine::{
 };
 use lifeboat_evidence::{
     DrillPredicate,
+    audit::{Audit, Weight, Word},
     report::{Ledger, Period, csv, html, json, period::Rehearsal},
 };
 use lifeboat_model::{check::Outcome, id::Instance};
 
+use super::audited;
 use crate::{
     cli::{Session, place::Place},
     exit::Exit,
@@ -145,7 +147,8 @@ impl ReportCommand {
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat evidence report");
         self.check_instance(&context).await?;
-        let ledger = Ledger::NotExecuted { why: "lifeboat evidence verify looks at it".to_owned() };
+        let (_, audit) = audited::audit(&context, &[], None).await?;
+        let ledger = ledger(&audit);
         let wanted = Wanted { instance: self.instance.clone(), from, to };
         let gathered = report::gather(&context, &wanted, ledger).await?;
         match file {
@@ -201,6 +204,27 @@ impl ReportCommand {
         file.publish()?;
         session.voice.say(&format!("{path}: {said}"));
         Ok(())
+    }
+}
+
+/// What tells of a loss or a lie, apart from what tells of age alone.
+fn ledger(audit: &Audit) -> Ledger {
+    let is_wrong = |word: Word| {
+        let mut listed = audit.findings.listed().iter().filter(|one| one.word == word).peekable();
+        // Of a word that did not get into the list nothing milder may be said than of all together.
+        match listed.peek() {
+            Some(_) => listed.any(|one| one.weight == Weight::Wrong),
+            None => !audit.believed(),
+        }
+    };
+    let (wrong, aged): (Vec<_>, Vec<_>) = audit.findings.counts().iter().partition(|(word, _)| is_wrong(**word));
+    let told =
+        |found: Vec<(&Word, &u64)>| found.into_iter().map(|(word, count)| (word.word().to_owned(), *count)).collect();
+    Ledger::Executed {
+        entries: audit.entries,
+        root: audit.root.as_ref().map(ToString::to_string),
+        findings: told(wrong),
+        remarks: told(aged),
     }
 }
 
