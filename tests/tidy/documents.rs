@@ -105,12 +105,13 @@ fn shipped_configurations_parse() {
     none("configurations that do not parse", &wrong);
 }
 
-/// The documented JSON forms are those that the program has.
+/// The documented JSON forms are those that the two programs have.
 #[test]
 fn json_forms_are_documented() {
     let document = read(&root().join("docs/json.md"));
     let mut forms = BTreeSet::new();
-    for file in files(&root().join("crates/lifeboat/src"), "rs") {
+    let sources = ["crates/lifeboat/src", "crates/verify/src"].map(|source| files(&root().join(source), "rs"));
+    for file in sources.into_iter().flatten() {
         forms.extend(read(&file).split('"').filter(|text| is_form(text)).map(str::to_owned));
     }
     let documented: BTreeSet<String> = document.split('`').filter(|text| is_form(text)).map(str::to_owned).collect();

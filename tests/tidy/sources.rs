@@ -67,11 +67,11 @@ fn is_shared(name: &str, folder: &Path) -> bool {
     folder.ends_with("tests") && mains.into_iter().any(|main| read(&main).contains(&path))
 }
 
-/// Only the binary speaks: a library that prints corrupts `--json` and progress bars.
+/// Only binaries speak, the auditor's as well: a library that prints corrupts `--json` and progress bars.
 #[test]
 fn libraries_do_not_print() {
     let mut wrong = Vec::new();
-    for (file, number, line) in library_lines() {
+    for (file, number, line) in library_lines().into_iter().filter(|(file, ..)| file != "crates/verify/src/main.rs") {
         if ["println!(", "eprintln!(", "print!(", "eprint!(", "dbg!("].iter().any(|print| line.contains(print)) {
             wrong.push(format!("{file}:{number}: {}", line.trim()));
         }
