@@ -110,7 +110,7 @@ pub async fn run(
         () = pulse.lost(request.run) => Some(pulse::LOST.to_owned()),
         () = tokio::time::sleep(limit) => Some(format!("the drill took longer than {} (drill.timeout)", request.config.timeout)),
     };
-    if (climb.ladder.any_failed() || interrupted) && pulse.is_lost(request.run).await {
+    if pulse.is_lost(request.run).await {
         climb.ladder.doubt(pulse.last().unwrap_or(begun), pulse::LOST);
         climb.ladder.stop_instead(pulse::LOST);
         interrupted = true;
