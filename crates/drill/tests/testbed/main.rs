@@ -8,5 +8,6 @@ mod moment;
 mod negative;
 mod origin;
 mod own;
+mod production;
 mod teardown;
 mod whole;
