@@ -39,7 +39,8 @@ fn a_drill_of_what_is_still_there_is_not_stale() {
 
 #[test]
 fn a_drill_goes_stale_with_each_of_its_subjects() {
-    let cases: [(&str, fn(&mut Subjects)); 7] = [
+    type Change = fn(&mut Subjects);
+    let cases: [(&str, Change); 7] = [
         ("not there any more", |now| now.point = Now::Gone),
         ("another digest", |now| now.point = Now::Is(digest(b"another"))),
         ("sha256:new", |now| now.images[0] = Now::Is("sha256:new".into())),
