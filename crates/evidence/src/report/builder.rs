@@ -334,9 +334,8 @@ const LONGEST_REASON: usize = 200;
 
 fn first_bad(drill: &DrillPredicate) -> Option<String> {
     let failed = |check: &&Check| matches!(check.verdict, Verdict::Failed(_));
-    let missing = |check: &&Check| {
-        matches!(check.verdict, Verdict::NotExecuted(_)) && drill.required.iter().any(|id| *id == check.id)
-    };
+    let missing =
+        |check: &&Check| matches!(check.verdict, Verdict::NotExecuted(_)) && drill.required.contains(&check.id);
     let check = drill.checks.iter().find(failed).or_else(|| drill.checks.iter().find(missing))?;
     match &check.verdict {
         _ if drill.outcome == Outcome::Passed => None,

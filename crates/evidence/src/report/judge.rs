@@ -54,15 +54,12 @@ fn last_rehearsal(last: &Rehearsal) -> Vec<(State, String)> {
             _ => {}
         }
     }
-    match last.predicted_seconds.filter(|seconds| *seconds > last.rto_target_seconds as f64) {
-        Some(seconds) => {
-            let (seconds, target) = (span(seconds), span(last.rto_target_seconds as f64));
-            found.push((
-                State::AtRisk,
-                format!("a restore of production is predicted to take {seconds}; the target is {target}"),
-            ));
-        }
-        None => {}
+    if let Some(seconds) = last.predicted_seconds.filter(|seconds| *seconds > last.rto_target_seconds as f64) {
+        let (seconds, target) = (span(seconds), span(last.rto_target_seconds as f64));
+        found.push((
+            State::AtRisk,
+            format!("a restore of production is predicted to take {seconds}; the target is {target}"),
+        ));
     }
     found
 }
