@@ -64,7 +64,7 @@ impl Chance {
     /// A number below `end`; zero where there is none.
     pub fn below(&mut self, end: u64) -> u64 {
         let drawn = self.next();
-        (u128::from(drawn) * u128::from(end) >> 64) as u64
+        ((u128::from(drawn) * u128::from(end)) >> 64) as u64
     }
 
     /// One of these.

@@ -85,7 +85,7 @@ pub(super) async fn delete(copy: &OwnCopy<'_>, clients: &[(String, Client)], cha
     for _ in 0..TRIES {
         let place = chance.below(count);
         let names = filestore.names(&format!("SELECT store_fname {STORED} ORDER BY id OFFSET {place} LIMIT 1")).await?;
-        for name in names.iter().filter(|name| filestore.is_held(name)) {
+        if let Some(name) = names.iter().find(|name| filestore.is_held(name)) {
             filestore.copy.remove(&filestore.path(name))?;
             return Ok(format!("{}, deleted", filestore.path(name).display()));
         }

@@ -154,7 +154,7 @@ pub(super) fn judge(target: &Target, words: &HashMap<String, String>, role: &str
         if heard.from(role, address, protocol) {
             return Attempted::Reached("a listener on this host heard it".to_owned());
         }
-        if !heard.from_host(address, protocol) {
+        if !heard.has_control(address, protocol) {
             return Attempted::Unknown("the same attempt from this host itself did not arrive".to_owned());
         }
         // The container's own loopback may refuse, or take datagrams; the listener on this host's did not hear them.

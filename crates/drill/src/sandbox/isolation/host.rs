@@ -37,7 +37,7 @@ impl Heard {
         self.seen.contains(&(role.to_owned(), address.to_owned(), protocol))
     }
 
-    pub fn from_host(&self, address: &str, protocol: Protocol) -> bool {
+    pub fn has_control(&self, address: &str, protocol: Protocol) -> bool {
         self.from(HOST, address, protocol)
     }
 
@@ -111,7 +111,7 @@ impl Listeners {
         let begun = tokio::time::Instant::now();
         let mut heard = self.heard(token);
         let all = |heard: &Heard| {
-            self.places.iter().all(|(place, protocol)| heard.from_host(&place.ip().to_string(), *protocol))
+            self.places.iter().all(|(place, protocol)| heard.has_control(&place.ip().to_string(), *protocol))
         };
         while !all(&heard) && begun.elapsed() < CONTROL {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -234,7 +234,7 @@ mod tests {
         call(place.0, place.1, "odoo-feed").await;
         call(place.0, place.1, "odoo-of-yesterday").await;
         let heard = listeners.control("feed").await;
-        assert!(heard.from("odoo", "127.0.0.1", place.1) && heard.from_host("127.0.0.1", place.1));
+        assert!(heard.from("odoo", "127.0.0.1", place.1) && heard.has_control("127.0.0.1", place.1));
         assert!(!heard.from("postgres", "127.0.0.1", place.1));
     }
 }
