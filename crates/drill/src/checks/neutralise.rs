@@ -5,7 +5,6 @@ use lifeboat_odoo::neutralise::{self, Asserted};
 use tokio_postgres::Client;
 
 use crate::{
-    checks::some,
     error::{Result, chain},
     ladder::Answer,
     odoo::{self, Program},
@@ -52,10 +51,34 @@ pub(crate) async fn assert(clients: &[(String, Client)]) -> Result<Answer> {
             }
         }
     }
+    Ok(told(held, absent, &wrong))
+}
+
+/// A failure names every assertion that does not hold, since whoever mends the neutralisation needs the whole list: there is one
+/// line of ours for each.
+fn told(held: usize, absent: usize, wrong: &[String]) -> Answer {
     let seen = format!("{held} assertions hold, {absent} do not apply");
-    Ok(match (wrong.is_empty(), held) {
+    match (wrong.is_empty(), held) {
         (true, 0) => Answer::not_executed("no assertion applies: is this an Odoo database?"),
         (true, _) => Answer::passed(seen),
-        (false, _) => Answer::failed(format!("{}; {seen}", some(&wrong, wrong.len() as u64))),
-    })
+        (false, _) => Answer::failed(format!("{}; {seen}", wrong.join("; "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_assertion_that_does_not_hold_is_named() {
+        let wrong: Vec<String> =
+            ["a", "b", "c", "d", "e"].map(|id| format!("demo: {id}: counted 1, expected 0")).into();
+        let Answer { verdict: Verdict::Failed(why), .. } = told(3, 1, &wrong) else { panic!("it passed") };
+        assert!(
+            wrong.iter().all(|line| why.contains(line)) && why.ends_with("3 assertions hold, 1 do not apply"),
+            "{why}"
+        );
+        assert_eq!(told(3, 1, &[]).verdict, Verdict::Passed);
+        assert!(matches!(told(0, 4, &[]).verdict, Verdict::NotExecuted(_)));
+    }
 }

@@ -147,8 +147,7 @@ async fn production_is_made_harmless_and_used_and_what_is_wrong_with_it_is_found
     let report = rehearse(&copy(&server, root.path(), "stubborn").await).await;
     assert_eq!(failed(&report), ["neutralise.assert"]);
     let observed = &check(&report, "neutralise.assert").observed;
-    // The providers and their credentials are the two that are only counted.
-    for id in ["jobs.crons", "mail.servers", "and 2 more"] {
+    for id in ["jobs.crons", "mail.servers", "payment.providers", "services.credentials"] {
         assert!(observed.contains(id), "{id}: {observed}");
     }
     assert!(matches!(check(&report, "boot.registry").verdict, Verdict::NotExecuted(_)), "Odoo was not started on it");
