@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use lifeboat_evidence::ledger::checkpoint;
-use lifeboat_model::signature::PublicKey;
+use lifeboat_engine::keys::read_signing_key;
+use lifeboat_evidence::{ActPredicate, Predicate, Statement, ledger::checkpoint, seal, verify};
+use lifeboat_model::{id::RunId, signature::PublicKey};
 
 use crate::{
     program::{Program, shape},
@@ -70,4 +71,54 @@ fn a_ledger_that_nobody_trusted_signed_is_told() {
     }
     let ended = program.run("evidence ledger").expect(4);
     assert!(ended.stdout.contains("NO CHECKPOINT that is to be believed"), "{}", ended.stdout);
+}
+
+/// More statements than a tile holds, none of them in a ledger: as an older release left them.
+const MANY: u64 = 520;
+
+#[test]
+fn the_first_act_adopts_hundreds_and_nothing_is_missing_then() {
+    let program = with_statements(1);
+    let folder = program.path("repository/hospital/evidence");
+    let listed = program.run("evidence list --json").expect(0).json();
+    let name = listed["statements"][0]["key"].as_str().unwrap().to_owned();
+    let key = read_signing_key(&program.path("keys/signing.key")).unwrap();
+    let envelope = fs::read(program.path("repository").join(name)).unwrap();
+    let Predicate::Act(act) = verify(&envelope, &[key.public()]).unwrap().statement.predicate else {
+        panic!("a check of the repository is an act")
+    };
+    // A host that remembers a ledger goes on after its end: what is gone must be seen. An older release remembers none.
+    fs::remove_dir_all(folder.join("ledger")).unwrap();
+    fs::remove_dir_all(program.path("state")).unwrap();
+    for run in 1..=MANY {
+        let statement = Statement::act(ActPredicate { run: RunId(run.to_be_bytes()), ..*act.clone() });
+        let name = statement.storage_key().unwrap().to_string();
+        fs::write(program.path("repository").join(name), seal(&statement, &key)).unwrap();
+    }
+    program.run("evidence sign-off 0000000000000007 --role owner --comment seen").expect(0);
+    let tiles = || {
+        ["tile/0/000", "tile/entries/000", "tile/0/001", "tile/entries/001"].map(|one| folder.join("ledger").join(one))
+    };
+    assert!(tiles().iter().all(|tile| tile.is_file()), "full tiles are put at once");
+    assert!(!folder.join("ledger/tile/0/002").exists(), "and only full ones");
+    let findings = |answer: &serde_json::Value| answer["audit"]["findings"]["listed"].as_array().unwrap().len();
+    let answer = program.run("evidence verify --json").expect(0).json();
+    let all = MANY + 2; // the check, and what was said of one
+    let audit = &answer["audit"];
+    assert_eq!((findings(&answer), &audit["proven"], &audit["size"]), (0, &all.into(), &all.into()), "{audit:#}");
+
+    // A crash between a checkpoint and its tiles takes nothing away from the evidence, and the next act puts them.
+    tiles().iter().for_each(|tile| fs::remove_file(tile).unwrap());
+    let answer = program.run("evidence verify --json").expect(0).json();
+    assert_eq!(findings(&answer), 4, "{:#}", answer["audit"]);
+    fs::remove_dir_all(program.path("state")).unwrap();
+    program.run("repo check --json").expect(0);
+    assert_eq!(findings(&program.run("evidence verify --json").expect(0).json()), 0);
+
+    // One that holds something else is told.
+    let tile = &tiles()[0];
+    let mut bytes = fs::read(tile).unwrap();
+    bytes[5] ^= 1;
+    fs::write(tile, bytes).unwrap();
+    assert_eq!(findings(&program.run("evidence verify --json").expect(4).json()), 1);
 }

@@ -45,7 +45,7 @@ mod tiles;
 
 pub use carry::Carried;
 pub(crate) use carry::carry;
-pub use read::{Found, Latest, Leaf, checkpoints, latest, read};
+pub use read::{Found, Latest, Leaf, checkpoints, latest, read, tiles};
 
 use head::Head;
 use memory::Memory;

@@ -8,12 +8,16 @@ use jiff::Timestamp;
 use lifeboat_evidence::ledger::{
     checkpoint, entry,
     place::{self, Place},
+    tile,
 };
 use lifeboat_model::{id::Tenant, signature::PublicKey};
 use lifeboat_repo::repository::Repository;
 
 use super::{AT_ONCE, Head, LONGEST, Log};
 use crate::error::{Error, Result};
+
+/// Tiles that are read at the same time.
+const TILES_AT_ONCE: usize = 4;
 
 /// A leaf of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +89,23 @@ pub fn checkpoints(repository: &Repository, tenant: &Tenant) -> BoxStream<'stati
         }
     });
     reading.try_buffered(AT_ONCE).try_filter_map(async |found| Ok(found)).boxed()
+}
+
+/// All full tiles and bundles: empty what is longer than such can be.
+pub fn tiles(repository: &Repository, tenant: &Tenant) -> BoxStream<'static, Result<(Place, Bytes)>> {
+    let store = repository.ledger(tenant);
+    let listed = store.list("ledger/tile/", "").map_err(Error::from);
+    let reading = listed.map_ok(move |found| {
+        let store = store.clone();
+        async move {
+            let Some(place) = place::parse(store.name(&found)) else { return Ok(None) };
+            let longest = tile::MAX_BUNDLE;
+            let bytes = if found.len > longest { Bytes::new() } else { store.get(&found, longest).await? };
+            Ok(Some((place, bytes)))
+        }
+    });
+    // A bundle can be long: few at a time.
+    reading.try_buffered(TILES_AT_ONCE).try_filter_map(async |found| Ok(found)).boxed()
 }
 
 /// Where a ledger stands, by the newest checkpoint that a trusted key signed and `believes` accepts, given when the store

@@ -57,9 +57,12 @@ impl Tiles {
         match self.given.remove(&name) {
             Some(given) if given == expected => self.checked += 1,
             Some(_) => findings.add(Word::Edited, Weight::Wrong, &name, "it does not hold what the entries give"),
-            None => {
-                findings.add(Word::Missing, Weight::Notice, &name, "a tile is not there; the entries hold the same")
-            }
+            None => findings.add(
+                Word::Missing,
+                Weight::Notice,
+                &name,
+                "a full tile is not there; the entries hold the same, and the next act puts it",
+            ),
         }
     }
 
