@@ -107,6 +107,9 @@ pub enum Error {
         /// Why not, in words that may stand in evidence.
         why: String,
     },
+    /// A negative control ends below the rung that would ask for it.
+    #[error("not needed: this negative control ends below Odoo's first rung")]
+    NotNeeded,
     /// The disk has no room for what would be restored.
     #[error(
         "no room at {}: {free} are free, and the drill needs {needed}; make room, or set engine.state_dir to a larger disk",
@@ -121,7 +124,9 @@ pub enum Error {
         needed: ByteSize,
     },
     /// The drill alone wants more than all drills may have.
-    #[error("the drill of {instance} may use {needed} of memory, and all drills together {memory}: raise drills.memory, or lower its drill.memory")]
+    #[error(
+        "the drill of {instance} may use {needed} of memory, and all drills together {memory}: raise drills.memory, or lower its drill.memory"
+    )]
     Budget {
         /// The instance.
         instance: String,

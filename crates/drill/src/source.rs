@@ -135,9 +135,10 @@ impl OwnCopy<'_> {
     pub fn digested(&self, database: &str) -> Vec<String> {
         let witness = self.fetched.witness.as_ref();
         let Some(source) = witness.and_then(|witness| witness.databases.get(database)) else { return Vec::new() };
-        let whole = source.tables.iter().filter(|(name, table)| {
-            table.sample.is_none() && !source.inconclusive.contains_key(*name)
-        });
+        let whole = source
+            .tables
+            .iter()
+            .filter(|(name, table)| table.sample.is_none() && !source.inconclusive.contains_key(*name));
         whole.filter_map(|(name, _)| name.strip_prefix("public.").map(str::to_owned)).collect()
     }
 }
@@ -168,6 +169,11 @@ pub trait Sabotage: Send + Sync {
     /// Whether Odoo's image is asked once more which modules are in reach.
     fn damages_addons(&self) -> bool {
         false
+    }
+
+    /// Whether anything of Odoo is asked. Where not, there is no container for it, and the climb ends before neutralisation.
+    fn needs_odoo(&self) -> bool {
+        true
     }
 
     /// After everything is placed, before anything is verified.

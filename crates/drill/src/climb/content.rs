@@ -34,7 +34,7 @@ impl Climb {
         places: &Places,
     ) -> Result<Option<Ready>> {
         let installed = self.data(request, prepared, replayed).await?;
-        if self.is_found(request) {
+        if self.is_found(request) || self.is_asked(request) {
             return Ok(None);
         }
         self.damage_addons(request, prepared, replayed, places).await?;
@@ -81,7 +81,7 @@ impl Climb {
                         .during(Worker::Own, "prove isolation", proof)
                         .await
                         .unwrap_or_else(|error| Err(Error::Task(error.to_string()))),
-                    None => Err(Error::Task("the isolation was asked for twice".to_owned())),
+                    None => Err(Error::NotNeeded),
                 }
             },
             list_modules(clients),

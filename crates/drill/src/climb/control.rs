@@ -1,10 +1,11 @@
 //! What is different in a negative control: where the damage is done, and that the climb ends once a check has failed.
 
 use lifeboat_engine::recovery::staging::Staged;
+use lifeboat_model::size::ByteSize;
 
 use super::{Climb, Places, prepare::Prepared, replay::Replayed};
 use crate::{
-    error::Result,
+    error::{Error, Result},
     odoo,
     run::DrillRequest,
     source::{Fetched, OwnCopy},
@@ -17,7 +18,29 @@ impl DrillRequest {
     }
 }
 
+impl DrillRequest {
+    /// Whether anything of Odoo is asked: a control that ends below has no container for it, nor any proof of isolation.
+    pub(super) fn needs_odoo(&self) -> bool {
+        self.sabotage.as_ref().is_none_or(|sabotage| sabotage.needs_odoo())
+    }
+
+    /// What each container may have: two share what the sandbox has.
+    pub(super) fn memory_of_each(&self) -> ByteSize {
+        let containers = if self.needs_odoo() { 2 } else { 1 };
+        ByteSize(self.config.memory.0 / containers)
+    }
+}
+
 impl Climb {
+    /// Ends a control that has no use for Odoo, where nothing has failed: what had to see the damage has answered.
+    pub(super) fn is_asked(&mut self, request: &DrillRequest) -> bool {
+        let asked = !request.needs_odoo();
+        if asked {
+            self.ladder.stop(Error::NotNeeded.to_string());
+        }
+        asked
+    }
+
     /// Whether a control ends here: a check of this rung or of one below has failed. What comes above would be asked on data
     /// that is known to be damaged, and would say nothing of what finds the damage.
     pub(super) fn is_found(&mut self, request: &DrillRequest) -> bool {

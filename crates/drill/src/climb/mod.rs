@@ -176,7 +176,11 @@ impl Climb {
     }
 
     /// What the repository looks like around the point: after the climb, however it ended, unless somebody stopped it.
+    /// A negative control does not ask for it.
     pub async fn look_around(&mut self, request: &DrillRequest, cancel: &CancellationToken) {
+        if request.sabotage.is_some() {
+            return;
+        }
         self.begin_phase("look around");
         let looking = tokio::time::timeout(LOOK_LIMIT, request.source.look_around());
         match cancel.run_until_cancelled(looking).await {

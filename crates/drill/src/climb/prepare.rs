@@ -53,7 +53,7 @@ pub(super) struct Prepared {
     pub postgres: Container,
     pub user: User,
     pub odoo: Result<Odoo>,
-    /// The proof that there is no way out, while it is being drawn up.
+    /// The proof that there is no way out, while it is being drawn up; none where none is needed.
     pub isolation: Option<AbortOnDropHandle<Result<Isolation>>>,
 }
 
@@ -126,7 +126,12 @@ impl Climb {
                 let sandbox = Sandbox::create(docker.clone(), scope, &image).await?;
                 Ok::<_, Error>((image, sandbox))
             },
-            docker.image("odoo", &request.config.odoo_image),
+            async {
+                match request.needs_odoo() {
+                    true => docker.image("odoo", &request.config.odoo_image).await,
+                    false => Err(Error::NotNeeded),
+                }
+            },
         );
         let fetched = match fetched {
             Ok(fetched) => fetched,
@@ -175,8 +180,7 @@ impl Climb {
         postgres::make_socket_folder(&places.socket)?;
         let layout = Layout::find(&places.restored, &request.databases, &request.config.addons);
         layout.prepare(&places.work)?;
-        // Two containers share what the sandbox may have.
-        let limits = Limits { memory: ByteSize(request.config.memory.0 / 2), pids: 512 };
+        let limits = Limits { memory: request.memory_of_each(), pids: 512 };
         let binds = postgres::binds(&places.restored, &places.settings, &places.socket);
         let timing = self.timing.clone();
         let (started, odoo) = tokio::join!(
@@ -203,7 +207,7 @@ impl Climb {
             return Ok(None);
         }
         let hidden = secrets::hide_in_cluster(places.pgdata.clone(), user).await?;
-        let isolation = Some(prove(sandbox, hidden, (&postgres, user), odoo.as_ref().ok()));
+        let isolation = request.needs_odoo().then(|| prove(sandbox, hidden, (&postgres, user), odoo.as_ref().ok()));
         Ok(Some(Prepared { fetched, layout, postgres, user, odoo, isolation }))
     }
 }

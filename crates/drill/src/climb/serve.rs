@@ -65,8 +65,15 @@ impl Climb {
             self.begin_phase("use");
             let mut answers = Use::default();
             for ((database, login, expected), (_, client)) in visits.iter().zip(&replayed.clients) {
-                let visit =
-                    Visit { database, login, expected, client, printer: &printer, limit: request.config.timeout.0 / 2 };
+                let visit = Visit {
+                    database,
+                    login,
+                    expected,
+                    client,
+                    printer: &printer,
+                    limit: request.config.timeout.0 / 2,
+                    is_control: request.sabotage.is_some(),
+                };
                 self.visit(&serving, visit, &mut answers).await;
             }
             answers.record(&mut self.ladder);
@@ -98,7 +105,7 @@ impl Climb {
 
     /// Rungs 11 and 12 in one database: after the login all at the same time.
     async fn visit(&mut self, serving: &odoo::Server, visit: Visit<'_>, answers: &mut Use) {
-        let Visit { database, login, expected, client, printer, limit } = visit;
+        let Visit { database, login, expected, client, printer, limit, is_control } = visit;
         let timing = self.timing.clone();
         let asked = Instant::now();
         let opened = match login {
@@ -121,7 +128,7 @@ impl Climb {
         self.rto.get_or_insert(self.begun.elapsed());
         // One picture is enough, and a browser takes more than the other checks together.
         let mut picture = None;
-        let wanted = self.picture.is_none() && answers.screenshot.is_empty();
+        let wanted = !is_control && self.picture.is_none() && answers.screenshot.is_empty();
         let (records, content, assets, invoice, books, screenshot) = tokio::join!(
             timing.during(
                 Worker::Odoo,
@@ -177,6 +184,8 @@ struct Visit<'a> {
     printer: &'a std::result::Result<(), String>,
     /// For what reads as much as there is.
     limit: Duration,
+    /// Nobody looks at the picture of a negative control.
+    is_control: bool,
 }
 
 /// The answers of rungs 11 and 12 by database.

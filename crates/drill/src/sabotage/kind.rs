@@ -101,6 +101,11 @@ impl Kind {
         self.checks().iter().map(|spec| spec.id.to_owned()).collect()
     }
 
+    /// Whether a check that must fail asks Odoo's image or Odoo.
+    pub fn needs_odoo(self) -> bool {
+        self.rung() >= ladder::IMAGE.rung
+    }
+
     /// The rung at which it must be found.
     pub fn rung(self) -> u8 {
         self.checks().iter().map(|spec| spec.rung).min().unwrap_or_default()
@@ -133,6 +138,7 @@ mod tests {
         for (place, kind) in Kind::ALL.iter().enumerate() {
             assert_eq!(kind.word().parse(), Ok(*kind));
             assert!(!kind.expected().is_empty());
+            assert_eq!(kind.needs_odoo(), kind.expected().iter().any(|id| id.starts_with("boot.")), "{kind}");
             assert!(place == 0 || Kind::ALL[place - 1].rung() <= kind.rung(), "{kind}");
         }
         assert_eq!(Kind::ALL.len(), 15);

@@ -184,6 +184,10 @@ impl Sabotage for Control {
         matches!(self.kind, Kind::MissingAddon | Kind::OlderModule)
     }
 
+    fn needs_odoo(&self) -> bool {
+        self.kind.needs_odoo()
+    }
+
     async fn placed(&self, copy: &OwnCopy<'_>) -> Result<()> {
         let harm = match self.kind {
             Kind::FlippedPage => cluster::Harm::Flip,

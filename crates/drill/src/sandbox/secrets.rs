@@ -72,13 +72,15 @@ const CLUSTER_SETTINGS: &[&str] = &[
     "ssl_passphrase_command",
 ];
 
-/// Files of a cluster that the sandbox's own take the place of.
+/// Files of every cluster that the sandbox's own take the place of: that they are emptied is nothing to tell anybody.
 const CLUSTER_FILES: &[&str] = &["postgresql.conf", "pg_hba.conf", "pg_ident.conf"];
 
 /// What was hidden: paths, for whoever ran the drill. Evidence gets their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hidden {
     pub paths: Vec<PathBuf>,
+    /// How many more were emptied that are in every cluster.
+    pub usual: usize,
 }
 
 /// What somebody who looks from inside found.
@@ -109,9 +111,11 @@ pub(crate) async fn hide_in_cluster(pgdata: PathBuf, owner: User) -> Result<Hidd
         for entry in entries(&pgdata)? {
             let name = entry.file_name().to_string_lossy().to_lowercase();
             let is_file = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_symlink());
-            if is_file
-                && (CLUSTER_FILES.contains(&name.as_str()) || is_secret_name(&name) || has_private_key(&entry.path()))
-            {
+            if is_file && CLUSTER_FILES.contains(&name.as_str()) {
+                let mut usual = Hidden::default();
+                empty(&entry.path(), Some(owner), &mut usual)?;
+                hidden.usual += usual.paths.len();
+            } else if is_file && (is_secret_name(&name) || has_private_key(&entry.path())) {
                 empty(&entry.path(), Some(owner), &mut hidden)?;
             }
         }
@@ -273,7 +277,7 @@ fn only_vanished(ran: &Ran) -> bool {
 
 /// What both mean together.
 pub(crate) fn answer(hidden: &Hidden, seen: &Seen) -> Answer {
-    let count = hidden.paths.len();
+    let count = hidden.paths.len() + hidden.usual;
     if !seen.visible.is_empty() {
         return Answer::failed(format!("credentials are in sight: {}", seen.visible.join(", ")))
             .in_public(format!("{} files with credentials are in sight", seen.visible.len()));
@@ -379,7 +383,8 @@ mod tests {
         let read = |name: &str| fs::read_to_string(pgdata.path().join(name)).unwrap();
         assert_eq!((read("server.key"), read("tls.pem"), read("pg_hba.conf")), Default::default());
         assert_eq!(read("postgresql.auto.conf"), "restore_command = 'false'\n");
-        assert_eq!((read("PG_VERSION").as_str(), hidden.paths.len()), ("17\n", 4));
+        assert_eq!((read("PG_VERSION").as_str(), hidden.paths.len(), hidden.usual), ("17\n", 3, 1));
+        assert!(hidden.paths.iter().all(|path| !path.ends_with("pg_hba.conf")), "{hidden:?}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `lifeboat drill INSTANCE --sabotage KIND|all|random`: negative controls, one after the other, each on a fresh copy and with
-//! a statement of its own.
+//! `lifeboat drill INSTANCE --sabotage KIND|all|random`: negative controls, two at a time, each on a fresh copy, with its turn
+//! among the drills of the host and a statement of its own. What is told of them keeps the order of the kinds.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Instant};
 
@@ -11,8 +11,13 @@ use lifeboat_drill::{
 use lifeboat_evidence::drill as evidence;
 use lifeboat_model::check::{Outcome, Verdict};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
-use super::{Rehearsal, keep, statement};
+use super::{
+    Rehearsal, keep,
+    order::{self, Lines},
+    statement,
+};
 use crate::{
     exit::Exit,
     failure::Result,
@@ -134,29 +139,84 @@ impl Row {
     }
 }
 
-/// Runs the chosen controls. The first error that keeps one from beginning ends it.
+/// So many at the same time, where the host's budget allows it: one waits for disks and containers half of its time.
+const SIDE_BY_SIDE: usize = 2;
+
+/// Below this they are not halved: Odoo boots in half of what one has.
+const LEAST_MEMORY: u64 = 1 << 30;
+
+/// The chosen controls, and what they have in common.
+struct Set<'a> {
+    rehearsal: &'a Rehearsal<'a>,
+    seed: Seed,
+    count: usize,
+    side_by_side: usize,
+    /// Who works. It is closed when one cannot begin, so that none follows.
+    turns: Semaphore,
+    /// Statements are kept one after the other.
+    keeping: tokio::sync::Mutex<()>,
+}
+
+impl<'a> Set<'a> {
+    fn new(rehearsal: &'a Rehearsal<'a>, seed: Seed, count: usize) -> Set<'a> {
+        let halves = rehearsal.config.memory.0 / SIDE_BY_SIDE as u64 >= LEAST_MEMORY;
+        let allowed = if halves { rehearsal.context.config.drills.concurrent as usize } else { 1 };
+        let side_by_side = allowed.min(SIDE_BY_SIDE).min(count).max(1);
+        Set {
+            rehearsal,
+            seed,
+            count,
+            side_by_side,
+            turns: Semaphore::new(side_by_side),
+            keeping: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// One of them, in its turn; none if it was not begun.
+    async fn control(&self, kind: Kind, place: usize, lines: Arc<Lines>) -> Result<Option<Row>> {
+        let Ok(_turn) = self.turns.acquire().await else { return Ok(None) };
+        if self.rehearsal.session.cancel.is_cancelled() {
+            return Ok(None);
+        }
+        let row = self.climb(kind, place, lines).await;
+        if row.is_err() {
+            self.turns.close();
+        }
+        row.map(Some)
+    }
+
+    async fn climb(&self, kind: Kind, place: usize, lines: Arc<Lines>) -> Result<Row> {
+        let context = &self.rehearsal.context;
+        lines.say(&format!("control {} of {}: {kind} (seed {})", place + 1, self.count, self.seed));
+        let (control, begun) = (Arc::new(Control::new(kind, self.seed)), Instant::now());
+        let climbing = self.rehearsal.climb(Some(Arc::clone(&control)), Arc::clone(&lines), self.side_by_side);
+        let report = climbing.await?;
+        let answer = control.judge(&report);
+        let (tone, word) = told(answer.outcome);
+        lines.say(&format!("control {kind}: {}: {}", tone.paint(word), answer.why));
+        let statement = statement::statement(context, &report, Some(answer.clone()))?;
+        let kept = {
+            let _alone = self.keeping.lock().await;
+            keep(context, &statement).await
+        };
+        Ok(Row::new(&control, &report, answer, kept, begun.elapsed().as_secs_f64()))
+    }
+}
+
+/// Runs the chosen controls. The first error that keeps one from beginning ends it, once those that run have been torn down.
 pub(super) async fn run(rehearsal: &Rehearsal<'_>, choice: Choice, seed: Option<Seed>) -> Result<Exit> {
-    let Rehearsal { session, context, name, .. } = rehearsal;
+    let Rehearsal { session, name, .. } = rehearsal;
     let seed = seed.map_or_else(Seed::random, Ok)?;
     let (started, begun) = (session.now(), Instant::now());
     let kinds = choice.kinds(seed);
-    let mut controls = Vec::new();
-    for (place, kind) in kinds.iter().enumerate() {
-        if session.cancel.is_cancelled() {
-            break;
-        }
-        session.voice.say(&format!("control {} of {}: {kind} (seed {seed})", place + 1, kinds.len()));
-        let (control, begun) = (Arc::new(Control::new(*kind, seed)), Instant::now());
-        let report = rehearsal.climb(Some(Arc::clone(&control))).await?;
-        let answer = control.judge(&report);
-        let (tone, word) = told(answer.outcome);
-        session.voice.say(&format!("control {kind}: {}: {}", tone.paint(word), answer.why));
-        let kept = keep(context, &statement::statement(context, &report, Some(answer.clone()))?).await;
-        controls.push(Row::new(&control, &report, answer, kept, begun.elapsed().as_secs_f64()));
-    }
+    let set = Set::new(rehearsal, seed, kinds.len());
+    let lines = order::in_order(&session.voice, kinds.len());
+    let running = kinds.iter().zip(lines).enumerate().map(|(place, (kind, lines))| set.control(*kind, place, lines));
+    let rows = futures::future::join_all(running).await.into_iter().collect::<Result<Vec<_>>>()?;
+    let not_begun = kinds.iter().zip(&rows).filter(|(_, row)| row.is_none()).map(|(kind, _)| kind.word()).collect();
+    let controls: Vec<Row> = rows.into_iter().flatten().collect();
     let of = |outcome: Outcome| controls.iter().filter(|row| row.outcome == outcome).count();
     let (passed, failed) = (of(Outcome::Passed), of(Outcome::Failed));
-    let not_begun: Vec<&str> = kinds.iter().skip(controls.len()).map(|kind| kind.word()).collect();
     let outcome = match (failed, passed == kinds.len()) {
         (1.., _) => Outcome::Failed,
         (0, true) => Outcome::Passed,

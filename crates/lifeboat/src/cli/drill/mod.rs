@@ -36,11 +36,13 @@ use crate::{
 
 mod answer;
 mod control;
+mod order;
 mod statement;
 mod trend;
 
 pub use answer::Done;
 use control::Choice;
+use order::{Lines, Noted};
 
 /// Prove that an instance comes back: restore it into a sandbox, check, sign
 ///
@@ -88,14 +90,18 @@ Of controls: 0 exactly the right checks failed, 4 they did not, 5 a control was 
 
 /// Tells each check as it answers. A reason that stops many checks is told once.
 pub struct Teller {
-    voice: Voice,
+    lines: Arc<Lines>,
     last_reason: Mutex<String>,
 }
 
 impl Teller {
     /// Has said nothing yet.
     pub fn new(voice: &Voice) -> Self {
-        Teller { voice: voice.clone(), last_reason: Mutex::default() }
+        Teller::of(order::alone(voice))
+    }
+
+    fn of(lines: Arc<Lines>) -> Self {
+        Teller { lines, last_reason: Mutex::default() }
     }
 
     fn is_told(&self, verdict: &Verdict) -> bool {
@@ -107,7 +113,7 @@ impl Teller {
 
 impl Observer for Teller {
     fn phase(&self, name: &str) {
-        self.voice.say(&format!("{name} …"));
+        self.lines.say(&format!("{name} …"));
     }
 
     fn check(&self, check: &Check) {
@@ -120,7 +126,7 @@ impl Observer for Teller {
             Verdict::Passed => &check.observed,
             Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
         };
-        self.voice.say(&format!("  {} {}: {detail}", tone.paint(&format!("{word:<12}")), check.id));
+        self.lines.say(&format!("  {} {}: {detail}", tone.paint(&format!("{word:<12}")), check.id));
     }
 }
 
@@ -194,7 +200,7 @@ struct Rehearsal<'a> {
 impl Rehearsal<'_> {
     /// One drill, told, signed and shown.
     async fn rehearse(&self) -> Result<Exit> {
-        let report = self.climb(None).await?;
+        let report = self.climb(None, order::alone(&self.session.voice), 1).await?;
         let written = self.screenshot.as_deref().zip(report.picture.as_ref());
         let written = written.map(|(path, picture)| write_picture(path, &picture.png));
         let mut done = sign(&self.context, report).await?;
@@ -212,8 +218,13 @@ impl Rehearsal<'_> {
         })
     }
 
-    /// Restores into a sandbox, checks and tears down.
-    async fn climb(&self, control: Option<Arc<Control>>) -> Result<DrillReport> {
+    /// Restores into a sandbox, checks and tears down. Those that run side by side share what one may have.
+    async fn climb(
+        &self,
+        control: Option<Arc<Control>>,
+        lines: Arc<Lines>,
+        side_by_side: usize,
+    ) -> Result<DrillReport> {
         let Rehearsal { session, context, name, instance, .. } = self;
         let (mut repo, mut wish, mut fetch_with) = (context.instance_repo(name), self.wish.clone(), None);
         let trusted = context.config.keys.trusted_keys.clone();
@@ -222,13 +233,17 @@ impl Rehearsal<'_> {
             let staged = staged.context(format!("the control {} could not be set up", control.kind()))?;
             (repo, wish, fetch_with) = (staged.repo, staged.wish, staged.fetch_with);
         }
-        let meter = Meter::start(&session.voice, format!("drill {name}"));
+        let what = control.as_ref().map(|control| format!(" --sabotage {}", control.kind())).unwrap_or_default();
+        let meter = Meter::start(&session.voice, format!("drill {name}{what}"));
+        let progress = Arc::new(Noted { meter: Arc::clone(&meter), lines: Arc::clone(&lines) });
+        let mut config = self.config.clone();
+        config.memory.0 /= side_by_side as u64;
         let source = RepositoryPoint::new(
             repo,
             wish,
             (trusted, self.identities.clone()),
             context.clock.clone(),
-            meter.clone(),
+            progress,
             session.cancel.clone(),
         );
         let request = DrillRequest {
@@ -237,7 +252,7 @@ impl Rehearsal<'_> {
             instance: name.clone(),
             databases: instance.postgres.databases.clone(),
             login_hint: instance.postgres.user.clone(),
-            config: self.config.clone(),
+            config,
             rpo: self.targets.0,
             rto: self.targets.1,
             source: Arc::new(source.fetching_with(fetch_with)),
@@ -249,8 +264,7 @@ impl Rehearsal<'_> {
             sabotage: control.map(|control| control as Arc<dyn Sabotage>),
             show_rows: self.show_rows,
         };
-        let teller = Teller::new(&session.voice);
-        let report = lifeboat_drill::run(request, Arc::new(teller), &session.cancel).await;
+        let report = lifeboat_drill::run(request, Arc::new(Teller::of(lines)), &session.cancel).await;
         drop(meter);
         report
             .safe("the instance and the repository are as they were")
