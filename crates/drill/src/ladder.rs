@@ -369,6 +369,21 @@ mod tests {
         }
     }
 
+    /// `docs/drill.md` has one row for each check, in this order, and says of none what is not so.
+    #[test]
+    fn the_document_has_every_check() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/drill.md");
+        let text = std::fs::read_to_string(document).unwrap();
+        let head = "| rung | check | required | what must be seen |";
+        let table = text.lines().skip_while(|line| *line != head).skip(2).take_while(|line| line.starts_with('|'));
+        let row = |spec: &Spec| {
+            let Spec { rung, id, purpose, expected, required } = spec;
+            format!("| {rung} | `{id}` | {} | {purpose}: {expected} |", if *required { "yes" } else { "" })
+        };
+        let rows: Vec<String> = LADDER.iter().map(row).collect();
+        assert_eq!(table.collect::<Vec<_>>(), rows);
+    }
+
     #[test]
     fn what_was_not_reached_is_named_with_the_reason() {
         let mut ladder = Ladder::new(Arc::new(Silent));
