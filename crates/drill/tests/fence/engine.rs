@@ -63,10 +63,27 @@ impl Engine {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Asks it to end, and ends it if it does not.
     fn stop(&self) {
-        if let Some(mut daemon) = self.daemon().take() {
-            let _ = shell(&format!("kill -TERM {}", daemon.id()));
-            let _ = daemon.wait();
+        let Some(mut daemon) = self.daemon().take() else { return };
+        let _ = shell(&format!("kill -TERM {}", daemon.id()));
+        let patience = Instant::now() + Duration::from_secs(60);
+        while matches!(daemon.try_wait(), Ok(None)) {
+            if Instant::now() > patience {
+                let _ = daemon.kill();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Processes that an engine which had to be killed leaves: they name its folder.
+    fn end_survivors(&self) {
+        let folder = self.folder.path().display().to_string();
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&words).contains(&folder) {
+                let _ = shell(&format!("kill -KILL {}", process.file_name().display()));
+            }
         }
     }
 }
@@ -74,6 +91,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
+        self.end_survivors();
         // What the engine leaves mounted when it ends would keep its folder.
         let _ = shell(&format!(
             "grep -o '{}[^ ]*' /proc/mounts | sort -r | xargs -r -n 1 umount -l",
@@ -103,6 +121,26 @@ impl Observer for Restart {
     }
 }
 
+impl Restart {
+    /// Waits until the engine is there again; whether its phase was reached.
+    fn finish(&self) -> bool {
+        let restarting = self.done.lock().unwrap_or_else(PoisonError::into_inner).take();
+        restarting.is_some_and(|restarting| restarting.join().is_ok())
+    }
+}
+
+impl Drop for Restart {
+    /// A test that fails meanwhile must not leave an engine that is started after its end.
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// What the engine of this host keeps in the kernel: its bridges, by name.
+fn bridges() -> String {
+    shell("ip -o link show type bridge | awk '{print $2}' | grep -E '^docker0' || true").unwrap()
+}
+
 fn containers_left(address: &str) -> String {
     shell(&format!("docker -H {address} ps -aq; docker -H {address} volume ls -q; ")).unwrap()
 }
@@ -119,7 +157,7 @@ async fn a_drill_whose_engine_is_restarted_is_incomplete_and_leaves_nothing() {
         return;
     }
     let testbed = "docker ps -q --filter name=lifeboat-testbed | sort";
-    let others = shell(testbed).unwrap();
+    let (others, bridge) = (shell(testbed).unwrap(), bridges());
     let engine = Arc::new(tokio::task::spawn_blocking(Engine::new).await.unwrap());
     for phase in ["replay", "check data"] {
         let work = work_root();
@@ -129,8 +167,7 @@ async fn a_drill_whose_engine_is_restarted_is_incomplete_and_leaves_nothing() {
         request.config.odoo_image = POSTGRES_IMAGE.into();
         let report = lifeboat_drill::run(request, observer.clone(), &CancellationToken::new()).await.unwrap();
         print(&report);
-        let started = observer.done.lock().unwrap().take().unwrap_or_else(|| panic!("{phase} was not reached"));
-        started.join().unwrap();
+        assert!(observer.finish(), "{phase} was not reached, or the engine did not come back");
         assert_eq!((report.outcome, failed(&report)), (Outcome::Incomplete, Vec::new()), "{phase}");
         match &check(&report, "use.login").verdict {
             Verdict::NotExecuted(why) => assert!(why.contains("Docker engine went away"), "{why}"),
@@ -142,6 +179,10 @@ async fn a_drill_whose_engine_is_restarted_is_incomplete_and_leaves_nothing() {
         assert_eq!(mounted_below(work.path()), [] as [String; 0]);
     }
     assert_eq!(shell(testbed).unwrap(), others, "nobody else's containers noticed");
+    assert_eq!(bridges(), bridge, "the other engine's bridge is where it was");
+    let folder = engine.folder.path().to_owned();
+    drop(engine);
+    assert!(!folder.exists() && mounted_below(&folder).is_empty(), "nothing of the second engine is left");
     shell("curl -sf -o /dev/null --max-time 10 http://127.0.0.1:58069/web/health")
         .expect("published ports still answer");
 }
