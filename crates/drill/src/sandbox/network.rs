@@ -1,7 +1,7 @@
 //! The sandbox's network: none.
 //!
 //! An *internal* bridge of Docker drops what is forwarded, and that is all it promises. The host has an address on it, at which
-//! whatever listens on all addresses of the host answers, and engines before 28 route to every other address of the host as well
+//! whatever listens on all addresses of the host answers, and the engine may route to every other address of the host as well
 //! (seen on 20.10). So the containers of a drill get no bridge. One that only sleeps is made without any network; the others share
 //! its network namespace, in which there is nothing but the loopback interface. They find each other at 127.0.0.1, and no packet
 //! can leave: there is no interface, no route, no address that it could leave by, in IPv4 or IPv6. Nothing of the host's firewall
