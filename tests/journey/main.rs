@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod believed;
 mod kept;
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,8 +20,13 @@ use support::{Settings, Site, Storage, filestore, text};
 
 /// Runs a drill; gives its exit code and its JSON answer.
 fn drill(site: &Site) -> (i32, Value) {
+    drill_with(site, &[])
+}
+
+fn drill_with(site: &Site, more: &[&str]) -> (i32, Value) {
     let identity = site.identity();
-    let output = site.run(&["drill", "clinic", "--identity", identity.to_str().unwrap(), "--json"]);
+    let arguments = ["drill", "clinic", "--identity", identity.to_str().unwrap(), "--json"];
+    let output = site.run(&[&arguments, more].concat());
     let answer = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
     (output.status.code().unwrap(), answer)
 }
@@ -39,7 +45,11 @@ fn failed_rungs(answer: &Value) -> Vec<u64> {
 }
 
 fn passes(site: &Site) {
-    let (code, answer) = drill(site);
+    passed(drill(site));
+}
+
+/// What a drill answered that passed.
+fn passed((code, answer): (i32, Value)) -> Value {
     assert_eq!(failed_rungs(&answer), Vec::<u64>::new(), "{answer:#}");
     assert_eq!((code, answer["outcome"].as_str()), (0, Some("passed")), "{answer:#}");
     assert_eq!(answer["comparison"]["kind"], "exact-witness", "{answer:#}");
@@ -47,6 +57,7 @@ fn passes(site: &Site) {
     assert_eq!(digests["verdict"]["outcome"], "passed", "{digests:#}");
     assert!(answer["rpo_seconds"].is_number() && answer["rto_seconds"].is_number(), "{answer:#}");
     nothing_left(&answer);
+    answer
 }
 
 fn fails_on(site: &Site, rung: u64) {
@@ -122,9 +133,13 @@ fn a_live_odoo_comes_back_from_a_local_directory() {
     let first = site.json(&["backup", "clinic"]);
     assert_eq!(first["witness_exact"], true, "{first:#}");
     site.succeed(&["verify", "clinic"]);
-    passes(&site);
+    let shot = site.dir.path().join("sandbox.png");
+    let drilled = passed(drill_with(&site, &["--screenshot", shot.to_str().unwrap()]));
 
     site.succeed(&["evidence", "verify"]);
+    let png = believed::picture(&site, &drilled, &shot);
+    believed::report(&site, &drilled, png.as_deref());
+    believed::export(&site, &drilled);
 
     let to = site.dir.path().join("restored");
     restore(&site, &to, &[]);

@@ -18,6 +18,8 @@ use crate::timestamp::{self, Authority, Token};
 
 /// What a statement's file name ends with.
 const STATEMENT: &str = ".dsse.json";
+/// What a drill's picture is called: like its statement, but for the end. It is sealed, and nothing here opens it.
+const PICTURE: &str = ".png.age";
 /// What an export has besides evidence: for people, and not read.
 const FOR_PEOPLE: [&str; 3] = ["README.txt", "verify.py", "keys.txt"];
 /// Deeper than any name of ours; a directory of others may be endless.
@@ -137,6 +139,12 @@ impl Names {
 
     fn sort(&mut self) {
         self.statements.sort();
+        let statements = &self.statements;
+        let of_statement = |name: &String| {
+            let stem = name.strip_suffix(PICTURE).map(|stem| format!("{stem}{STATEMENT}"));
+            stem.is_some_and(|statement| statements.binary_search(&statement).is_ok())
+        };
+        self.strangers.retain(|name| !of_statement(name));
         self.entries.sort();
         self.checkpoints.sort();
         self.timestamps.sort();

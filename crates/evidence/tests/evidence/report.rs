@@ -82,13 +82,13 @@ fn document(statements: &[Statement], period: &Period) -> String {
     let mut text = html::head(period, "Of all.");
     for of in &period.instances {
         for one in &of.rehearsals {
-            text += &html::record(drill(one.run), html::Line::Rehearsal(one));
+            text += &html::record(drill(one.run), html::Line::Rehearsal(one), html::Picture::Kept);
         }
     }
     text += &html::controls_head();
     for of in &period.instances {
         for one in &of.controls {
-            text += &html::record(drill(one.run), html::Line::Control(one));
+            text += &html::record(drill(one.run), html::Line::Control(one), html::Picture::Kept);
         }
     }
     text + &html::tail(period)

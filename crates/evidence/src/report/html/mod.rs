@@ -1,5 +1,5 @@
-//! The report as one HTML document: no script, no font, no picture from elsewhere, and a policy in its head that forbids
-//! them. Prints on A4.
+//! The report as one HTML document: no script, no font, no picture but those that lie in it, and a policy in its head that
+//! forbids them. Prints on A4.
 //!
 //! All text goes through the templates of `maud`, which escape it; nothing but our own style sheet is written as it is.
 //! Written in pieces: [`head`], then a [`record`] for each drill, then [`tail`].
@@ -14,12 +14,13 @@ mod rest;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::period::{Period, State};
-pub use record::Line;
+pub use record::{Line, Picture};
 
 /// Ours, and thus not escaped.
 const STYLE: &str = include_str!("style.css");
 /// Nothing is loaded, nothing runs, nothing is sent.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// Everything before the first full record: the page for those in a hurry, each instance, the clauses. `records` says in
 /// words which records follow.
@@ -38,8 +39,8 @@ pub fn head(period: &Period, records: &str) -> String {
 }
 
 /// The full record of a rehearsal or a control.
-pub fn record(drill: &crate::DrillPredicate, line: Line<'_>) -> String {
-    record::record(drill, line).into_string()
+pub fn record(drill: &crate::DrillPredicate, line: Line<'_>, picture: Picture<'_>) -> String {
+    record::record(drill, line, picture).into_string()
 }
 
 /// What stands before the records of negative controls.

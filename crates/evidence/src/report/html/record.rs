@@ -1,5 +1,6 @@
 //! The full record of one drill: what an auditor asks for, from who started it to what was left.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lifeboat_model::{
     check::{Check, Verdict},
     id::{RunId, Sha256Digest},
@@ -37,7 +38,12 @@ impl<'p> Line<'p> {
         }
     }
 
-    fn statement(self) -> (&'p str, Sha256Digest, &'p [Signed]) {
+    /// The key of its statement.
+    pub fn statement(self) -> &'p str {
+        self.parts().0
+    }
+
+    fn parts(self) -> (&'p str, Sha256Digest, &'p [Signed]) {
         match self {
             Line::Rehearsal(one) => (&one.statement, one.sha256, &one.sign_offs),
             Line::Control(one) => (&one.statement, one.sha256, &one.sign_offs),
@@ -45,8 +51,19 @@ impl<'p> Line<'p> {
     }
 }
 
-pub(super) fn record(drill: &DrillPredicate, line: Line<'_>) -> Markup {
-    let (_, _, sign_offs) = line.statement();
+/// What becomes of the picture that a drill has taken. The statement has its digest in any case.
+#[derive(Debug, Clone, Copy)]
+pub enum Picture<'p> {
+    /// It stays where it is kept, sealed.
+    Kept,
+    /// The PNG, which goes into the document.
+    Shown(&'p [u8]),
+    /// It was to be shown and could not be had, for this reason.
+    NotHad(&'p str),
+}
+
+pub(super) fn record(drill: &DrillPredicate, line: Line<'_>, picture: Picture<'_>) -> Markup {
+    let (_, _, sign_offs) = line.parts();
     html! {
         section.record id=(format!("r-{}", drill.run)) {
             div.title {
@@ -60,7 +77,7 @@ pub(super) fn record(drill: &DrillPredicate, line: Line<'_>) -> Markup {
             (times(drill))
             (prediction(drill.prediction.as_ref()))
             (point(drill))
-            (surroundings(drill))
+            (surroundings(drill, picture))
             (people(drill, sign_offs))
             p.small { a href=(format!("#i-{}", drill.instance)) { "Back to " (drill.instance) } }
         }
@@ -81,7 +98,7 @@ fn answer(drill: &DrillPredicate, line: Line<'_>) -> Markup {
 }
 
 fn identity(drill: &DrillPredicate, line: Line<'_>) -> Markup {
-    let (key, sha256, _) = line.statement();
+    let (key, sha256, _) = line.parts();
     let by = &drill.started_by;
     let versions = &drill.software_versions;
     let measure = |value: Option<f64>, target: u64, met: Option<bool>| {
@@ -304,7 +321,7 @@ fn locks(locks: &LocksReadBack) -> Markup {
     }
 }
 
-fn surroundings(drill: &DrillPredicate) -> Markup {
+fn surroundings(drill: &DrillPredicate, picture: Picture<'_>) -> Markup {
     let teardown = &drill.teardown;
     let mut images = Table::new("images", &["Image", "Name", "Id or digest"]);
     for image in &drill.images {
@@ -329,10 +346,11 @@ fn surroundings(drill: &DrillPredicate) -> Markup {
             teardown.left.join(", ")
         ),
     };
-    let screenshot = drill.screenshot.as_ref().map(|picture| {
+    let screenshot = drill.screenshot.as_ref().map(|taken| {
         html! {
-            code { (picture.sha256) } ", " (ByteSize(picture.bytes))
-            @if let Some(key) = &picture.key { ", sealed at " code { (key) } }
+            code { (taken.sha256) } ", " (ByteSize(taken.bytes))
+            @if let Some(key) = &taken.key { ", sealed at " code { (key) } }
+            @if let Picture::NotHad(why) = picture { "; not shown here: " (why) }
         }
     });
     html! {
@@ -345,6 +363,7 @@ fn surroundings(drill: &DrillPredicate) -> Markup {
             ("Settings", code(format!("lifeboat.toml sha256 {}", drill.config_sha256))),
             ("Policy", drill.policy_sha256.map(|digest| html! { code { "sha256 " (digest) } })),
         ]))
+        (shown(picture))
         @if !drill.not_covered.is_empty() {
             h4 { "Not covered" }
             ul { @for gap in &drill.not_covered {
@@ -354,6 +373,17 @@ fn surroundings(drill: &DrillPredicate) -> Markup {
         @if !drill.notes.is_empty() {
             h4 { "Notes" }
             ul { @for note in &drill.notes { li { (note) } } }
+        }
+    }
+}
+
+/// The picture itself, in the document.
+fn shown(picture: Picture<'_>) -> Markup {
+    let Picture::Shown(png) = picture else { return html! {} };
+    html! {
+        figure.shot {
+            img src=(format!("data:image/png;base64,{}", STANDARD.encode(png))) alt="The restored Odoo in a browser, logged in";
+            figcaption.small.soft { "The restored Odoo, as a browser showed it to a user who was logged in. It may show personal data." }
         }
     }
 }

@@ -10,6 +10,7 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use lifeboat_drill::extract::NewFile;
 use lifeboat_engine::{
     context::Context,
+    picture,
     report::{self, Report, Wanted},
 };
 use lifeboat_evidence::{
@@ -17,11 +18,12 @@ use lifeboat_evidence::{
     audit::{Audit, Weight, Word},
     report::{Ledger, Period, csv, html, json, period::Rehearsal},
 };
-use lifeboat_model::{check::Outcome, id::Instance};
+use lifeboat_model::{check::Outcome, config::Config, id::Instance};
+use lifeboat_repo::seal::Identity;
 
 use super::audited;
 use crate::{
-    cli::{Session, place::Place},
+    cli::{Session, identity::IdentityArgs, place::Place},
     exit::Exit,
     failure::{Advise as _, Failure, Result},
     wire,
@@ -40,6 +42,7 @@ Examples:
   lifeboat evidence report --from 2026-07-01 --to 2026-09-30 --output q3.html
   lifeboat evidence report --instance clinic --format csv --output clinic.csv
   lifeboat evidence report --records exceptions > year.html
+  lifeboat evidence report --identity /media/key/recovery.identity --output with-pictures.html
 
 Exit codes: 0 written, whatever it says; `lifeboat status` tells by its exit code how things are.")]
 pub struct ReportCommand {
@@ -58,6 +61,13 @@ pub struct ReportCommand {
     /// Whose full records stand in it; sums and lines are of all
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Records::All)]
     records: Records,
+    /// Open the pictures of drills with this recovery identity and put them into the HTML; they may show personal data
+    /// (repeatable) [default: the records say where they are kept, sealed]
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// The identity's passphrase is the first line of this file, or of /dev/fd/N [default: asked on the terminal]
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    passphrase_file: Option<PathBuf>,
     /// A new file [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -144,6 +154,7 @@ impl ReportCommand {
         // Refused before anything is read; the folder has to be there too.
         let file = self.output.as_deref().map(NewFile::create).transpose()?;
         let loaded = self.place.load(session)?;
+        let identities = self.identities(&loaded.config)?;
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat evidence report");
         self.check_instance(&context).await?;
@@ -151,15 +162,20 @@ impl ReportCommand {
         let ledger = ledger(&audit);
         let wanted = Wanted { instance: self.instance.clone(), from, to };
         let gathered = report::gather(&context, &wanted, ledger).await?;
+        let report =
+            Written { gathered, format, records: self.records, pictures: Pictures { context: &context, identities } };
         match file {
-            Some(file) => self.write_file(session, file, gathered, format)?,
-            None => quiet_if_closed(write(&mut io::stdout().lock(), gathered, format, self.records))?,
+            Some(file) => write_file(session, file, report).await?,
+            None => quiet_if_closed(report.to(&mut io::stdout().lock()).await)?,
         }
         Ok(Exit::Ok)
     }
 
     fn format(&self, session: &Session) -> Result<Format> {
         match (self.format, session.output.is_json()) {
+            (Some(Format::Json | Format::Csv), _) | (None, true) if !self.identity.is_empty() => {
+                Err(Failure::new(Exit::Usage, "only HTML has pictures").hint("leave out --identity, or --format"))
+            }
             (None | Some(Format::Json), true) => Ok(Format::Json),
             (Some(_), true) => Err(Failure::new(Exit::Usage, "--json and --format contradict each other")),
             (None, false) => Ok(Format::Html),
@@ -191,20 +207,29 @@ impl ReportCommand {
         }
     }
 
-    fn write_file(&self, session: &Session, file: NewFile, gathered: Report, format: Format) -> Result<()> {
-        let period = &gathered.period;
-        let (state, sums) = (period.state.word(), &period.sums);
-        let said = format!(
-            "{state}: {} rehearsals, {} passed, {} exceptions open",
-            sums.rehearsals, sums.passed, sums.open_exceptions
-        );
-        let path = file.path().display().to_string();
-        let mut out = io::BufWriter::new(file.file()?);
-        write(&mut out, gathered, format, self.records).context(format!("cannot write {path}"))?;
-        file.publish()?;
-        session.voice.say(&format!("{path}: {said}"));
-        Ok(())
+    /// None: no picture is to be opened.
+    fn identities(&self, config: &Config) -> Result<Vec<Identity>> {
+        if self.identity.is_empty() {
+            return Ok(Vec::new());
+        }
+        let given = IdentityArgs { identity: self.identity.clone(), passphrase_file: self.passphrase_file.clone() };
+        wire::recovery_identities(&given, config)
     }
+}
+
+async fn write_file(session: &Session, file: NewFile, report: Written<'_>) -> Result<()> {
+    let period = &report.gathered.period;
+    let (state, sums) = (period.state.word(), &period.sums);
+    let said = format!(
+        "{state}: {} rehearsals, {} passed, {} exceptions open",
+        sums.rehearsals, sums.passed, sums.open_exceptions
+    );
+    let path = file.path().display().to_string();
+    let mut out = io::BufWriter::new(file.file()?);
+    report.to(&mut out).await.context(format!("cannot write {path}"))?;
+    file.publish()?;
+    session.voice.say(&format!("{path}: {said}"));
+    Ok(())
 }
 
 /// What tells of a loss or a lie, apart from what tells of age alone.
@@ -236,22 +261,62 @@ fn quiet_if_closed(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn write(out: &mut impl Write, gathered: Report, format: Format, records: Records) -> io::Result<()> {
-    match format {
-        Format::Csv => out.write_all(csv(&gathered.period).as_bytes())?,
-        Format::Html => write_html(out, gathered, records)?,
-        Format::Json => write_json(out, gathered, records)?,
-    }
-    out.flush()
+/// A report that is about to be written.
+struct Written<'c> {
+    gathered: Report,
+    format: Format,
+    records: Records,
+    pictures: Pictures<'c>,
 }
 
-fn write_html(out: &mut impl Write, gathered: Report, records: Records) -> io::Result<()> {
+impl Written<'_> {
+    async fn to(self, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Csv => out.write_all(csv(&self.gathered.period).as_bytes())?,
+            Format::Html => write_html(out, self.gathered, self.records, &self.pictures).await?,
+            Format::Json => write_json(out, self.gathered, self.records)?,
+        }
+        out.flush()
+    }
+}
+
+/// Whoever opens the pictures of drills, one at a time.
+struct Pictures<'c> {
+    context: &'c Context,
+    /// None: they stay sealed.
+    identities: Vec<Identity>,
+}
+
+impl Pictures<'_> {
+    /// The full record of a drill, with its picture where that is wanted and can be had.
+    async fn record(&self, drill: &DrillPredicate, line: html::Line<'_>) -> String {
+        let taken = drill.screenshot.as_ref().filter(|_| !self.identities.is_empty());
+        let Some(taken) = taken else { return html::record(drill, line, html::Picture::Kept) };
+        let png = match picture::open(self.context, line.statement(), taken, &self.identities).await {
+            Ok(Some(png)) => png,
+            Ok(None) => return html::record(drill, line, html::Picture::NotHad("it was not kept")),
+            // The report is worth having without it, and says what is missing.
+            Err(error) => {
+                let why = Failure::from(error).messages().join(": ");
+                return html::record(drill, line, html::Picture::NotHad(&why));
+            }
+        };
+        html::record(drill, line, html::Picture::Shown(&png))
+    }
+}
+
+async fn write_html(
+    out: &mut impl Write,
+    gathered: Report,
+    records: Records,
+    pictures: &Pictures<'_>,
+) -> io::Result<()> {
     let Report { period, mut drills } = gathered;
     out.write_all(html::head(&period, records.words()).as_bytes())?;
     let (rehearsals, controls) = lines(&period, records);
     for line in rehearsals {
         if let Some(drill) = drills.get(&line.run())? {
-            out.write_all(html::record(&drill, line).as_bytes())?;
+            out.write_all(pictures.record(&drill, line).await.as_bytes())?;
         }
     }
     if !controls.is_empty() {
@@ -259,7 +324,7 @@ fn write_html(out: &mut impl Write, gathered: Report, records: Records) -> io::R
     }
     for line in controls {
         if let Some(drill) = drills.get(&line.run())? {
-            out.write_all(html::record(&drill, line).as_bytes())?;
+            out.write_all(pictures.record(&drill, line).await.as_bytes())?;
         }
     }
     out.write_all(html::tail(&period).as_bytes())
