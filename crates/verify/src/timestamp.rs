@@ -5,11 +5,17 @@
 //! token, or evidence would fail on the day on which the authority's certificate ends.
 
 use std::{
-    env, fs, io,
+    env, fs,
+    io::{self, Read as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    process::{self, Child, Command, ExitStatus, Stdio},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
@@ -17,6 +23,13 @@ use lifeboat_evidence::{
     audit::{Auditor, Stamp},
     ledger::place,
 };
+
+/// How long `openssl` may take over one token. It works for milliseconds; what hangs must not hold an audit up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is read of its answer.
+const LONGEST: u64 = 1 << 20;
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A token has some kilobytes.
 pub const MAX_BYTES: u64 = 64 << 10;
@@ -136,10 +149,46 @@ pub fn verify(token: &Path, data: &Path, authority: &Authority) -> Result<Stamp,
 /// Whether it succeeded, and what it said.
 fn openssl(words: &[&str], paths: &[&Path]) -> Result<(bool, String), NoOpenssl> {
     let mut command = Command::new("openssl");
-    let output = command.args(words).args(paths).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| NoOpenssl(error.to_string()))?;
-    let said = [output.stdout, output.stderr].concat();
-    Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    command.args(words).args(paths);
+    run(command, PATIENCE).map_err(|error| NoOpenssl(error.to_string()))
+}
+
+/// Runs a program that must have ended after so long; whether it succeeded, and what it said on either stream.
+fn run(mut command: Command, patience: Duration) -> io::Result<(bool, String)> {
+    let deadline = Instant::now() + patience;
+    let (reader, writer) = io::pipe()?;
+    let mut child = command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // It holds the ends that are written to, and would go on to: the pipe has an end when the program has.
+    drop(command);
+    let (tell, told) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        let _ = tell.send(reader.take(LONGEST).read_to_end(&mut said).map(|_| said));
+    });
+    let said = told.recv_timeout(patience);
+    let ended = match &said {
+        Ok(_) => ended_by(&mut child, deadline)?,
+        Err(_) => None,
+    };
+    match (said, ended) {
+        (Ok(said), Some(status)) => Ok((status.success(), String::from_utf8_lossy(&said?).into_owned())),
+        _ => {
+            child.kill()?;
+            child.wait()?;
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("it was stopped after {} s", patience.as_secs())))
+        }
+    }
+}
+
+/// How it ended, if it has by then.
+fn ended_by(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok(Some(status)),
+            None if Instant::now() >= deadline => return Ok(None),
+            None => thread::sleep(LOOK),
+        }
+    }
 }
 
 /// `Time stamp: Nov 22 07:16:00 2026 GMT`, the seconds perhaps with a fraction.
@@ -160,6 +209,28 @@ mod tests {
         assert_eq!(of("Nov 22 07:16:00 2026 GMT").unwrap().to_string(), "2026-11-22T07:16:00Z");
         assert_eq!(of("Nov  2 07:16:00.25 2026 GMT").unwrap().to_string(), "2026-11-02T07:16:00.25Z");
         assert_eq!(of("unspecified"), None);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let long = Duration::from_secs(60);
+        assert_eq!(run(shell("echo in; echo out >&2"), long).unwrap(), (true, "in\nout\n".to_owned()));
+        assert!(!run(shell("exit 3"), long).unwrap().0);
+        for hangs in ["exec sleep 600", "exec >&- 2>&-; exec sleep 600"] {
+            let error = run(shell(hangs), Duration::from_millis(300)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{hangs}");
+        }
+        // More than a pipe holds, and more than is read.
+        let (_, said) = run(shell("head -c 100000 /dev/zero"), long).unwrap();
+        assert_eq!(said.len(), 100_000);
+        let (succeeded, said) = run(shell("head -c 3000000 /dev/zero"), long).unwrap();
+        assert!(!succeeded && said.len() as u64 == LONGEST);
+        assert_eq!(run(Command::new("/nowhere/openssl"), long).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

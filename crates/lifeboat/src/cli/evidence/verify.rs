@@ -167,7 +167,7 @@ impl Verify {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let (seen, audit) = match self.files.as_slice() {
             [] => self.repository(session).await?,
-            [directory] if directory.is_dir() => self.directory(session, directory)?,
+            [directory] if directory.is_dir() => tokio::task::block_in_place(|| self.directory(session, directory))?,
             files => self.single(session, files)?,
         };
         let statements: Vec<Row> = seen.into_iter().map(Row::from).collect();
