@@ -10,16 +10,20 @@ use lifeboat_evidence::ledger::{Hash, leaf_hash, place, tile};
 use super::{AT_ONCE, Log};
 use crate::error::{Error, Result};
 
-/// Puts the tiles that are full and not there yet, from the newest back to the first that is there. `known` bundles need
-/// not be looked for; gives how many there are.
+/// Puts the tiles that are full and not there yet, oldest first: where the newest is, all before it are, whatever crash there
+/// was. `known` bundles need not be looked for; gives how many there are.
 pub(super) async fn complete(log: &Log, known: u64, size: u64) -> Result<u64> {
     let full = size / tile::WIDTH;
+    let mut first = full;
     for number in (known..full).rev() {
         let (bundle, hashes) = (place::bundle(number), place::tile(0, number));
         let there = tokio::try_join!(log.store.find(&bundle), log.store.find(&hashes))?;
         if let (Some(_), Some(_)) = there {
             break;
         }
+        first = number;
+    }
+    for number in first..full {
         put(log, number).await?;
     }
     Ok(full)

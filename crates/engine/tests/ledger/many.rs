@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lifeboat_evidence::ledger::{Hash, leaf_hash, place, tile};
 use lifeboat_store::{
     Key, Store as _,
-    fault::{FaultStore, Operation},
+    fault::{Fault, FaultStore, Operation, Rule},
 };
 
 use crate::world::*;
@@ -62,4 +62,34 @@ async fn its_end_is_found_in_few_requests_and_its_tiles_are_full() {
     host.forget();
     host.kept(MANY + 2).await;
     assert!(store.head(&lost, None).await.is_ok());
+}
+
+/// Of what is adopted at once, a crash leaves no hole: where the newest tile is, all before it are.
+#[tokio::test]
+async fn tiles_are_put_oldest_first_and_a_crash_leaves_no_hole() {
+    let clock = TestClock::begin();
+    let store = vault(&clock);
+    let faults = FaultStore::new(Arc::new(store.clone()));
+    let host = Host::over(Arc::new(faults.clone()), 1, &clock, LOCK).await;
+    for run in 0..600 {
+        let statement = statement(&host.context, run);
+        let name = statement.storage_key().unwrap().to_string();
+        let sealed = lifeboat_evidence::seal(&statement, &key(1));
+        host.context.repository.put_evidence(&tenant(), name.rsplit('/').next().unwrap(), sealed.into()).await.unwrap();
+    }
+    faults.add(Rule::on(Operation::Put, Fault::FailBefore).key("ledger/tile/0/000").and_ever_after());
+    assert_eq!(host.kept(600).await.size, 601, "tiles are no reason to fail");
+    assert!(faults.struck() > 0);
+    let there = async |name: String| {
+        let key = Key::new(format!("hospital/evidence/{name}")).unwrap();
+        store.head(&key, None).await.is_ok()
+    };
+    assert!(!there(place::tile(0, 1)).await, "not before the one before it");
+    faults.heal();
+    clock.advance(300);
+    host.forget();
+    host.kept(601).await;
+    for number in 0..2 {
+        assert!(there(place::tile(0, number)).await && there(place::bundle(number)).await, "tile {number}");
+    }
 }
