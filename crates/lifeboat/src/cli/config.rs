@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{
-    config::{Config, CopyConfig, CopyLock, Problem, RepositoryConfig},
+    config::{Config, CopyConfig, CopyLock, EvidenceConfig, Problem, RepositoryConfig},
     retention::RetentionPolicy,
 };
 use serde::Serialize;
@@ -129,6 +129,7 @@ struct Shown {
     signing_key_file: PathBuf,
     recovery_identity_file: Option<PathBuf>,
     state_dir: PathBuf,
+    evidence: ShownEvidence,
     instances: Vec<ShownInstance>,
 }
 
@@ -270,7 +271,37 @@ impl Shown {
             signing_key_file: keys.signing_key_file.clone(),
             recovery_identity_file: keys.recovery_identity_file.clone(),
             state_dir: config.engine.state_dir.clone(),
+            evidence: ShownEvidence::from(&config.evidence),
             instances: shown_instances(config),
+        }
+    }
+}
+
+/// How evidence is kept.
+#[derive(Serialize)]
+struct ShownEvidence {
+    retain_seconds: u64,
+    time_stamps: Option<String>,
+    time_stamps_ca_file: Option<PathBuf>,
+}
+
+impl From<&EvidenceConfig> for ShownEvidence {
+    fn from(config: &EvidenceConfig) -> Self {
+        let stamps = config.timestamps.as_ref();
+        ShownEvidence {
+            retain_seconds: config.retain.0.as_secs(),
+            time_stamps: stamps.map(|stamps| stamps.url.to_string()),
+            time_stamps_ca_file: stamps.and_then(|stamps| stamps.ca_file.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for ShownEvidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kept {}", seconds(self.retain_seconds as f64))?;
+        match &self.time_stamps {
+            Some(url) => write!(f, ", stamped by {url}"),
+            None => write!(f, ", not time-stamped"),
         }
     }
 }
@@ -329,6 +360,7 @@ impl Answer for Shown {
             page.field("recovery identity", path.display());
         }
         page.field("state folder", self.state_dir.display());
+        page.field("evidence", &self.evidence);
         page.gap();
         let mut rows = Rows::new(&[
             "instance",

@@ -30,8 +30,8 @@ use source::{Place, Source, Table};
 pub use checked::{
     AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DrillsConfig,
     DumpConfig, DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig,
-    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill, TimestampsConfig, TlsMode,
-    UnknownInstance, WalConfig, WitnessConfig,
+    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill,
+    TimestampsConfig, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};

@@ -104,6 +104,10 @@ rto = "4h"
 # How long evidence is locked, where tiers have locks.
 # [evidence]
 # retain = "2192d"
+# Who stamps the ledger with the time (RFC 3161): then it cannot be made up later and dated back.
+# [evidence.timestamps]
+# url = "http://timestamp.example.org"
+# ca_file = "/etc/lifeboat/tsa-ca.pem"   # its certificates, for verification
 
 # One section for each Odoo system. Replace the example's values.
 [instances.{instance}]

@@ -1,6 +1,7 @@
 //! Messages as people see them. Each case is the good file with some lines changed.
 
 mod rehearsals;
+mod stamped;
 
 use std::path::Path;
 
