@@ -48,10 +48,15 @@ struct Running {
 
 impl Running {
     fn start(site: &Site) -> Running {
+        Running::with(site, &[])
+    }
+
+    fn with(site: &Site, arguments: &[&str]) -> Running {
         let temporary = site.dir.path().join("tmp");
         fs::create_dir_all(&temporary).unwrap();
         let identity = site.identity();
         let mut command = site.command(&["drill", "clinic", "--identity", identity.to_str().unwrap()]);
+        command.args(arguments);
         let child = command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Running { child, temporary, volumes: BTreeSet::new() }
     }
@@ -149,6 +154,11 @@ fn nothing_is_left_however_a_drill_ends() {
     assert_eq!(firewall(), rules, "no rule for it");
     assert!(passed.end().success());
     nothing_left(&passed, &site, "passed");
+
+    // A drill that fails, as it must: its data cannot be opened.
+    let mut failed = Running::with(&site, &["--sabotage", "wrong-key"]);
+    assert!(failed.end().success(), "the drill has failed, so that the control passes");
+    nothing_left(&failed, &site, "failed");
 
     for (signal, containers) in [("INT", 1), ("TERM", 3)] {
         let mut stopped = Running::start(&site);
