@@ -321,7 +321,7 @@ impl Year {
     }
 
     fn predicate(&self, site: &Site, run: RunId, started: Timestamp, fate: Fate) -> DrillPredicate {
-        let slow = if site.name == LONG && run.0[0] % 3 == 0 { 1.3 } else { 1.0 };
+        let slow = if site.name == LONG && run.0[0].is_multiple_of(3) { 1.3 } else { 1.0 };
         let rto = site.usual * (0.85 + 0.3 * self.chance()) * slow;
         let is_late = rto > site.rto as f64;
         let fate = if is_late && fate == Fate::Passes {
@@ -358,7 +358,7 @@ impl Year {
                 version: Some("3HL4kqtJvjVBH40Nrjfkd.QyzPJM2Vd5".into()),
                 finished: reference,
                 age_seconds: 86_400 * 2,
-                selected_by: "latest".into(),
+                selected_by: "target: latest".into(),
             }),
             versions_read_back: versions(started),
             outcome: Outcome::with_required(&checks, &required),
