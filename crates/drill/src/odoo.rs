@@ -24,7 +24,7 @@ use url::Url;
 use crate::{
     error::{Error, Result},
     postgres::Lines,
-    sandbox::{Bind, Container, Gate, Image, User},
+    sandbox::{Bind, Container, Gate, Image, User, tree::is_real_folder},
     timing::Timing,
 };
 
@@ -42,18 +42,20 @@ pub struct Layout {
     pub single: Option<(String, PathBuf)>,
     /// Restored addons folders.
     pub addons: Vec<PathBuf>,
-    /// Configured addons folders that were not restored.
+    /// Configured addons folders that were not restored, or of which only a link was.
     pub missing_addons: Vec<PathBuf>,
 }
 
 impl Layout {
     /// Finds the filestore's level: the configured path may be `…/filestore`, the data folder above it, or one database's folder.
+    /// Where a link stands in place of a folder nothing was restored: it would lead to the live files.
     pub fn find(restored: &Path, databases: &[String], addons: &[PathBuf]) -> Layout {
         let root = restored.join("filestore");
-        let holds = |folder: &Path| databases.iter().any(|database| folder.join(database).is_dir());
+        let is_real = |place: &Path| place.strip_prefix(restored).is_ok_and(|below| is_real_folder(restored, below));
+        let holds = |folder: &Path| databases.iter().any(|database| is_real(&folder.join(database)));
         let filestore = [root.clone(), root.join("filestore")].into_iter().find(|folder| holds(folder));
         let single = match (&filestore, databases) {
-            (None, [database]) if is_database_folder(&root) => Some((database.clone(), root)),
+            (None, [database]) if is_real(&root) && is_database_folder(&root) => Some((database.clone(), root)),
             _ => None,
         };
         let place = |path: &PathBuf| {
@@ -61,7 +63,7 @@ impl Layout {
             restored.join("config/paths").join(relative)
         };
         let (addons, missing): (Vec<_>, Vec<_>) =
-            addons.iter().map(|path| (path, place(path))).partition(|(_, place)| place.is_dir());
+            addons.iter().map(|path| (path, place(path))).partition(|(_, place)| is_real(place));
         Layout {
             filestore,
             single,
@@ -73,7 +75,7 @@ impl Layout {
     /// The folder of one database's attachments.
     pub fn of_database(&self, database: &str) -> Option<PathBuf> {
         match (&self.filestore, &self.single) {
-            (Some(folder), _) => Some(folder.join(database)),
+            (Some(folder), _) => Some(folder.join(database)).filter(|place| !place.is_symlink()),
             (None, Some((name, folder))) if name == database => Some(folder.clone()),
             _ => None,
         }
@@ -247,10 +249,16 @@ fn escape(name: &str) -> String {
 }
 
 /// Runs Odoo's own neutralisation (16 and later) on one database.
-pub async fn neutralise(container: &Container, user: User, program: &Program, database: &str) -> Result<()> {
+pub async fn neutralise(
+    container: &Container,
+    user: User,
+    program: &Program,
+    database: &str,
+    limit: Duration,
+) -> Result<()> {
     let settings = format!("--config={SETTINGS}/odoo.conf");
     let command = [program.path.as_str(), "neutralize", &settings, "-d", database];
-    container.run_ok(&user.spec(), &command, Duration::from_secs(120)).await?;
+    container.run_ok(&user.spec(), &command, limit).await?;
     Ok(())
 }
 
@@ -379,6 +387,68 @@ mod tests {
         let (_folder, layout) = layout(&["config/paths/opt/addons"], &[], &["/opt/addons", "/opt/gone"]);
         assert_eq!(layout.addons.len(), 1);
         assert_eq!(layout.missing_addons, [PathBuf::from("/opt/gone")]);
+    }
+
+    /// A folder of the host's with what would be emptied, and how it looks.
+    fn host(at: &Path) -> (PathBuf, Vec<(String, u32, u32)>) {
+        std::fs::create_dir_all(at.join("demo/ab")).unwrap();
+        std::fs::create_dir_all(at.join(".git")).unwrap();
+        for (name, text) in [(".git/config", "token"), ("odoo.conf", "db_password = x\n"), ("demo/ab/one", "1")] {
+            std::fs::write(at.join(name), text).unwrap();
+        }
+        (at.to_owned(), state(at))
+    }
+
+    fn state(at: &Path) -> Vec<(String, u32, u32)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let one = |name: &str| {
+            let path = at.join(name);
+            let metadata = std::fs::symlink_metadata(&path).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|_| format!("{path:?}"));
+            (text, metadata.uid(), metadata.gid())
+        };
+        ["", ".git", ".git/config", "odoo.conf", "demo", "demo/ab", "demo/ab/one"].map(one).to_vec()
+    }
+
+    #[tokio::test]
+    async fn no_link_in_the_restored_folder_leads_to_the_host() {
+        use std::os::unix::fs::symlink;
+        for link in [
+            "config/paths/opt/addons",
+            "config/paths/opt",
+            "config",
+            "filestore",
+            "filestore/filestore",
+            "filestore/demo",
+        ] {
+            let (outside, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let (host, before) = host(&outside.path().join("addons"));
+            let place = folder.path().join(link);
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            let parent = matches!(link, "config/paths/opt");
+            symlink(if parent { outside.path() } else { &host }, &place).unwrap();
+            if link == "config" {
+                std::fs::create_dir_all(host.join("paths/opt/addons")).unwrap();
+            }
+            let layout = Layout::find(folder.path(), &["demo".to_owned()], &[PathBuf::from("/opt/addons")]);
+            assert_eq!((layout.addons.len(), layout.missing_addons.len()), (0, 1), "{link}");
+            assert_eq!(layout.of_database("demo"), None, "{link}");
+            assert_eq!(layout.binds(&folder.path().join("work")).len(), 2, "{link}");
+            // Nor does what would be done to such a place reach the host.
+            let _ = crate::sandbox::secrets::hide_in_addons(vec![place.clone()]).await;
+            let _ = User { uid: 65534, gid: 65534 }.own(&place);
+            assert_eq!(state(&host), before, "{link}");
+        }
+    }
+
+    #[test]
+    fn a_database_whose_folder_is_a_link_has_no_filestore_beside_one_that_has() {
+        let (outside, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(folder.path().join("filestore/demo/ab")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), folder.path().join("filestore/second")).unwrap();
+        let layout = Layout::find(folder.path(), &["demo".to_owned(), "second".to_owned()], &[]);
+        assert!(layout.of_database("demo").is_some());
+        assert_eq!(layout.of_database("second"), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use tokio_postgres::Client;
 
 use crate::{
     error::{Error, Result, chain},
-    sandbox::{Bind, Container, User},
+    sandbox::{Bind, Container, User, tree},
 };
 
 mod log;
@@ -54,7 +54,7 @@ pub fn binds(restored: &Path, settings: &Path, socket: &Path) -> Vec<Bind> {
         Bind { source: settings.to_owned(), target: SETTINGS.to_owned(), writable: false },
         Bind { source: socket.to_owned(), target: SOCKET.to_owned(), writable: true },
     ];
-    if tablespaces.is_dir() {
+    if tree::is_real_folder(restored, Path::new("tablespaces")) {
         binds.push(Bind { target: tablespaces.display().to_string(), source: tablespaces, writable: true });
     }
     binds

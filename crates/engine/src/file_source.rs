@@ -34,7 +34,10 @@ const BATCH: usize = 256;
 /// Kept output of a command may not grow beyond this.
 const MOST_OUTPUT: u64 = 256 << 20;
 
-/// Captures a filestore folder.
+/// Links named one by one; their number is always told.
+const NAMED_LINKS: usize = 20;
+
+/// Captures a filestore folder. Odoo makes no links in it: where there is one, what it leads to is not covered.
 pub async fn filestore(writer: &mut Writer, root: &Path, notes: &mut SourceNotes) -> Result<TreeStats> {
     let root = root.to_owned();
     writer.begin_tree(TreeKind::Filestore).await?;
@@ -124,12 +127,19 @@ async fn capture(
     work: impl FnOnce(&mut Walk) -> std::result::Result<(), WalkError> + Send + 'static,
 ) -> Result<()> {
     let previous = previous(writer, kind);
+    let mut links = 0_usize;
     let (out, mut items) = mpsc::channel(QUEUE);
     let walking = tokio::task::spawn_blocking(move || work(&mut Walk { previous, out }));
     let mut current = Vec::new();
     while let Some(item) = items.recv().await {
         match item {
-            Captured::Entry(entry) => writer.entry(entry).await?,
+            Captured::Entry(entry) => {
+                if kind == TreeKind::Filestore && matches!(entry.kind, EntryKind::Symlink { .. }) {
+                    links += 1;
+                    notes.remarks.extend((links <= NAMED_LINKS).then(|| link_remark(&entry)));
+                }
+                writer.entry(entry).await?;
+            }
             Captured::Begin(entry) => {
                 current.clone_from(&entry.path);
                 writer.begin_file(entry, Chunking::DOCUMENT).await?;
@@ -146,7 +156,17 @@ async fn capture(
         }
     }
     walking.await.map_err(|error| Error::Task(error.to_string()))??;
+    if links > NAMED_LINKS {
+        notes.remarks.push(format!("the filestore has {links} links in all: what they lead to is not covered"));
+    }
     Ok(())
+}
+
+fn link_remark(entry: &Entry) -> String {
+    let name = String::from_utf8_lossy(&entry.path);
+    format!(
+        "{name} in the filestore is a link: only the link is kept, what it leads to is not covered; configure the real folder"
+    )
 }
 
 /// The previous point's tree, sent to the walk in batches.

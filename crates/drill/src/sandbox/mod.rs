@@ -18,6 +18,7 @@ pub(crate) mod pulse;
 pub(crate) mod secrets;
 mod settings;
 pub mod teardown;
+pub(crate) mod tree;
 pub mod turn;
 
 use std::{
@@ -227,27 +228,12 @@ impl User {
         format!("{}:{}", self.uid, self.gid)
     }
 
-    /// Gives a file or a whole tree to this user; a link itself, never what it points to.
+    /// Gives a file or a whole tree to this user; a link in it itself, never what it points to. A link in its place is refused.
     pub fn own(self, path: &Path) -> Result<()> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        let give = |path: &Path| {
-            std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
-                .map_err(Error::io("cannot change owner of", path))
-        };
-        give(path)?;
-        let mut folders = if path.is_dir() { vec![path.to_owned()] } else { Vec::new() };
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).map_err(Error::io("cannot read", &folder))? {
-                let entry = entry.map_err(Error::io("cannot read", &folder))?;
-                give(&entry.path())?;
-                if entry.file_type().map_err(Error::io("cannot read", entry.path()))?.is_dir() {
-                    folders.push(entry.path());
-                }
-            }
-        }
-        Ok(())
+        tree::give(path, self.uid, self.gid).map_err(|error| Error::io("cannot change owner of", path)(error.into()))
     }
 }
 

@@ -6,10 +6,13 @@
 //! was restored can run: an empty file stands where they were. Then somebody looks from inside the containers, by other means.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use rustix::fs::OFlags;
 
 use super::{Container, Ran, User};
 use crate::{
@@ -134,7 +137,12 @@ fn entries(folder: &Path) -> Result<Vec<fs::DirEntry>> {
     read().map_err(Error::io("cannot read", folder))
 }
 
+/// A link in place of the folder leads to files that are not the drill's: refused.
 fn hide_below(root: &Path, hidden: &mut Hidden) -> Result<()> {
+    if root.is_symlink() {
+        return Err(Error::io("will not empty", root)(io::Error::new(io::ErrorKind::PermissionDenied, "it is a link")));
+    }
+    let real = fs::canonicalize(root).map_err(Error::io("cannot read", root))?;
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in entries(&folder)? {
@@ -148,7 +156,7 @@ fn hide_below(root: &Path, hidden: &mut Hidden) -> Result<()> {
                 folders.push(path);
             } else if kind.is_symlink() && is_secret_name(&name) {
                 // What a link leads to may lie in here under a harmless name.
-                if let Some(target) = fs::canonicalize(&path).ok().filter(|target| target.starts_with(root)) {
+                if let Some(target) = fs::canonicalize(&path).ok().filter(|target| target.starts_with(&real)) {
                     empty(&target, None, hidden)?;
                 }
                 empty(&path, None, hidden)?;
@@ -212,9 +220,29 @@ fn is_password_line(line: &str) -> bool {
     says_so && !line.starts_with(['#', ';']) && !matches!(value.trim(), "" | "False" | "false" | "None")
 }
 
+/// Opens a file of the copy alone, to read and write: a link, or a file that has a second name, may be somebody else's.
+fn open_own(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.nlink() != 1 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a file of this copy alone"));
+    }
+    Ok(file)
+}
+
 /// Takes lines out of `postgresql.auto.conf`; those of the recovery stay.
 fn strip_settings(path: &Path, hidden: &mut Hidden) -> Result<()> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let mut file = match open_own(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(Error::io("will not change", path))?,
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
+    // A server does not start with what is no text.
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(()) };
     let is_secret = |line: &&str| {
         let name = line.trim_start().split(|c: char| c == '=' || c.is_whitespace()).next().unwrap_or_default();
         CLUSTER_SETTINGS.contains(&name.to_lowercase().as_str())
@@ -224,7 +252,12 @@ fn strip_settings(path: &Path, hidden: &mut Hidden) -> Result<()> {
     }
     let kept: Vec<&str> = text.lines().filter(|line| !is_secret(line)).collect();
     // Written in place, so that its owner stays: nobody uses it yet.
-    fs::write(path, kept.join("\n") + "\n").map_err(Error::io("cannot write", path))?;
+    let mut write = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all((kept.join("\n") + "\n").as_bytes())
+    };
+    write().map_err(Error::io("cannot write", path))?;
     hidden.paths.push(path.to_owned());
     Ok(())
 }
@@ -385,6 +418,24 @@ mod tests {
         assert_eq!(read("postgresql.auto.conf"), "restore_command = 'false'\n");
         assert_eq!((read("PG_VERSION").as_str(), hidden.paths.len(), hidden.usual), ("17\n", 3, 1));
         assert!(hidden.paths.iter().all(|path| !path.ends_with("pg_hba.conf")), "{hidden:?}");
+    }
+
+    #[tokio::test]
+    async fn settings_of_a_cluster_are_not_written_through_a_link_or_a_second_name() {
+        let owner = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        let text = "primary_conninfo = 'password=hunter2'\n";
+        for make in [
+            |from: &Path, to: &Path| std::os::unix::fs::symlink(from, to),
+            |from: &Path, to: &Path| fs::hard_link(from, to),
+        ] {
+            let (outside, pgdata) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let live = outside.path().join("postgresql.auto.conf");
+            fs::write(&live, text).unwrap();
+            make(&live, &pgdata.path().join("postgresql.auto.conf")).unwrap();
+            let hidden = hide_in_cluster(pgdata.path().to_owned(), owner).await;
+            assert!(hidden.is_err(), "{hidden:?}");
+            assert_eq!(fs::read_to_string(&live).unwrap(), text);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::TryStreamExt as _;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 use tokio_postgres::Client;
@@ -143,24 +144,39 @@ fn count(report: &mut Report, last: &mut Option<String>, row: Attachment) -> Opt
 
 async fn look(filestore: PathBuf, wanted: Wanted) -> Result<(Wanted, Seen)> {
     let path = filestore.join(&wanted.name);
-    let join = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || hash_file(&path)
-    });
+    let name = wanted.name.clone();
+    let join = tokio::task::spawn_blocking(move || hash_file(&filestore, &name));
     let seen = join.await.map_err(|error| Error::Io { path, source: io::Error::other(error) })?;
     Ok((wanted, seen))
 }
 
-fn hash_file(path: &Path) -> Seen {
-    match try_hash(path) {
+fn hash_file(filestore: &Path, name: &str) -> Seen {
+    match open(filestore, name).and_then(try_hash) {
         Ok((size, sha1)) => Seen::File { size, sha1 },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::Missing,
         Err(error) => Seen::Unreadable(error),
     }
 }
 
-fn try_hash(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+/// Opens a file below the database's folder, through no link: what a link leads to is not in the filestore.
+fn open(filestore: &Path, name: &str) -> io::Result<File> {
+    let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(filestore, folder, Mode::empty())?;
+    let mut names = name.split('/').filter(|part| !part.is_empty()).peekable();
+    while let Some(part) = names.next() {
+        if names.peek().is_some() {
+            at = rustix::fs::openat(&at, part, folder, Mode::empty())?;
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&at, part, flags, Mode::empty())?);
+        let is_file = file.metadata()?.is_file();
+        return if is_file { Ok(file) } else { Err(io::Error::other("it is not a file")) };
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn try_hash(mut file: File) -> io::Result<(u64, String)> {
     let mut buffer = vec![0; 128 << 10];
     let (mut size, mut hasher) = (0, Sha1::new());
     loop {
@@ -233,7 +249,7 @@ mod tests {
         let (mut counted, mut found, mut last) = (Report::default(), Report::default(), None);
         for row in rows {
             if let Some(wanted) = count(&mut counted, &mut last, row) {
-                let seen = hash_file(&options.filestore.join(&wanted.name));
+                let seen = hash_file(&options.filestore, &wanted.name);
                 judge(&mut found, &options, &wanted, seen);
             }
         }
@@ -253,6 +269,26 @@ mod tests {
         let report = check(&[(&name, b"hello")], &[], rows);
         assert!(report.is_intact());
         assert_eq!((report.rows, report.files, report.bytes), (3, 1, 5));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_in_the_filestore() {
+        use std::os::unix::fs::symlink;
+        let base = std::env::temp_dir().join(format!("lifeboat-odoo-links-{}", std::process::id()));
+        let (outside, filestore) = (base.join("outside"), base.join("filestore"));
+        let (_, folder) = (std::fs::create_dir_all(outside.join("aa")), std::fs::create_dir_all(filestore.join("bb")));
+        folder.unwrap();
+        std::fs::write(outside.join("aa/file"), "hello").unwrap();
+        symlink(outside.join("aa"), filestore.join("aa")).unwrap();
+        symlink(outside.join("aa/file"), filestore.join("bb/file")).unwrap();
+        symlink(&outside, base.join("link")).unwrap();
+        std::fs::write(filestore.join("bb/real"), "hello").unwrap();
+        for (folder, name) in [("filestore", "aa/file"), ("filestore", "bb/file"), ("link", "aa/file")] {
+            assert!(matches!(hash_file(&base.join(folder), name), Seen::Unreadable(_)), "{folder} {name}");
+        }
+        assert!(matches!(hash_file(&filestore, "bb/gone"), Seen::Missing));
+        assert!(matches!(hash_file(&filestore, "bb/real"), Seen::File { size: 5, .. }));
+        std::fs::remove_dir_all(base).unwrap();
     }
 
     #[test]

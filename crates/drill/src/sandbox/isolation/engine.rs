@@ -87,13 +87,17 @@ fn limits(host: &HostConfig, demand: &mut impl FnMut(bool, &str)) {
 }
 
 /// Mounts that are neither a folder of the drill nor the image's own volume, unwritable. The host's programs are told by their
-/// sockets (`docker.sock`), which would be such a mount.
+/// sockets (`docker.sock`), which would be such a mount. A folder is where it leads to, whatever it is called.
 fn foreign_mounts(mounts: &[MountPoint], work: &Path) -> Vec<String> {
+    let within = |source: &Path| {
+        let (source, work) = (source.canonicalize(), work.canonicalize());
+        source.is_ok_and(|source| work.is_ok_and(|work| source.starts_with(work)))
+    };
     let is_ours = |mount: &MountPoint| {
         let kind = mount.typ.clone().unwrap_or_default();
         let source = mount.source.as_deref().unwrap_or_default();
         match kind.as_str() {
-            "bind" => Path::new(source).starts_with(work),
+            "bind" => within(Path::new(source)),
             "volume" => mount.rw == Some(false),
             "tmpfs" => true,
             _ => false,
@@ -165,4 +169,22 @@ fn sort(running: &[ContainerSummary], run: &str, holder: &str) -> Others {
         addresses.len(),
     );
     Others { leaks: leaks.collect(), addresses, seen }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_the_drills_by_where_it_leads() {
+        let (outside, work) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(work.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), work.path().join("link")).unwrap();
+        let foreign = |name: &str| {
+            let source = Some(work.path().join(name).display().to_string());
+            let mount = MountPoint { typ: Some("bind".to_owned()), source, ..MountPoint::default() };
+            foreign_mounts(&[mount], work.path()).len()
+        };
+        assert_eq!((foreign("real"), foreign("link"), foreign("../"), foreign("gone")), (0, 1, 1, 1));
+    }
 }
