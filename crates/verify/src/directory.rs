@@ -70,6 +70,7 @@ pub fn audit(
     names.walk(directory, "", 0)?;
     names.sort();
     let mut auditor = Auditor::new(trust, Demand::Ledger);
+    auditor.now(jiff::Timestamp::now());
     for file in anchors {
         auditor.anchor(&file.display().to_string(), &read(file, entry::MAX_BYTES as u64)?);
     }

@@ -29,6 +29,8 @@ pub enum Word {
     ForeignEntry,
     /// It says that it is older than its place in the ledger can be.
     BackDated,
+    /// It says that it was made later than now.
+    ForwardDated,
     /// Signed by a key that was not to be believed any more.
     Revoked,
     /// It contradicts itself or others, or lies in another place than its own.
@@ -53,6 +55,7 @@ impl Word {
             Word::Fork => "fork",
             Word::ForeignEntry => "foreign entry",
             Word::BackDated => "back-dated",
+            Word::ForwardDated => "forward-dated",
             Word::Revoked => "revoked",
             Word::Contradiction => "contradiction",
             Word::Stale => "stale",

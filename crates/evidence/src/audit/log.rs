@@ -9,7 +9,7 @@ use super::{
     Fact, TOLERANCE_SECONDS,
     finding::{Findings, Weight, Word},
     tiles::Tiles,
-    trust::Revocations,
+    trust::{Revocations, Trust},
 };
 use crate::ledger::{Checkpoint, Entry, Hash, NoteError, Tree, entry::SignedEntry};
 
@@ -32,8 +32,12 @@ pub(super) struct Log {
     refused: Vec<(u64, NoteError)>,
     anchors: Vec<(String, Checkpoint)>,
     places: BTreeMap<String, Vec<Place>>,
-    /// The latest time that any entry so far says.
+    /// What the auditor's clock says, where it means something.
+    pub now: Option<Timestamp>,
+    /// The latest time that any entry so far says which can be true.
     latest: Option<Timestamp>,
+    /// The latest time that any of them says.
+    reached: Option<Timestamp>,
     /// When the first entry was made: what had finished before was taken over.
     pub first: Option<Timestamp>,
     /// An entry has named a checkpoint before it.
@@ -104,7 +108,7 @@ impl Log {
         self.refused.push((size, why));
     }
 
-    pub fn entry(&mut self, index: u64, bytes: &[u8], trusted: &[PublicKey], findings: &mut Findings) {
+    pub fn entry(&mut self, index: u64, bytes: &[u8], trust: &Trust, findings: &mut Findings) {
         self.seen += 1;
         let expected = self.tree.size();
         if index != expected && !self.broken {
@@ -124,7 +128,7 @@ impl Log {
             self.roots.push(self.tree.root());
         }
         let of = format!("entry {index}");
-        match Entry::open(bytes, trusted) {
+        match Entry::open(bytes, &trust.keys) {
             Err(refused) => findings.add(Word::ForeignEntry, Weight::Notice, &of, refused.to_string()),
             Ok(SignedEntry { entry, .. }) if entry.index != index => {
                 let why = format!("it was signed for place {}: somebody put a copy here", entry.index);
@@ -134,14 +138,16 @@ impl Log {
                 let why = format!("it was signed for the log {}: somebody put a copy here", entry.log);
                 findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
             }
-            Ok(SignedEntry { entry, key }) => self.place(entry, key, findings),
+            Ok(SignedEntry { entry, key }) => self.place(entry, key, &trust.revoked, findings),
         }
         for signed in self.signed.get_mut(&(index + 1)).into_iter().flatten() {
-            signed.at = self.latest;
+            // A thief's own entries count against what the thief has signed.
+            let is_revoked = trust.revoked.iter().any(|(of, _)| *of == signed.key);
+            signed.at = if is_revoked { self.reached } else { self.latest };
         }
     }
 
-    fn place(&mut self, entry: Entry, key: PublicKey, findings: &mut Findings) {
+    fn place(&mut self, entry: Entry, key: PublicKey, revoked: &[(PublicKey, Timestamp)], findings: &mut Findings) {
         let index = entry.index;
         let of = format!("entry {index}");
         match &entry.previous {
@@ -165,8 +171,17 @@ impl Log {
         }
         let at = self.latest.map_or(entry.entered, |latest| latest.max(entry.entered));
         let place = Place { index, sha256: entry.sha256, entered: entry.entered, before: self.latest, at, key };
-        self.first.get_or_insert(entry.entered);
-        self.latest = Some(at);
+        self.reached = self.reached.max(Some(entry.entered));
+        let forward = self.now.filter(|now| entry.entered > later(*now));
+        if let Some(now) = forward {
+            let why = format!("it says that it was entered at {:.0}, and now it is {now:.0}", entry.entered);
+            findings.add(Word::ForwardDated, Weight::Wrong, &of, why);
+        }
+        // What cannot be true, or was signed by a thief, says nothing about those that come after it.
+        if forward.is_none() && !revoked.iter().any(|(of, end)| *of == key && at > *end) {
+            self.first.get_or_insert(entry.entered);
+            self.latest = Some(at);
+        }
         self.places.entry(entry.statement).or_default().push(place);
     }
 
@@ -184,13 +199,8 @@ impl Log {
             self.settle_one(size, signed, newest, findings);
         }
         for (size, why) in &self.refused {
-            let beside = self.signed.contains_key(size);
-            let (word, weight) = match why {
-                _ if beside => (Word::ForeignEntry, Weight::Notice),
-                NoteError::NoTrustedSignature => (Word::ReSigned, Weight::Wrong),
-                _ => (Word::Edited, Weight::Wrong),
-            };
-            findings.add(word, weight, &format!("checkpoint {size}"), why.to_string());
+            // Was it a true one that somebody has changed, the entry that rests on it misses it, or entries are not covered.
+            findings.add(Word::ForeignEntry, Weight::Notice, &format!("checkpoint {size}"), why.to_string());
         }
         if !self.broken {
             self.tiles.left(findings);

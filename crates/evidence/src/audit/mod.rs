@@ -18,7 +18,7 @@ mod subject;
 mod tiles;
 mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use lifeboat_model::{
@@ -113,6 +113,9 @@ pub struct Audit {
     pub statements: u64,
     /// Of them: signed by a trusted key, in time, unchanged, and entered under a signed checkpoint.
     pub proven: u64,
+    /// Their names.
+    #[serde(skip)]
+    pub proven_names: BTreeSet<String>,
     /// Entries looked at.
     pub entries: u64,
     /// Checkpoints looked at.
@@ -148,6 +151,11 @@ impl Auditor {
             findings: Findings::default(),
             not_executed: Vec::new(),
         }
+    }
+
+    /// What time it is: no entry can have been made later. Said before the entries.
+    pub fn now(&mut self, now: Timestamp) {
+        self.log.now = Some(now);
     }
 
     /// The next statement, by its name below the evidence folder. `received` is the store's own time, where it is one that
@@ -222,8 +230,8 @@ impl Auditor {
         self.log.seen_checkpoints += 1;
         match checkpoint::open(text, &self.trust.keys) {
             Ok(signed) if signed.checkpoint.size != size => {
-                let why = format!("it is the checkpoint of size {}", signed.checkpoint.size);
-                self.findings.add(Word::Edited, Weight::Wrong, &of, why);
+                let why = format!("it is a copy of the checkpoint of size {}", signed.checkpoint.size);
+                self.findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
             }
             Ok(signed) => self.log.checkpoint(signed.checkpoint, signed.key, &mut self.findings),
             Err(refused) => self.log.refused(size, refused),
@@ -242,7 +250,7 @@ impl Auditor {
 
     /// The next entry, in ascending order of the index.
     pub fn entry(&mut self, index: u64, bytes: &[u8]) {
-        self.log.entry(index, bytes, &self.trust.keys, &mut self.findings);
+        self.log.entry(index, bytes, &self.trust, &mut self.findings);
     }
 
     /// What the entries so far name and no statement has been given for: to be looked for once more, as somebody may have
@@ -277,6 +285,7 @@ impl Auditor {
             origin: self.log.origin.clone(),
             statements: self.statements.len() as u64,
             proven: proven.len() as u64,
+            proven_names: proven.into_iter().collect(),
             entries: self.log.entries(),
             checkpoints: self.log.seen_checkpoints,
             size: covered.map_or(0, |(size, _)| size),

@@ -56,7 +56,11 @@ impl Tiles {
     fn check(&mut self, name: String, expected: Sha256Digest, findings: &mut Findings) {
         match self.given.remove(&name) {
             Some(given) if given == expected => self.checked += 1,
-            Some(_) => findings.add(Word::Edited, Weight::Wrong, &name, "it does not hold what the entries give"),
+            // Nothing rests on a tile, and nobody signs one: who may put can be first in its place.
+            Some(_) => {
+                let why = "it does not hold what the entries give, which are looked at themselves";
+                findings.add(Word::ForeignEntry, Weight::Notice, &name, why);
+            }
             None => findings.add(
                 Word::Missing,
                 Weight::Notice,
@@ -66,10 +70,11 @@ impl Tiles {
         }
     }
 
-    /// Those for which there were not enough entries.
+    /// Those for which there were not enough entries. That entries were cut off is told by what is signed.
     pub fn left(&self, findings: &mut Findings) {
         for name in self.given.keys() {
-            findings.add(Word::Cut, Weight::Wrong, name, "it holds entries that are not there");
+            let why = "it is of entries that are not there, and nobody has signed it";
+            findings.add(Word::ForeignEntry, Weight::Notice, name, why);
         }
     }
 }

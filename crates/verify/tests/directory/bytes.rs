@@ -1,6 +1,6 @@
 //! Every byte of every file.
 
-use lifeboat_evidence::audit::Weight;
+use lifeboat_evidence::audit::{Weight, Word};
 
 use crate::world::{World, key, sound, write};
 
@@ -54,7 +54,7 @@ fn files_for_people_are_not_read() {
     sound(&world.audit());
 }
 
-/// Full tiles and bundles hold what the entries give.
+/// Full tiles and bundles hold what the entries give. Nobody signs them and nothing rests on them: another is named.
 #[test]
 fn tiles_are_recomputed() {
     use lifeboat_evidence::ledger::{leaf_hash, place, tile};
@@ -77,11 +77,15 @@ fn tiles_are_recomputed() {
         for at in [0, 100, world.files[name].len() - 1] {
             let mut changed = world.clone();
             changed.files.get_mut(name).unwrap()[at] ^= 1;
-            assert!(!changed.audit().believed(), "{name}, byte {at}");
+            let audit = changed.audit();
+            assert!(audit.believed() && audit.proven == 4, "nothing rests on a tile: {audit:#?}");
+            assert_eq!(audit.findings.counts()[&Word::ForeignEntry], 254, "it is named: {name}, byte {at}");
         }
     }
     let beyond = place::tile(0, 1);
     let tile = world.files[&tile].clone();
-    world.files.insert(beyond, tile);
-    assert!(!world.audit().believed(), "a tile of entries that are not there");
+    world.files.insert(beyond.clone(), tile);
+    let audit = world.audit();
+    assert!(audit.believed() && audit.proven == 4, "nothing rests on a tile: {audit:#?}");
+    assert_eq!(audit.findings.counts()[&Word::ForeignEntry], 254, "it is named: {beyond}");
 }

@@ -78,7 +78,7 @@ fn another_order_is_seen() {
         world.files.insert(b.to_owned(), first);
         world.audit()
     };
-    wrong(&swap(&place::checkpoint(1), &place::checkpoint(2)), Word::Edited, "checkpoint 1");
+    wrong(&swap(&place::checkpoint(1), &place::checkpoint(2)), Word::Missing, "checkpoint 1");
     let names = World::small().statements();
     wrong(&swap(&names[0], &names[1]), Word::Edited, &names[0]);
 }
@@ -163,10 +163,57 @@ fn junk_in_the_ledger_is_foreign_and_hurts_nothing() {
     }
     let other = world.files[&place::checkpoint(4 + 3)].clone();
     world.files.insert(place::checkpoint(7), b"junk".to_vec());
-    wrong(&world.audit(), Word::Edited, "checkpoint 7");
+    wrong(&world.audit(), Word::Unsigned, "entries 3 to 6");
     // The true one lies beside the junk that was first in its place.
     world.files.insert(place::other_checkpoint(7, "any"), other);
     assert!(world.audit().believed());
+}
+
+/// Who may put and cannot sign takes nothing away.
+#[test]
+fn junk_beside_the_ledger_hurts_nothing() {
+    let mut world = World::small();
+    for name in [place::checkpoint(999_999), place::tile(0, 999), place::bundle(0)] {
+        world.files.insert(name, b"junk".to_vec());
+    }
+    let copy = world.kept();
+    world.files.insert(place::checkpoint(77), copy);
+    let audit = world.audit();
+    assert!(audit.believed() && audit.convincing() && audit.proven == 3, "{audit:#?}");
+    for of in ["checkpoint 999999", "checkpoint 77", &place::tile(0, 999), &place::bundle(0)] {
+        finding(&audit, Word::ForeignEntry, of, Weight::Notice);
+    }
+}
+
+/// Revoked as of before, it accuses nobody either, whatever the clock says.
+#[test]
+fn an_entry_of_a_revoked_key_does_not_date_others_back() {
+    let other = crate::world::key(8);
+    let mut world = World::small();
+    let statement = world.act_statement(time("2026-11-21T15:00:00Z"), hold());
+    world.record(&statement, time("2026-11-21T15:00:01Z"));
+    let mut world = world.signing_with(other.clone());
+    world.hold("2026-11-21T13:00:00Z");
+    let trust = |revoked| {
+        let keys = vec![crate::world::key(7).public(), other.public()];
+        lifeboat_evidence::audit::Trust { keys, revoked, origin: None }
+    };
+    assert!(world.audit_with(trust(Vec::new()), &[]).findings.has(Word::BackDated));
+    let revoked = vec![(crate::world::key(7).public(), time("2026-11-21T12:30:00Z"))];
+    let audit = world.audit_with(trust(revoked), &[]);
+    assert!(!audit.findings.has(Word::BackDated) && audit.proven == 4, "{audit:#?}");
+}
+
+/// One entry that says it is of another century accuses itself, and nobody after it.
+#[test]
+fn an_entry_of_the_future_does_not_date_others_back() {
+    let mut world = World::small();
+    let statement = world.act_statement(time("2026-11-21T12:30:00Z"), hold());
+    world.record(&statement, time("2100-01-01T00:00:00Z"));
+    world.hold("2026-11-21T13:00:00Z");
+    let audit = world.audit();
+    wrong(&audit, Word::ForwardDated, "entry 3");
+    assert!(!audit.findings.has(Word::BackDated), "{audit:#?}");
 }
 
 fn hold() -> lifeboat_evidence::Act {

@@ -1,11 +1,8 @@
 //! Signed by others, or by a key that was not to be believed any more.
 
-use lifeboat_evidence::{
-    audit::{Trust, Word},
-    ledger::place,
-};
+use lifeboat_evidence::audit::{Trust, Weight, Word};
 
-use crate::world::{World, key, sound, time, wrong};
+use crate::world::{World, finding, key, sound, time, wrong};
 
 #[test]
 fn what_another_key_has_signed_is_caught() {
@@ -17,7 +14,8 @@ fn what_another_key_has_signed_is_caught() {
     whole.hold("2026-11-21T12:00:00Z");
     let audit = whole.audit();
     wrong(&audit, Word::ReSigned, ".dsse.json");
-    wrong(&audit, Word::ReSigned, "checkpoint 3");
+    finding(&audit, Word::ForeignEntry, "checkpoint 3", Weight::Notice);
+    wrong(&audit, Word::Unsigned, "entries 0 to 2");
     assert_eq!(audit.proven, 0);
     // One thing of each kind.
     for name in World::small().files.keys() {
@@ -30,7 +28,7 @@ fn what_another_key_has_signed_is_caught() {
     let name = end.hold("2026-11-21T13:00:00Z");
     let audit = end.audit();
     wrong(&audit, Word::ReSigned, &name);
-    wrong(&audit, Word::ReSigned, "checkpoint 4");
+    finding(&audit, Word::ForeignEntry, "checkpoint 4", Weight::Notice);
     assert_eq!(audit.proven, 3);
 }
 
@@ -93,6 +91,6 @@ fn a_signed_revocation_counts() {
 fn a_key_that_nobody_trusts_proves_nothing() {
     let nobody = Trust::default();
     let audit = World::small().audit_with(nobody, &[]);
-    wrong(&audit, Word::ReSigned, &place::checkpoint(1).replace("ledger/checkpoints/00000000000", "checkpoint "));
+    wrong(&audit, Word::Unsigned, "entries 0 to 2");
     assert_eq!(audit.proven, 0);
 }

@@ -47,6 +47,7 @@ async fn look(context: &Context, anchors: &[PathBuf], authority: Option<&Authori
     let origin = (!is_copy).then(|| lifeboat_evidence::ledger::origin(repository.id(), tenant));
     let trust = Trust { keys: context.config.keys.trusted_keys.clone(), revoked, origin };
     let mut auditor = Auditor::new(trust, if is_copy { Demand::LedgerOfPrimary } else { Demand::LedgerExpected });
+    auditor.now(jiff::Timestamp::now());
     for anchor in anchors {
         auditor.anchor(&anchor.display().to_string(), &read_envelope(anchor)?);
     }
