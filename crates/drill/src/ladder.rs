@@ -330,10 +330,13 @@ pub fn outcome(checks: &[Check], required: &[String]) -> Outcome {
 }
 
 impl Spec {
-    /// Asks, with the time it takes. An error means that it could not be asked.
+    /// Asks, with the time it takes. An error means that it could not be asked, unless it is Odoo's own answer.
     pub async fn ask(&self, work: impl Future<Output = Result<Answer>>) -> Answered {
         let started = Instant::now();
-        let answer = work.await.unwrap_or_else(|error| Answer::impossible(&error));
+        let answer = work.await.unwrap_or_else(|error| match error {
+            Error::Odoo(_) => Answer::broken(&error),
+            _ => Answer::impossible(&error),
+        });
         self.answered(answer, started.elapsed())
     }
 
@@ -415,6 +418,19 @@ mod tests {
         let damaged = lifeboat_engine::Error::Damaged("pack 7".into());
         let damaged = Error::source("cannot restore the point")(Box::new(damaged));
         assert!(matches!(Answer::broken(&damaged).verdict, Verdict::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_odoo_is_an_answer() {
+        let raised = lifeboat_odoo::Error::Rpc { method: "run".into(), name: "ValueError".into(), message: "no".into() };
+        let crashed = lifeboat_odoo::Error::Status { path: "/report/pdf".into(), status: 500 };
+        for error in [raised, crashed] {
+            let answered = INVOICE.ask(async { Err(Error::Odoo(error)) }).await;
+            assert!(matches!(answered.check.verdict, Verdict::Failed(_)), "{:?}", answered.check);
+        }
+        let away = lifeboat_odoo::Error::Status { path: "/report/pdf".into(), status: 503 };
+        let answered = INVOICE.ask(async { Err(Error::Odoo(away)) }).await;
+        assert!(matches!(answered.check.verdict, Verdict::NotExecuted(_)), "{:?}", answered.check);
     }
 
     #[test]
