@@ -50,14 +50,47 @@ pub struct Journal {
 pub struct Books {
     /// One entry per chain.
     pub journals: Vec<Journal>,
-    /// How many entries have a hash, counted beside the check.
-    pub hashed: u64,
+    /// Journals that have entries with a hash, counted beside the check.
+    pub hashed: Vec<Hashed>,
+}
+
+/// A journal that has entries with a hash, whether Odoo looks at it or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// The company.
+    pub company: String,
+    /// The journal's name.
+    pub journal: String,
+    /// How many of its entries have a hash.
+    pub entries: u64,
+}
+
+impl Hashed {
+    /// Whether this answer is of the journal: it has the journal's name, or the name and the beginning of a sequence in brackets.
+    fn is_of(&self, answer: &Journal) -> bool {
+        let rest = answer.name.strip_prefix(&self.journal);
+        answer.company == self.company && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+    }
 }
 
 impl Books {
     /// How many chains are in a state.
     pub fn count(&self, state: State) -> usize {
         self.journals.iter().filter(|journal| journal.state == state).count()
+    }
+
+    /// How many entries have a hash.
+    pub fn entries(&self) -> u64 {
+        self.hashed.iter().map(|hashed| hashed.entries).sum()
+    }
+
+    /// Journals with hashed entries of which no answer speaks: Odoo looks at none that is not in strict mode any more.
+    pub fn unseen(&self) -> Vec<&Hashed> {
+        let is_seen = |hashed: &Hashed| {
+            let looked = self.journals.iter().filter(|answer| answer.state != State::NoData);
+            looked.into_iter().any(|answer| hashed.is_of(answer))
+        };
+        self.hashed.iter().filter(|hashed| !is_seen(hashed)).collect()
     }
 }
 
@@ -67,10 +100,13 @@ impl Books {
 /// something else when there are some.
 const PROGRAM: &str = "\
 results = []
-hashed = 0
+hashed = []
 for company in env['res.company'].with_context(active_test=False).search([]):
     scoped = company.sudo().with_context(lang='en_US', allowed_company_ids=[company.id])
-    hashed += env['account.move'].sudo().search_count([('company_id', '=', company.id), ('inalterable_hash', '!=', False)])
+    for journal in scoped.env['account.journal'].with_context(active_test=False).search([('company_id', '=', company.id)]):
+        entries = scoped.env['account.move'].search_count([('journal_id', '=', journal.id), ('inalterable_hash', '!=', False)])
+        if entries:
+            hashed.append({'company': company.name, 'journal': journal.name, 'entries': entries})
     for result in scoped._check_hash_integrity()['results']:
         results.append({
             'company': company.name,
@@ -104,7 +140,8 @@ pub async fn check(session: &Session, limit: Duration) -> Result<Option<Books>> 
 fn read(answer: &Value) -> Result<Books> {
     let unexpected = || Error::unexpected("the check of the books", shorten(&answer.to_string(), 120));
     let results = answer.pointer("/params/results").and_then(Value::as_array).ok_or_else(unexpected)?;
-    let hashed = answer.pointer("/params/hashed").and_then(Value::as_u64).ok_or_else(unexpected)?;
+    let hashed = answer.pointer("/params/hashed").cloned().ok_or_else(unexpected)?;
+    let hashed: Vec<Hashed> = serde_json::from_value(hashed).map_err(|_| unexpected())?;
     let journals = results.iter().map(|result| {
         let text = |key: &str| result[key].as_str().unwrap_or_default().to_owned();
         Journal {
@@ -139,7 +176,7 @@ mod tests {
 
     #[test]
     fn verified_corrupted_and_no_data_are_told_apart() {
-        let answer = json!({"params": {"hashed": 9, "results": [
+        let answer = json!({"params": {"hashed": [{"company": "A", "journal": "Sales", "entries": 9}], "results": [
             {"company": "A", "journal": "Sales (INV/...)", "status": "verified", "message": "Entries are correctly hashed", "first_hash": "$4$ab"},
             {"company": "A", "journal": "Cash", "status": "no_data", "message": "", "first_hash": ""},
             {"company": "A", "journal": "Old", "status": "", "message": "Corrupted data on journal entry with id 7.", "first_hash": "None"},
@@ -160,11 +197,24 @@ mod tests {
             State::Unknown,
         ];
         assert_eq!(states, expected);
-        assert_eq!((books.count(State::NoData), books.hashed), (3, 9));
+        assert_eq!((books.count(State::NoData), books.entries()), (3, 9));
     }
 
     #[test]
     fn another_answer_is_an_error() {
         assert!(read(&json!(false)).is_err());
+    }
+
+    #[test]
+    fn hashed_entries_that_no_answer_speaks_of_are_known() {
+        let hashed = |company: &str, journal: &str| json!({"company": company, "journal": journal, "entries": 5});
+        let result = |journal: &str, status: &str| json!({"company": "A", "journal": journal, "status": status});
+        let answer = json!({"params": {
+            "hashed": [hashed("A", "Sales"), hashed("A", "Sale"), hashed("A", "Old"), hashed("B", "Sales"), hashed("A", "Cash")],
+            "results": [result("Sales (INV/...)", "verified"), result("Old", "not_checked"), result("Cash", "corrupted")],
+        }});
+        let books = read(&answer).unwrap();
+        let unseen: Vec<_> = books.unseen().iter().map(|one| format!("{} {}", one.company, one.journal)).collect();
+        assert_eq!(unseen, ["A Sale", "A Old", "B Sales"]);
     }
 }
