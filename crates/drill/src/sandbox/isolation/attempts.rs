@@ -173,6 +173,8 @@ pub(super) fn judge(target: &Target, words: &HashMap<String, String>, role: &str
 /// What the script says of an attempt that the kernel let through.
 pub(super) mod inside_word {
     pub const OPEN: &str = "open";
+    /// For it, where it was ended before it had its time.
+    pub const CUT: &str = "the host was too slow: it was ended before it had its time";
 }
 
 fn of_words(target: &Target, words: &str) -> Attempted {
@@ -219,6 +221,7 @@ mod tests {
             Attempted::Refused("no address to go from".into())
         );
         assert!(matches!(tried("bash: something else"), Attempted::Unknown(_)));
+        assert!(matches!(tried(inside_word::CUT), Attempted::Unknown(_)));
         assert!(matches!(judge(&target, &HashMap::new(), "odoo", &Heard::default()), Attempted::Unknown(_)));
     }
 

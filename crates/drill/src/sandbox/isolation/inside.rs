@@ -1,9 +1,9 @@
 //! What the kernel says inside a container: one program of bash's own words, which prints what it reads and then makes the
 //! attempts, one after the other.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use super::{Claims, attempts::inside_word};
+use super::{Claims, LIMIT, attempts::inside_word};
 use crate::sandbox::settings;
 
 /// The program. Its first argument is what it says wherever it gets, the others are what it tries. Without a way out it starts one
@@ -27,7 +27,7 @@ attempt() {
   if exec 3<>"/dev/$1"; then printf '%s' "$words" >&3; exec 3>&-; printf 'OPEN\n'; fi
 }
 for target; do
-  printf '@try %s\n' "$target"
+  printf '@try %s at %s\n' "$target" "$SECONDS"
   case "$target" in
     */fe80:*) for interface in "${interfaces[@]}"; do attempt "${target%/*}%$interface/${target##*/}"; done ;;
     *) attempt "$target" ;;
@@ -35,6 +35,9 @@ for target; do
 done
 printf '@end\n'
 "#;
+
+/// An attempt that was ended before it had this long may have been about to answer: the host was slow.
+const OWN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the engine and bash itself set.
 const SHELL_VARIABLES: &[&str] = &["HOME", "HOSTNAME", "LC_ALL", "OLDPWD", "PATH", "PWD", "SHLVL", "TERM", "_"];
@@ -55,10 +58,11 @@ pub(super) struct Inside {
 impl Inside {
     pub fn parse(text: &str, code: i64, tail: &str) -> Inside {
         let mut inside = Inside::default();
-        let (mut section, mut target) = (None, None);
+        let (mut section, mut target, mut begun) = (None, None, None);
         for line in text.lines() {
             if let Some(argument) = line.strip_prefix("@try ") {
-                target = Some(argument.to_owned());
+                let (argument, at) = argument.split_once(" at ").unwrap_or((argument, ""));
+                (target, begun) = (Some(argument.to_owned()), at.parse().ok().map(Duration::from_secs));
                 inside.attempts.insert(argument.to_owned(), String::new());
             } else if let Some(name) = line.strip_prefix('@') {
                 (section, target) = (Some(name.to_owned()), None);
@@ -74,6 +78,11 @@ impl Inside {
             }
         }
         if !inside.sections.contains_key("end") {
+            let waited = begun.is_some_and(|begun| code == 124 && LIMIT.saturating_sub(begun) >= OWN_LIMIT);
+            let cut = target.as_ref().and_then(|target| inside.attempts.get_mut(target));
+            if let Some(words) = cut.filter(|words| words.is_empty() && !waited) {
+                inside_word::CUT.clone_into(words);
+            }
             inside.problem = Some(match code {
                 124 => "the attempts did not come to their end: one of them had to wait".to_owned(),
                 _ => format!("could not be tried from inside: {tail}"),
@@ -190,8 +199,8 @@ mod tests {
         @status\nCapInh:\t0000\nCapPrm:\t0000\nCapEff:\t0000\nCapBnd:\t0000\nCapAmb:\t0000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         @mounts\n652 485 0:58 / / ro,relatime - overlay overlay rw\n653 652 0:61 / /proc rw - proc proc rw\n\
         @limits\nLimit  Soft Hard Units\nMax open files            16384                16384               files\n\
-        @env\nHOME\n@ns\nnet:[1]\npid:[2]\n@try tcp/10.0.0.7/9\nbash: connect: Network is unreachable\nbash: line 9: x\n\
-        @try udp/10.0.0.7/9\n@end\n";
+        @env\nHOME\n@ns\nnet:[1]\npid:[2]\n@try tcp/10.0.0.7/9 at 0\nbash: connect: Network is unreachable\nbash: line 9: x\n\
+        @try udp/10.0.0.7/9 at 0\n@end\n";
 
     fn leaks(text: &str) -> Vec<String> {
         let claims = Inside::parse(text, 0, "").claims();
@@ -235,5 +244,16 @@ mod tests {
         let cut = ALONE.strip_suffix("@end\n").unwrap();
         assert_eq!(Inside::parse(cut, 124, "").claims().unknown.len(), 1);
         assert!(!Inside::parse("", 127, "bash: not found").claims().unknown.is_empty());
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_did_not_wait() {
+        let said = |at: u64, code| {
+            let text = format!("@try tcp/10.0.0.7/9 at {at}\n");
+            Inside::parse(&text, code, "").attempts["tcp/10.0.0.7/9"].clone()
+        };
+        assert_eq!(said(1, 124), "", "it had long enough");
+        assert_eq!(said(LIMIT.as_secs() - 1, 124), inside_word::CUT, "what came before it was slow");
+        assert_eq!(said(1, 137), inside_word::CUT, "it was ended by something else");
     }
 }
