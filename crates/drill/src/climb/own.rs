@@ -8,7 +8,7 @@ use lifeboat_odoo::login::SandboxLogin;
 use super::{Climb, serve::merge_as};
 use crate::{
     checks::own::{self, Running},
-    ladder::{Answer, Own},
+    ladder::{Answer, Answered, Own},
     run::DrillRequest,
 };
 
@@ -25,12 +25,18 @@ impl Climb {
         }
         for check in &request.config.checks {
             let of_interest = |database: &str| check.database.as_deref().is_none_or(|wanted| wanted == database);
-            let mut answers = Vec::new();
+            let mut answers: Vec<Answered> = without_login(&request.databases, people)
+                .filter(|database| of_interest(database))
+                .map(|database| {
+                    let why = format!("{database}: no sandbox user could be made");
+                    own_check(check).answered(Answer::not_executed(why), Duration::ZERO)
+                })
+                .collect();
             for (database, login) in people.iter().filter(|(database, _)| of_interest(database)) {
                 let asked = Instant::now();
                 let answer = own::ask(check, running, database, login).await;
                 let mut answer = answer.unwrap_or_else(|error| Answer::impossible(&error));
-                if people.len() > 1 {
+                if request.databases.len() > 1 {
                     answer.observed = format!("{database}: {}", answer.observed);
                 }
                 answers.push(own_check(check).answered(answer, asked.elapsed()));
@@ -39,6 +45,15 @@ impl Climb {
             self.ladder.record(merge_as(none, answers));
         }
     }
+}
+
+/// Databases that nobody can log in to, and so nobody asks.
+fn without_login<'a>(
+    databases: &'a [String],
+    people: &'a [(&str, &SandboxLogin)],
+) -> impl Iterator<Item = &'a str> + 'a {
+    let databases = databases.iter().map(String::as_str);
+    databases.filter(|database| people.iter().all(|(known, _)| known != database))
 }
 
 /// As the ladder's book knows it.
