@@ -1,11 +1,13 @@
 //! Rung 9: the copy is made harmless, and asserted to be, before Odoo's first load of it.
 
+use std::time::Duration;
+
 use lifeboat_model::check::Verdict;
 use lifeboat_odoo::neutralise::{self, Asserted};
 use tokio_postgres::Client;
 
 use crate::{
-    error::{Result, chain},
+    error::{Error, Result, chain},
     ladder::Answer,
     odoo::{self, Program},
     sandbox::{Container, User},
@@ -16,16 +18,18 @@ pub(crate) struct OwnProgram<'a> {
     pub container: &'a Container,
     pub user: User,
     pub program: &'a Program,
+    /// What is left of the drill's time.
+    pub limit: Duration,
 }
 
 /// Runs Odoo's own neutralisation where there is one, then ours.
 pub(crate) async fn apply(own: Option<OwnProgram<'_>>, database: &str, client: &mut Client) -> Result<Answer> {
     let (mut said, mut failed) = (Vec::new(), None);
     match own {
-        Some(own) => match odoo::neutralise(own.container, own.user, own.program, database).await {
+        Some(own) => match odoo::neutralise(own.container, own.user, own.program, database, own.limit).await {
             Ok(()) => said.push("odoo neutralize".to_owned()),
             // Ours runs all the same, and the assertions decide; but the failure is not hidden.
-            Err(error) => failed = Some(format!("odoo neutralize failed: {}", chain(&error))),
+            Err(error) => failed = Some(error),
         },
         None => said.push("odoo neutralize not available".to_owned()),
     }
@@ -34,9 +38,18 @@ pub(crate) async fn apply(own: Option<OwnProgram<'_>>, database: &str, client: &
     let rows: u64 = applied.iter().filter_map(|one| one.rows).sum();
     said.push(format!("{ran} statements of {} apply, {rows} rows changed", applied.len()));
     Ok(match failed {
-        Some(why) => Answer::failed(format!("{why}; {}", said.join(", "))).in_public("odoo neutralize failed"),
+        Some(error) => not_by_odoo(&error, &said.join(", ")),
         None => Answer::passed(format!("{database}: {}", said.join(", "))),
     })
+}
+
+/// Only a program that ended with a failure tells of the backup: one that had no time, or that the engine did not run, does not.
+fn not_by_odoo(error: &Error, ours: &str) -> Answer {
+    let why = format!("odoo neutralize failed: {}; {ours}", chain(error));
+    match error {
+        Error::Program { .. } => Answer::failed(why).in_public("odoo neutralize failed"),
+        _ => Answer::not_executed(why).in_public(format!("odoo neutralize could not be run: {}", error.public())),
+    }
 }
 
 /// Asks every assertion of every database.
@@ -80,5 +93,14 @@ mod tests {
         );
         assert_eq!(told(3, 1, &[]).verdict, Verdict::Passed);
         assert!(matches!(told(0, 4, &[]).verdict, Verdict::NotExecuted(_)));
+    }
+
+    #[test]
+    fn a_slow_host_is_no_bad_backup() {
+        let slow = Error::Timeout { what: "odoo neutralize".into(), after: Duration::from_secs(120) };
+        let verdict = not_by_odoo(&slow, "9 rows").verdict;
+        assert!(matches!(&verdict, Verdict::NotExecuted(why) if why.contains("120 s")), "{verdict:?}");
+        let ended = Error::Program { program: "odoo".into(), role: "odoo", code: 1, output: "KeyError".into() };
+        assert!(matches!(not_by_odoo(&ended, "").verdict, Verdict::Failed(why) if why.contains("KeyError")));
     }
 }

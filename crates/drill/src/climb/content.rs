@@ -136,10 +136,12 @@ impl Climb {
         let mut neutralised = Vec::new();
         for ((database, client), (_, modules)) in replayed.clients.iter_mut().zip(&installed) {
             let has_command = modules::major(modules).is_ok_and(|major| major.facts().neutralize_command);
+            let limit = request.config.timeout.0.saturating_sub(self.begun.elapsed()).max(Duration::from_secs(120));
             let own = usable.filter(|_| has_command).map(|(odoo, program)| checks::neutralise::OwnProgram {
                 container: &odoo.container,
                 user: odoo.user,
                 program,
+                limit,
             });
             let worker = if own.is_some() { Worker::Odoo } else { Worker::Postgres };
             let applying = ladder::NEUTRALISE.ask(checks::neutralise::apply(own, database, client));
