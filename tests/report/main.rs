@@ -7,6 +7,7 @@ mod browser;
 mod year;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -17,9 +18,10 @@ use lifeboat_engine::{
     context::{open_repository, open_store},
     keys::read_signing_key,
 };
-use lifeboat_evidence::{Statement, seal};
+use lifeboat_evidence::{Predicate, Statement, act::Act, seal};
 use lifeboat_model::{
     config::{Config, parse},
+    id::Sha256Digest,
     signature::SigningKey,
 };
 use lifeboat_testkit::testbed;
@@ -68,10 +70,21 @@ impl Site {
         let (own, other) = (read_signing_key(&config.keys.signing_key_file).unwrap(), SigningKey::from_seed(&[1; 32]));
         let repository = site.path("repository");
         fs::create_dir_all(repository.join(TENANT).join("evidence")).unwrap();
+        let mut digests = BTreeMap::new();
         for (at, statement) in statements.iter().enumerate() {
             let key = if stranger(at) { &other } else { &own };
+            let mut statement = statement.clone();
+            // A word is on the envelope that was seen, byte for byte.
+            if let Predicate::Act(act) = &mut statement.predicate
+                && let Act::SignOff(word) = &mut act.act
+            {
+                word.statement_sha256 = digests[&word.statement];
+            }
+            let envelope = seal(&statement, key);
+            let digest = Sha256Digest(<sha2::Sha256 as sha2::Digest>::digest(&envelope).into());
+            digests.insert(statement.storage_key().unwrap().to_string(), digest);
             let place = repository.join(statement.storage_key().unwrap().to_string());
-            fs::write(place, seal(statement, key)).unwrap();
+            fs::write(place, envelope).unwrap();
         }
         site
     }

@@ -84,7 +84,9 @@ pub struct Builder {
     scope: Scope,
     statements: Statements,
     instances: BTreeMap<Instance, Gathered>,
-    sign_offs: BTreeMap<RunId, Vec<Signed>>,
+    /// By the digest of the statement that was seen: a word on one is none on another of the same run.
+    sign_offs: BTreeMap<Sha256Digest, Vec<Signed>>,
+    runs: BTreeMap<RunId, Sha256Digest>,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +109,13 @@ impl Builder {
             (charge.instance.clone(), of)
         };
         let instances = scope.instances.iter().map(gathered).collect();
-        Builder { scope, statements: Statements::default(), instances, sign_offs: BTreeMap::new() }
+        Builder {
+            scope,
+            statements: Statements::default(),
+            instances,
+            sign_offs: BTreeMap::new(),
+            runs: BTreeMap::new(),
+        }
     }
 
     /// Whether a run that began then is in the period.
@@ -115,16 +123,22 @@ impl Builder {
         (self.scope.from..self.scope.to).contains(&time)
     }
 
-    /// A statement that is believed.
-    pub fn add(&mut self, told: Told<'_>) {
+    /// A statement that is believed. False: it is not counted, as another of the same run came before it.
+    pub fn add(&mut self, told: Told<'_>) -> bool {
+        if let Some((run, ..)) = told.statement.run()
+            && *self.runs.entry(run).or_insert(told.sha256) != told.sha256
+        {
+            self.add_not_believed(told.key, "a second statement of the same run");
+            return false;
+        }
         if let Predicate::Act(act) = &told.statement.predicate
             && let Act::SignOff(sign_off) = &act.act
         {
-            self.sign_offs.entry(sign_off.run).or_default().push(signed(act, sign_off));
+            self.sign_offs.entry(sign_off.statement_sha256).or_default().push(signed(act, sign_off));
         }
-        let Some(place) = told.statement.storage_key() else { return };
+        let Some(place) = told.statement.storage_key() else { return false };
         if !self.is_within(place.time) {
-            return;
+            return true;
         }
         self.statements.believed += 1;
         match &told.statement.predicate {
@@ -147,6 +161,7 @@ impl Builder {
             }
             Predicate::Opaque { .. } => {}
         }
+        true
     }
 
     /// A statement that is not.
@@ -171,12 +186,14 @@ impl Builder {
 
     /// The sums.
     pub fn finish(self, ledger: Ledger) -> Period {
-        let Builder { scope, statements, instances, mut sign_offs } = self;
+        let Builder { scope, statements, instances, mut sign_offs, .. } = self;
         let now = scope.to.min(scope.made);
         let of = |(name, gathered): (Instance, Gathered)| gathered.finish(name, &scope, now, &mut sign_offs);
         let instances: Vec<InstancePeriod> = instances.into_iter().filter_map(of).collect();
         let sums = sums(&instances);
         let state = instances.iter().map(|of| of.state).max().unwrap_or(State::Unprotected);
+        // Evidence that was changed proves nothing of the whole, whatever is left of it says.
+        let state = if ledger.is_sound() { state } else { state.max(State::AtRisk) };
         let mut period = Period {
             tenant: scope.tenant,
             from: scope.from,
@@ -230,27 +247,30 @@ impl Gathered {
         name: Instance,
         scope: &Scope,
         now: Timestamp,
-        sign_offs: &mut BTreeMap<RunId, Vec<Signed>>,
+        sign_offs: &mut BTreeMap<Sha256Digest, Vec<Signed>>,
     ) -> Option<InstancePeriod> {
         let charge = self.charge.take()?;
-        let mut said = |run: &RunId| {
-            let mut said = sign_offs.remove(run).unwrap_or_default();
+        let mut said = |seen: &Sha256Digest| {
+            let mut said = sign_offs.remove(seen).unwrap_or_default();
             said.sort_by_key(|signed| signed.time);
             said
         };
         self.rehearsals.sort_by_key(|rehearsal| rehearsal.started);
         self.controls.sort_by_key(|control| control.started);
         for rehearsal in &mut self.rehearsals {
-            rehearsal.sign_offs.extend(said(&rehearsal.run));
+            rehearsal.sign_offs.extend(said(&rehearsal.sha256));
         }
         for control in &mut self.controls {
-            control.sign_offs.extend(said(&control.run));
+            control.sign_offs.extend(said(&control.sha256));
         }
         self.finished.sort();
         self.backups.newest = self.finished.last().copied();
         let gaps = self.finished.windows(2).map(|pair| due::seconds(pair[0], pair[1]));
         self.backups.longest_gap_seconds = gaps.max();
-        let times: Vec<Timestamp> = self.rehearsals.iter().map(|rehearsal| rehearsal.started).collect();
+        self.backups.newest_age_seconds = self.backups.newest.map(|newest| due::seconds(newest, now));
+        // What did not get to an answer is no rehearsal that was done.
+        let is_done = |one: &&Rehearsal| one.outcome != Outcome::Incomplete;
+        let times: Vec<Timestamp> = self.rehearsals.iter().filter(is_done).map(|one| one.started).collect();
         let since = charge.known_since.map_or(scope.from, |known| known.max(scope.from)).min(now);
         let due = charge.every_seconds.map(|every| due::due(every, (since, now), charge.rehearsed_before, &times));
         let rpo = measured(&self.rehearsals, |one| (one.rpo_seconds, one.rpo_target_seconds));
@@ -314,6 +334,10 @@ fn rehearsal(drill: &DrillPredicate, told: Told<'_>) -> Rehearsal {
         outcome: drill.outcome,
         point: drill.point.as_ref().map(|point| point.id),
         rpo_seconds: drill.rpo_seconds,
+        to_latest: drill
+            .point
+            .as_ref()
+            .is_some_and(|point| point.selected_by.contains("target: the latest moment held")),
         rpo_target_seconds: drill.targets.rpo_seconds,
         rto_seconds: drill.rto_seconds,
         rto_target_seconds: drill.targets.rto_seconds,

@@ -257,7 +257,7 @@ impl<'p> Facts<'p> {
 
     fn ledger(&self) -> Option<String> {
         match &self.period.ledger {
-            Ledger::Executed { entries, findings, .. } if findings.is_empty() => {
+            Ledger::Executed { entries, findings, .. } if findings.is_empty() && *entries > 0 => {
                 Some(format!("the ledger of evidence is whole: {}", count(*entries, "entry", "entries")))
             }
             _ => None,

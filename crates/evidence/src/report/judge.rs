@@ -15,6 +15,14 @@ pub(super) fn state(of: &InstancePeriod) -> (State, Vec<String>) {
     if of.backups.made == 0 {
         found.push((State::AtRisk, "no recovery point was made in this period".to_owned()));
     }
+    if let Some(exposed) = unshown_gap(of) {
+        let (exposed, target) = (span(exposed as f64), span(of.rpo_target_seconds as f64));
+        let why = format!(
+            "its recovery points were up to {exposed} apart or old; the RPO target is {target}, and that the write-ahead log \
+             fills the time between is not shown by its last rehearsal"
+        );
+        found.push((State::AtRisk, why));
+    }
     match of.rehearsals.last() {
         None if of.backups.made == 0 => {
             found.push((State::Unprotected, "neither a recovery point nor a rehearsal in this period".to_owned()));
@@ -27,6 +35,12 @@ pub(super) fn state(of: &InstancePeriod) -> (State, Vec<String>) {
     }
     let state = found.iter().map(|(state, _)| *state).max().unwrap_or(State::Protected);
     (state, found.into_iter().map(|(_, why)| why).collect())
+}
+
+/// How long nothing newer than a backup was there, where that is more than the RPO and no rehearsal to the latest moment shows more.
+pub(super) fn unshown_gap(of: &InstancePeriod) -> Option<u64> {
+    let is_shown = of.rehearsals.last().is_some_and(|last| last.to_latest && last.rpo_seconds.is_some());
+    of.backups.exposed_seconds().filter(|exposed| *exposed > of.rpo_target_seconds && !is_shown)
 }
 
 fn last_rehearsal(last: &Rehearsal) -> Vec<(State, String)> {

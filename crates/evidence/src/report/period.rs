@@ -134,6 +134,20 @@ pub enum Ledger {
     },
 }
 
+impl Ledger {
+    /// Nothing was found that tells of a loss or of a lie.
+    pub fn is_sound(&self) -> bool {
+        !matches!(self, Ledger::Executed { findings, .. } if !findings.is_empty())
+    }
+}
+
+impl Backups {
+    /// The longest time for which nothing newer than a backup was there, up to the end of the period.
+    pub fn exposed_seconds(&self) -> Option<u64> {
+        self.longest_gap_seconds.max(self.newest_age_seconds)
+    }
+}
+
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Statements {
@@ -254,8 +268,10 @@ pub struct Rehearsal {
     pub outcome: Outcome,
     /// The recovery point.
     pub point: Option<PointId>,
-    /// The RPO, if it was measured.
+    /// The work lost at the moment that was rehearsed, if it was measured.
     pub rpo_seconds: Option<f64>,
+    /// That moment was the latest that could be had, by the write-ahead log; else mostly the end of the backup itself.
+    pub to_latest: bool,
     /// What the tier allowed then.
     pub rpo_target_seconds: u64,
     /// The RTO, if it was measured.
@@ -356,6 +372,8 @@ pub struct Backups {
     pub newest: Option<Timestamp>,
     /// The longest time from one to the next.
     pub longest_gap_seconds: Option<u64>,
+    /// How old the newest was when the period ended.
+    pub newest_age_seconds: Option<u64>,
     /// Bytes that were read.
     pub read_bytes: u64,
     /// Bytes that were stored.

@@ -9,7 +9,10 @@ use lifeboat_evidence::{
         period::{InstancePeriod, Status},
     },
 };
-use lifeboat_model::id::{RepositoryId, Sha256Digest};
+use lifeboat_model::{
+    check::Outcome,
+    id::{RepositoryId, Sha256Digest},
+};
 use serde_json::Value;
 
 use crate::year::{self, ARCHIVE, CLINIC, CLOSED, FROM, HOSTILE, LONG, NOW, PHARMACY};
@@ -50,7 +53,7 @@ fn told(statements: &[Statement], scope: Scope, ledger: Ledger) -> Period {
     for statement in statements {
         assert_eq!(statement.contradictions(), Vec::<String>::new());
         let key = statement.storage_key().unwrap().to_string();
-        builder.add(Told { statement, key: &key, sha256: Sha256Digest([7; 32]) });
+        builder.add(Told { statement, key: &key, sha256: year::digest(statement) });
     }
     builder.add_not_believed("northern-hospitals/evidence/x.dsse.json", "no signature by a trusted key");
     builder.finish(ledger)
@@ -100,7 +103,7 @@ fn a_year_is_summed() {
     let clinic = of(&period, CLINIC);
     assert_eq!((clinic.rehearsals.len(), clinic.controls.len()), (48, 15), "controls are no rehearsals");
     let due = clinic.due.as_ref().unwrap();
-    assert_eq!((due.due, due.missed, due.gaps.len()), (52, 4, 1), "{due:?}");
+    assert_eq!((due.due, due.missed, due.gaps.len()), (52, 5, 2), "one came to no answer: {due:?}");
     assert!(due.gaps[0].done.is_some());
     assert_eq!(clinic.state, State::Protected, "{:?}", clinic.reasons);
     let status = |text: &str| clinic.exceptions.iter().find(|one| one.what.contains(text)).map(|one| one.status);
@@ -212,10 +215,63 @@ fn json_and_csv_have_the_same_runs() {
 }
 
 #[test]
+fn a_drill_that_came_to_no_answer_meets_no_deadline() {
+    let mut statements = year::statements();
+    for statement in &mut statements {
+        if let Predicate::Drill(drill) = &mut statement.predicate {
+            drill.outcome = Outcome::Incomplete;
+        }
+    }
+    let mut builder = Builder::new(scope());
+    for statement in &statements {
+        let key = statement.storage_key().unwrap().to_string();
+        builder.add(Told { statement, key: &key, sha256: year::digest(statement) });
+    }
+    let period = builder.finish(not_audited());
+    let due = of(&period, CLINIC).due.as_ref().unwrap();
+    assert_eq!((due.due, due.missed), (52, 52), "{due:?}");
+}
+
+#[test]
+fn a_second_statement_of_a_run_counts_for_nothing() {
+    let statements = year::statements();
+    let drill = statements.iter().find(|statement| statement.kind() == "drill").unwrap();
+    let key = drill.storage_key().unwrap().to_string();
+    let mut builder = Builder::new(scope());
+    assert!(builder.add(Told { statement: drill, key: &key, sha256: Sha256Digest([7; 32]) }));
+    assert!(!builder.add(Told { statement: drill, key: "another", sha256: Sha256Digest([8; 32]) }));
+    for word in statements.iter().filter(|statement| statement.kind() == "signoff") {
+        let key = word.storage_key().unwrap().to_string();
+        builder.add(Told { statement: word, key: &key, sha256: year::digest(word) });
+    }
+    let period = builder.finish(not_audited());
+    assert_eq!((period.sums.rehearsals, period.statements.not_believed), (1, 1));
+    assert!(period.statements.listed[0].why.contains("second statement"), "{:?}", period.statements);
+}
+
+#[test]
+fn a_rehearsal_to_a_backups_end_says_nothing_of_the_time_between_backups() {
+    let mut statements = year::statements();
+    for statement in &mut statements {
+        if let Predicate::Drill(drill) = &mut statement.predicate
+            && let Some(point) = &mut drill.point
+        {
+            point.selected_by = "latest".into();
+        }
+    }
+    let period = told(&statements, scope(), not_audited());
+    let clinic = of(&period, CLINIC);
+    assert_eq!(clinic.state, State::AtRisk, "weekly backups, and a target of 15 minutes");
+    assert!(clinic.reasons[0].contains("apart or old"), "{:?}", clinic.reasons);
+    assert!(html::head(&period, "").contains("log between them not shown"));
+}
+
+#[test]
 fn an_unsound_ledger_is_the_first_thing_to_decide() {
     let findings = [("missing".to_owned(), 2)].into();
     let ledger = Ledger::Executed { entries: 40, root: None, findings, remarks: [].into() };
     let period = told(&year::statements(), scope(), ledger);
     assert!(period.decisions[0].what.contains("2 × missing"), "{:?}", period.decisions[0]);
-    assert!(html::head(&period, "").contains("NOT SOUND"));
+    let page = html::head(&period, "");
+    assert!(page.contains("NOT SOUND") && page.contains("Not proven") && period.state != State::Protected);
 }

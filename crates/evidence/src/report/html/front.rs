@@ -8,6 +8,7 @@ use super::{
     tone,
 };
 use crate::report::{
+    judge,
     period::{InstancePeriod, Ledger, Measured, Period, State},
     words::{count, day, minute, span, thousands},
 };
@@ -49,6 +50,9 @@ fn verdict(period: &Period) -> Markup {
     let all = period.instances.len() as u64;
     let answer = match period.state {
         _ if all == 0 => "Not known: no instance is configured and none has left evidence.".to_owned(),
+        _ if !period.ledger.is_sound() => {
+            "Not proven: the ledger of evidence is not sound, see what needs a decision.".to_owned()
+        }
         State::Protected => format!("Yes: {} protected.", are(all, all)),
         _ if sums.protected > 0 => format!("In part: {} protected.", are(sums.protected, all)),
         _ => format!("No: none of {} proven to come back.", are(all, all)),
@@ -103,8 +107,8 @@ fn tiles(period: &Period) -> Markup {
         div.tiles {
             (tile("Rehearsals", due, due_more))
             (tile("Passed", passed, passed_more))
-            (worst("Worst RPO: work lost", period, |of| (&of.rpo, of.rpo_target_seconds)))
-            (worst("Worst RTO: until login", period, |of| (&of.rto, of.rto_target_seconds)))
+            (worst("Worst RPO rehearsed", period, |of| (&of.rpo, of.rpo_target_seconds), gap(period)))
+            (worst("Worst RTO: until login", period, |of| (&of.rto, of.rto_target_seconds), html! {}))
             (controls(period))
             (exceptions(period))
             (accepted(period))
@@ -114,7 +118,7 @@ fn tiles(period: &Period) -> Markup {
 }
 
 /// Targets differ, so the worst is the one that is nearest to its target or furthest above it.
-fn worst(name: &str, period: &Period, of: fn(&InstancePeriod) -> (&Measured, u64)) -> Markup {
+fn worst(name: &str, period: &Period, of: fn(&InstancePeriod) -> (&Measured, u64), last: Markup) -> Markup {
     let measured = period.instances.iter().filter_map(|instance| {
         let (measured, target) = of(instance);
         Some((measured.worst_seconds?, target, instance))
@@ -122,14 +126,28 @@ fn worst(name: &str, period: &Period, of: fn(&InstancePeriod) -> (&Measured, u64
     let share = |seconds: f64, target: u64| seconds / (target as f64).max(1.0);
     let worst = measured.max_by(|a, b| share(a.0, a.1).total_cmp(&share(b.0, b.1)));
     match worst {
-        None => tile(name, "–", html! { span.doubt { "not measured" } }),
+        None => tile(name, "–", html! { span.doubt { "not measured" } (last) }),
         Some((seconds, target, instance)) => {
             let (word, class) = if seconds <= target as f64 { ("within", "good") } else { ("over", "bad") };
             let more = html! {
                 span class=(class) { (word) " its target of " (span(target as f64)) }
                 @if period.instances.len() > 1 { br; span.soft { (instance.instance) } }
+                (last)
             };
             tile(name, span(seconds), more)
+        }
+    }
+}
+
+/// A rehearsal to the end of a backup says nothing of the time until the next one.
+fn gap(period: &Period) -> Markup {
+    let unshown = period.instances.iter().filter_map(judge::unshown_gap).max();
+    let longest = period.instances.iter().filter_map(|of| of.backups.exposed_seconds()).max();
+    html! {
+        @match (unshown, longest) {
+            (Some(gap), _) => { br; span.bad { "backups up to " (span(gap as f64)) " apart; log between them not shown" } }
+            (None, Some(gap)) => { br; span.soft { "backups up to " (span(gap as f64)) " apart" } }
+            (None, None) => {}
         }
     }
 }
@@ -175,6 +193,9 @@ fn ledger(period: &Period) -> Markup {
     match &period.ledger {
         Ledger::NotExecuted { .. } => {
             tile("Ledger of evidence", "not audited", html! { span.doubt { "not executed for this report" } })
+        }
+        Ledger::Executed { entries: 0, findings, .. } if findings.is_empty() => {
+            tile("Ledger of evidence", "none", html! { span.doubt { "statements count by their signatures alone" } })
         }
         Ledger::Executed { entries, findings, remarks, .. } if findings.is_empty() => {
             let stale: u64 = remarks.values().sum();

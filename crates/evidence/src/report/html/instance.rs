@@ -42,6 +42,7 @@ fn about(of: &InstancePeriod) -> Markup {
         @if backups.dumps > 0 { ", " (count(backups.dumps, "logical dump", "logical dumps")) }
         @if let Some(newest) = backups.newest { "; the newest " (minute(newest)) }
         @if let Some(gap) = backups.longest_gap_seconds { "; at most " (span(gap as f64)) " apart" }
+        @if let Some(age) = backups.newest_age_seconds { "; the newest was " (span(age as f64)) " old at the end of the period" }
         @if backups.made > 0 { "; " (ByteSize(backups.read_bytes)) " read, " (ByteSize(backups.stored_bytes)) " stored" }
     };
     let acts: Vec<String> = of.acts.iter().map(|(kind, number)| format!("{number} {kind}")).collect();

@@ -43,6 +43,11 @@ impl<'p> Line<'p> {
         self.parts().0
     }
 
+    /// The digest of its statement.
+    pub fn sha256(self) -> Sha256Digest {
+        self.parts().1
+    }
+
     fn parts(self) -> (&'p str, Sha256Digest, &'p [Signed]) {
         match self {
             Line::Rehearsal(one) => (&one.statement, one.sha256, &one.sign_offs),

@@ -61,7 +61,7 @@ pub(super) fn about(period: &Period) -> Markup {
             h4 { "Words" }
             ul {
                 li { "Rehearsal: a drill that restores a recovery point in full into an isolated sandbox and checks it. One on a copy that was damaged on purpose is a negative control, and counts as no rehearsal." }
-                li { "RPO: from the newest restored commit to the moment that was to be brought back. RTO: from the first second to a served login." }
+                li { "RPO: the work lost at the moment that was rehearsed, from the newest restored commit to it. Where a rehearsal took the end of a backup, that says nothing of the time until the next backup: then the longest time between backups counts against the target, too. RTO: from the first second to a served login." }
                 li { "Passed: every required check ran and passed. A check that did not run is never a pass: then a rehearsal is incomplete." }
                 li { "Due: so long after the last rehearsal as the tier says; late when it came more than one " (ordinal(GRACE)) " of that time later." }
                 li { "Open exception: a failed or incomplete rehearsal or a wrong control that nobody has said a corrective action for, one whose action was not done in time, and a rehearsal that is overdue. Closed: answered for and passed since, or allowed by name." }
@@ -91,6 +91,7 @@ fn ledger(ledger: &Ledger) -> Markup {
             (count(*entries, "entry", "entries"))
             @if let Some(root) = root { ", root " code { (root) } }
             @if findings.is_empty() { "; nothing is missing, edited or out of order" }
+            @if *entries == 0 { "; without a ledger, statements count by their signatures alone" }
             @for (word, number) in findings { "; " strong.bad { (number) " " (word) } }
             @for (word, number) in remarks { "; " (number) " " (word) }
         },
