@@ -74,10 +74,9 @@ impl Writer {
             name != own && found.modified > since && found.modified <= until && !head.entered.contains(name)
         });
         found.sort_by(|(a_name, a), (b_name, b)| (a.modified, a_name).cmp(&(b.modified, b_name)));
-        if !adopting {
-            found.truncate(MOST);
-        }
-        let last = found.last().filter(|_| found.len() == MOST).map(|(_, last)| last.modified);
+        // Stores tell whole seconds: all of the last one, or the next look would pass over the rest of it.
+        let last = found.get(MOST - 1).filter(|_| !adopting).map(|(_, last)| last.modified);
+        found.retain(|(_, found)| last.is_none_or(|last| found.modified <= last));
         let weighing: Vec<_> = found.into_iter().map(|(name, found)| digest(context, name, found).boxed()).collect();
         let weighed: Vec<_> = stream::iter(weighing).buffered(READ).try_collect().await?;
         self.memory.set_looked(last.unwrap_or_else(|| until.min(before(now, GRACE))));
