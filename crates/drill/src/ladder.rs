@@ -422,7 +422,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_of_odoo_is_an_answer() {
-        let raised = lifeboat_odoo::Error::Rpc { method: "run".into(), name: "ValueError".into(), message: "no".into() };
+        let raised =
+            lifeboat_odoo::Error::Rpc { method: "run".into(), name: "ValueError".into(), message: "no".into() };
         let crashed = lifeboat_odoo::Error::Status { path: "/report/pdf".into(), status: 500 };
         for error in [raised, crashed] {
             let answered = INVOICE.ask(async { Err(Error::Odoo(error)) }).await;

@@ -16,7 +16,10 @@ use lifeboat_evidence::{
     DrillPredicate, EvidenceKey, Predicate, Statement, Verified,
     report::{Builder, Charge, Ledger, Period, Scope, Told},
 };
-use lifeboat_model::id::{Instance, RunId, Sha256Digest};
+use lifeboat_model::{
+    check::Outcome,
+    id::{Instance, Sha256Digest},
+};
 use lifeboat_repo::repository::EvidenceRef;
 use sha2::{Digest as _, Sha256};
 
@@ -56,7 +59,7 @@ pub struct Report {
 pub struct Drills {
     file: File,
     /// Where each begins, and how long it is.
-    places: BTreeMap<RunId, (u64, usize)>,
+    places: BTreeMap<Sha256Digest, (u64, usize)>,
     end: u64,
 }
 
@@ -65,17 +68,17 @@ impl Drills {
         Ok(Drills { file: tempfile::tempfile()?, places: BTreeMap::new(), end: 0 })
     }
 
-    fn put(&mut self, drill: &DrillPredicate) -> io::Result<()> {
+    fn put(&mut self, sha256: Sha256Digest, drill: &DrillPredicate) -> io::Result<()> {
         let text = serde_json::to_vec(drill)?;
         self.file.write_all(&text)?;
-        self.places.insert(drill.run, (self.end, text.len()));
+        self.places.insert(sha256, (self.end, text.len()));
         self.end += text.len() as u64;
         Ok(())
     }
 
-    /// One of them; none where the period has no such run.
-    pub fn get(&mut self, run: &RunId) -> io::Result<Option<DrillPredicate>> {
-        let Some((start, len)) = self.places.get(run).copied() else { return Ok(None) };
+    /// One of them, by the digest of its statement; none where the period has no such.
+    pub fn get(&mut self, sha256: &Sha256Digest) -> io::Result<Option<DrillPredicate>> {
+        let Some((start, len)) = self.places.get(sha256).copied() else { return Ok(None) };
         let mut text = vec![0; len];
         self.file.seek(SeekFrom::Start(start))?;
         self.file.read_exact(&mut text)?;
@@ -83,8 +86,38 @@ impl Drills {
     }
 }
 
-/// Reads and sums the evidence of a period. `ledger` is what somebody has found about its wholeness.
-pub async fn gather(context: &Context, wanted: &Wanted, ledger: Ledger) -> Result<Report> {
+/// What an audit of all statements has shown. With a ledger, a signature alone does not make a statement count: a stolen key
+/// makes signatures of any date.
+#[derive(Debug, Clone)]
+pub struct Audited {
+    /// What somebody has found about its wholeness.
+    pub ledger: Ledger,
+    /// Whether there is a ledger at all; older repositories have none.
+    pub has_ledger: bool,
+    /// The keys of the statements that were looked at.
+    pub seen: BTreeSet<String>,
+    /// Those that the ledger proves, with reasons for the others where they are known.
+    pub proven: BTreeSet<String>,
+    /// Why others are not.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Audited {
+    /// Why a statement counts for nothing, if it does.
+    fn refusal(&self, key: &str) -> Option<String> {
+        if !self.has_ledger || self.proven.contains(key) {
+            return None;
+        }
+        let unknown = match self.seen.contains(key) {
+            true => "the ledger does not prove it",
+            false => "it is newer than the audit of this report",
+        };
+        Some(self.refused.get(key).cloned().unwrap_or_else(|| unknown.to_owned()))
+    }
+}
+
+/// Reads and sums the evidence of a period.
+pub async fn gather(context: &Context, wanted: &Wanted, audited: Audited) -> Result<Report> {
     let listed = context.repository.list_evidence(&context.config.tenant, "").await?;
     let parsed = listed.into_iter().filter_map(|reference| {
         let parts = reference.key.as_str().parse::<EvidenceKey>().ok()?;
@@ -92,27 +125,31 @@ pub async fn gather(context: &Context, wanted: &Wanted, ledger: Ledger) -> Resul
     });
     let is_of = |parts: &EvidenceKey| wanted.instance.as_ref().is_none_or(|instance| *instance == parts.instance);
     let evidence: Vec<(EvidenceRef, EvidenceKey)> = parsed.filter(|(_, parts)| is_of(parts)).collect();
-    let scope = scope(context, wanted, &evidence).await?;
+    let scope = scope(context, wanted, &audited, &evidence).await?;
     let mut builder = Builder::new(scope);
     let mut drills = Drills::new().map_err(Error::io("cannot put drills aside in", &std::env::temp_dir()))?;
     // Words about a run come after it, and often after the period.
     let within = |parts: &EvidenceKey| (wanted.from..wanted.to).contains(&parts.time);
     let is_read = |parts: &EvidenceKey| within(parts) || (parts.kind == "signoff" && parts.time >= wanted.from);
-    let read = evidence.iter().filter(|(_, parts)| is_read(parts)).map(|(reference, _)| weighed(context, reference));
+    let read =
+        evidence.iter().filter(|(_, parts)| is_read(parts)).map(|(reference, _)| weighed(context, &audited, reference));
     let mut read = stream::iter(read).buffered(AT_ONCE);
     while let Some(weighed) = read.next().await {
         match weighed? {
             Weighed::Believed { key, sha256, statement } => {
-                builder.add(Told { statement: &statement, key: &key, sha256 });
-                if let Predicate::Drill(drill) = &statement.predicate {
-                    drills.put(drill).map_err(Error::io("cannot put drills aside in", &std::env::temp_dir()))?;
+                let is_counted = builder.add(Told { statement: &statement, key: &key, sha256 });
+                if is_counted && let Predicate::Drill(drill) = &statement.predicate {
+                    drills
+                        .put(sha256, drill)
+                        .map_err(Error::io("cannot put drills aside in", &std::env::temp_dir()))?;
                 }
             }
             Weighed::NotBelieved { key, why } => builder.add_not_believed(&key, &why),
             Weighed::Gone => {}
         }
     }
-    Ok(Report { period: builder.finish(ledger), drills })
+    drop(read);
+    Ok(Report { period: builder.finish(audited.ledger), drills })
 }
 
 enum Weighed {
@@ -121,8 +158,11 @@ enum Weighed {
     Gone,
 }
 
-async fn weighed(context: &Context, reference: &EvidenceRef) -> Result<Weighed> {
+async fn weighed(context: &Context, audited: &Audited, reference: &EvidenceRef) -> Result<Weighed> {
     let key = reference.key.to_string();
+    if let Some(why) = audited.refusal(&key) {
+        return Ok(Weighed::NotBelieved { key, why });
+    }
     let envelope: Bytes = match context.repository.get_evidence(reference).await {
         Err(lifeboat_repo::Error::Damaged { reason, .. }) => return Ok(Weighed::NotBelieved { key, why: reason }),
         Err(lifeboat_repo::Error::Store(lifeboat_store::Error::NotFound { .. })) => return Ok(Weighed::Gone),
@@ -137,7 +177,12 @@ async fn weighed(context: &Context, reference: &EvidenceRef) -> Result<Weighed> 
     })
 }
 
-async fn scope(context: &Context, wanted: &Wanted, evidence: &[(EvidenceRef, EvidenceKey)]) -> Result<Scope> {
+async fn scope(
+    context: &Context,
+    wanted: &Wanted,
+    audited: &Audited,
+    evidence: &[(EvidenceRef, EvidenceKey)],
+) -> Result<Scope> {
     let mut instances = Vec::new();
     for (name, config) in &context.config.instances {
         if wanted.instance.as_ref().is_some_and(|instance| instance != name) {
@@ -152,7 +197,7 @@ async fn scope(context: &Context, wanted: &Wanted, evidence: &[(EvidenceRef, Evi
             rto_seconds: tier.rto.0.as_secs(),
             every_seconds: tier.drill.every.map(|every| every.0.as_secs()),
             known_since: evidence.iter().find(|(_, parts)| parts.instance == *name).map(|(_, parts)| parts.time),
-            rehearsed_before: rehearsed_before(context, name, wanted.from, evidence).await?,
+            rehearsed_before: rehearsed_before(context, audited, name, wanted.from, evidence).await?,
         });
     }
     let locked = instances.iter().map(|charge| &charge.instance).next();
@@ -173,6 +218,7 @@ async fn scope(context: &Context, wanted: &Wanted, evidence: &[(EvidenceRef, Evi
 /// The last rehearsal before a moment. Drills that are no rehearsals, or not to be believed, are passed over.
 async fn rehearsed_before(
     context: &Context,
+    audited: &Audited,
     name: &Instance,
     from: Timestamp,
     evidence: &[(EvidenceRef, EvidenceKey)],
@@ -180,10 +226,11 @@ async fn rehearsed_before(
     let is_before = |parts: &EvidenceKey| parts.instance == *name && parts.kind == "drill" && parts.time < from;
     let earlier = evidence.iter().rev().filter(|(_, parts)| is_before(parts));
     for (reference, _) in earlier.take(LOOKED_BACK) {
-        if let Weighed::Believed { statement, .. } = weighed(context, reference).await?
+        if let Weighed::Believed { statement, .. } = weighed(context, audited, reference).await?
             && let Predicate::Drill(drill) = &statement.predicate
             && drill.sabotage.is_none()
             && drill.control.is_none()
+            && drill.outcome != Outcome::Incomplete
         {
             return Ok(Some(drill.started));
         }

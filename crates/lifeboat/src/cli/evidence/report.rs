@@ -16,7 +16,9 @@ use lifeboat_engine::{
 use lifeboat_evidence::{
     DrillPredicate,
     audit::{Audit, Weight, Word},
+    key,
     report::{Ledger, Period, csv, html, json, period::Rehearsal},
+    verify::SetEntry,
 };
 use lifeboat_model::{check::Outcome, config::Config, id::Instance};
 use lifeboat_repo::seal::Identity;
@@ -158,10 +160,10 @@ impl ReportCommand {
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat evidence report");
         self.check_instance(&context).await?;
-        let (_, audit) = audited::audit(&context, &[], None).await?;
-        let ledger = ledger(&audit);
+        let (seen, audit) = audited::audit(&context, &[], None).await?;
+        let audited = weighed(&context, &seen, &audit);
         let wanted = Wanted { instance: self.instance.clone(), from, to };
-        let gathered = report::gather(&context, &wanted, ledger).await?;
+        let gathered = report::gather(&context, &wanted, audited).await?;
         let report =
             Written { gathered, format, records: self.records, pictures: Pictures { context: &context, identities } };
         match file {
@@ -230,6 +232,19 @@ async fn write_file(session: &Session, file: NewFile, report: Written<'_>) -> Re
     file.publish()?;
     session.voice.say(&format!("{path}: {said}"));
     Ok(())
+}
+
+/// Which statements may count. The audit names them without the tenant's folder.
+fn weighed(context: &Context, seen: &[SetEntry], audit: &Audit) -> report::Audited {
+    let root = key::prefix(&context.config.tenant);
+    let refused = audit.findings.listed().iter().map(|one| (format!("{root}{}", one.of), one.detail.clone()));
+    report::Audited {
+        ledger: ledger(audit),
+        has_ledger: audit.entries > 0 || audit.checkpoints > 0,
+        seen: seen.iter().map(|entry| entry.name.clone()).collect(),
+        proven: audit.proven_names.iter().map(|name| format!("{root}{name}")).collect(),
+        refused: refused.collect(),
+    }
 }
 
 /// What tells of a loss or a lie, apart from what tells of age alone.
@@ -315,7 +330,7 @@ async fn write_html(
     out.write_all(html::head(&period, records.words()).as_bytes())?;
     let (rehearsals, controls) = lines(&period, records);
     for line in rehearsals {
-        if let Some(drill) = drills.get(&line.run())? {
+        if let Some(drill) = drills.get(&line.sha256())? {
             out.write_all(pictures.record(&drill, line).await.as_bytes())?;
         }
     }
@@ -323,7 +338,7 @@ async fn write_html(
         out.write_all(html::controls_head().as_bytes())?;
     }
     for line in controls {
-        if let Some(drill) = drills.get(&line.run())? {
+        if let Some(drill) = drills.get(&line.sha256())? {
             out.write_all(pictures.record(&drill, line).await.as_bytes())?;
         }
     }
@@ -336,7 +351,7 @@ fn write_json(out: &mut impl Write, gathered: Report, records: Records) -> io::R
     let (rehearsals, controls) = lines(&period, records);
     let mut is_first = true;
     for line in rehearsals.into_iter().chain(controls) {
-        let drill: Option<DrillPredicate> = drills.get(&line.run())?;
+        let drill: Option<DrillPredicate> = drills.get(&line.sha256())?;
         if let Some(drill) = drill {
             out.write_all(json::drill(&drill, is_first).as_bytes())?;
             is_first = false;
