@@ -202,7 +202,7 @@ fn a_word_on_a_failed_drill_answers_for_it() {
     let file = fs::read(site.path("repository").join(signed["statement"].as_str().unwrap())).unwrap();
     let digest = <sha2::Sha256 as sha2::Digest>::digest(&file);
     assert_eq!(signed["statement_sha256"], hex::encode(digest), "what was seen, byte for byte");
-    assert_eq!(open(&site), [control.clone()], "answered for, and rehearsed since");
+    assert_eq!(open(&site), std::slice::from_ref(control), "answered for, and rehearsed since");
 
     let listed = site.succeed(&["evidence", "list", "--kind", "signoff", "--limit", "1"]);
     assert!(listed.contains("rejected run") && listed.contains("dr-coordinator"), "{listed}");

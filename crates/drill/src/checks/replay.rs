@@ -21,6 +21,11 @@ const PAGE: u64 = 8192;
 
 /// Whether replay came to its target and the server is promoted; `newest` is the newest commit that was replayed.
 pub(crate) fn judge(replay: &Replay, newest: Option<Timestamp>, fetched: &Fetched, pgdata: &Path) -> Answer {
+    if !replay.ready && !replay.ended && replay.fatal.is_empty() {
+        // It was still at work: a slow host is no bad backup.
+        return Answer::not_executed(format!("PostgreSQL was not ready in time: {}", replay.last_words()))
+            .in_public("PostgreSQL was not ready in time");
+    }
     if !replay.ready {
         return Answer::failed(format!("PostgreSQL did not become ready: {}", replay.last_words()))
             .in_public("PostgreSQL did not become ready");
@@ -144,6 +149,16 @@ mod tests {
         let replay = Replay { ready: true, ..Replay::default() };
         let answer = judge(&replay, None, &Fetched::default(), Path::new("/nonexistent"));
         assert!(matches!(answer.verdict, Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn a_server_that_is_still_at_work_is_no_bad_backup() {
+        let judged = |replay: &Replay| judge(replay, None, &Fetched::default(), Path::new("/nonexistent")).verdict;
+        let working = Replay::default();
+        assert!(matches!(judged(&working), Verdict::NotExecuted(_)));
+        assert!(matches!(judged(&Replay { ended: true, ..working.clone() }), Verdict::Failed(_)));
+        let fatal = vec!["FATAL:  could not locate a valid checkpoint record".to_owned()];
+        assert!(matches!(judged(&Replay { fatal, ..working }), Verdict::Failed(_)));
     }
 
     fn stopped(words: Option<&str>, stop: Stop, newest: Option<&str>) -> Verdict {

@@ -66,6 +66,8 @@ fn answer(state: &State, expected: &[String], failed: &[String], checks: &[Check
 fn by_cause(kind: Kind, checks: &[Check], why: String) -> (Outcome, String) {
     let causes = causes(kind);
     let is_named = |check: &Check| match &check.verdict {
+        // What the log says last, where nothing was fatal, it says at the end of every log.
+        Verdict::Failed(why) if why.contains("did not become ready") && !why.contains("FATAL") => false,
         Verdict::Failed(why) => causes.iter().any(|words| why.contains(words)),
         _ => false,
     };

@@ -168,7 +168,10 @@ impl Exported {
             (Some(_), Some(bytes)) => put(&self.directory, &name, &bytes)?,
             // Its length alone makes the leaf: any content of more than an entry's length says the same.
             (Some(place::Place::Entry(_)), None) => put(&self.directory, &name, &vec![0; entry::MAX_BYTES + 1])?,
-            (_, None) => return Ok(self.left_out.push(name)),
+            (_, None) => {
+                self.left_out.push(name);
+                return Ok(());
+            }
         }
         self.ledger_objects += 1;
         Ok(())

@@ -167,7 +167,7 @@ impl Verify {
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let (seen, audit) = match self.files.as_slice() {
             [] => self.repository(session).await?,
-            [directory] if directory.is_dir() => tokio::task::block_in_place(|| self.directory(session, directory))?,
+            [directory] if directory.is_dir() => self.directory(session, directory).await?,
             files => self.single(session, files)?,
         };
         let statements: Vec<Row> = seen.into_iter().map(Row::from).collect();
@@ -201,15 +201,21 @@ impl Verify {
         audited::audit(&context, &self.against, authority).await
     }
 
-    fn directory(&self, session: &Session, directory: &Path) -> Result<(Vec<SetEntry>, Audit)> {
+    async fn directory(&self, session: &Session, directory: &Path) -> Result<(Vec<SetEntry>, Audit)> {
         let (trust, config) = self.trust(session)?;
-        let (authority, mut seen) = (self.authority(config.as_ref()), Vec::new());
-        let audited =
-            lifeboat_verify::audit(directory, trust, &self.against, authority.as_ref(), &mut |entry| seen.push(entry));
+        let authority = self.authority(config.as_ref());
+        let (directory, against) = (directory.to_owned(), self.against.clone());
+        let audited = tokio::task::spawn_blocking(move || {
+            let mut seen = Vec::new();
+            let each = &mut |entry| seen.push(entry);
+            let audited = lifeboat_verify::audit(&directory, trust, &against, authority.as_ref(), each);
+            audited.map(|audit| (seen, audit))
+        });
+        let audited = audited.await.context("the verification ended by a defect of ours")?;
         let failed = |error: lifeboat_verify::Error| {
             Failure::from(error.source).context(format!("cannot read {}", error.path.display()))
         };
-        Ok((seen, audited.map_err(failed)?))
+        audited.map_err(failed)
     }
 
     fn single(&self, session: &Session, files: &[PathBuf]) -> Result<(Vec<SetEntry>, Audit)> {
