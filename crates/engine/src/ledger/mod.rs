@@ -7,12 +7,12 @@
 //! 2. put the entry into the first free slot; who is not the first there takes the next ([`enter`]);
 //! 3. put the checkpoint over the log so far. A crash in between is made good by whoever appends next: entries without a
 //!    checkpoint are covered by the next one, statements without an entry are entered ([`missing`]);
-//! 4. once in 256 entries, put the tiles that have become full ([`tiles`]).
+//! 4. once in 256 entries, put the tiles that have become full ([`mod@tiles`]).
 //!
 //! Two hosts never fork it: which entry stands in a slot is decided by the store once, and a checkpoint is computed from
 //! what stands in the slots. What else somebody puts into a slot is a leaf like any other, and only costs its place.
 //!
-//! A copy of a repository carries the primary's ledger, and nothing is appended there ([`carry`], decision 0012).
+//! A copy of a repository carries the primary's ledger, and nothing is appended there ([`mod@carry`], decision 0012).
 
 use std::sync::Arc;
 

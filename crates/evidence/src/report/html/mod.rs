@@ -2,7 +2,7 @@
 //! forbids them. Prints on A4.
 //!
 //! All text goes through the templates of `maud`, which escape it; nothing but our own style sheet is written as it is.
-//! Written in pieces: [`head`], then a [`record`] for each drill, then [`tail`].
+//! Written in pieces: [`head`], then a [`record()`] for each drill, then [`tail`].
 
 mod chart;
 mod front;
