@@ -124,6 +124,10 @@ name!(
     /// The name of a recovery class in the configuration.
     TierName
 );
+name!(
+    /// What an instance calls something that it needs.
+    DependencyName
+);
 
 hex_id!(
     /// A repository, chosen at random when it is created.

@@ -19,6 +19,7 @@ pub mod check;
 pub mod config;
 pub mod id;
 pub mod lsn;
+pub mod price;
 pub mod retention;
 pub mod secret;
 pub mod signature;

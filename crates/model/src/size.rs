@@ -1,4 +1,4 @@
-//! Byte counts, with units in the text.
+//! Byte counts and rates, with units in the text.
 
 use std::{fmt, str::FromStr};
 
@@ -35,9 +35,81 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number of bytes a second, at least one. Text: a whole number and `KiB/s`, `MiB/s` or `GiB/s`, or as lines are sold,
+/// `kbit/s`, `Mbit/s` or `Gbit/s`; prints as a size does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteRate(u64);
+
+/// The text is not a rate with a unit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a rate: write a whole number and a unit, for example \"50 MiB/s\" or \"400 Mbit/s\"")]
+pub struct RateError(String);
+
+/// What a number in a unit is multiplied with and divided by.
+const RATE_UNITS: [(&str, u64, u64); 7] = [
+    ("GiB/s", 1 << 30, 1),
+    ("MiB/s", 1 << 20, 1),
+    ("KiB/s", 1 << 10, 1),
+    ("Gbit/s", 1_000_000_000, 8),
+    ("Mbit/s", 1_000_000, 8),
+    ("kbit/s", 1_000, 8),
+    ("B/s", 1, 1),
+];
+
+impl ByteRate {
+    /// Of so many bytes a second; none is one.
+    pub fn of(bytes: u64) -> ByteRate {
+        ByteRate(bytes.max(1))
+    }
+
+    /// Bytes a second.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for ByteRate {
+    type Err = RateError;
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let error = || RateError(text.to_owned());
+        let of_unit = |(unit, factor, divisor): &(&str, u64, u64)| {
+            let number: u64 = text.trim().strip_suffix(unit)?.trim().parse().ok()?;
+            Some(number.checked_mul(*factor)? / divisor)
+        };
+        match RATE_UNITS.iter().find_map(of_unit) {
+            Some(bytes @ 1..) => Ok(ByteRate(bytes)),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for ByteRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", ByteSize(self.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_those_of_people_and_of_lines() {
+        for (text, bytes) in [
+            ("50 MiB/s", 50 << 20),
+            ("64KiB/s", 64 << 10),
+            ("100 Mbit/s", 12_500_000),
+            ("1 Gbit/s", 125_000_000),
+            ("7 B/s", 7),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteRate(bytes)), "{text}");
+        }
+        assert_eq!(ByteRate::of(3 << 19).to_string(), "1.5 MiB/s");
+        for bad in ["", "5", "5 MiB", "MiB/s", "0 MiB/s", "1.5 MiB/s", "5 MB/s", "-1 B/s", "99999999999 GiB/s"] {
+            let error = bad.parse::<ByteRate>().unwrap_err().to_string();
+            assert!(error.contains("50 MiB/s"), "{error}");
+        }
+    }
 
     #[test]
     fn text_form() {

@@ -7,10 +7,11 @@ use url::Url;
 
 use super::{checks::OwnCheck, files::FileCheck, nearest::nearest};
 use crate::{
-    id::{Instance, Tenant, TierName},
+    id::{DependencyName, Instance, Tenant, TierName},
+    price::Price,
     retention::{LockMode, LockPolicy, RetentionPolicy},
     signature::PublicKey,
-    size::ByteSize,
+    size::{ByteRate, ByteSize},
     time::Span,
 };
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub repository: RepositoryConfig,
     /// What the primary is called; [`Config::PRIMARY`] unless it has a name.
     pub repository_name: String,
+    /// What a GiB (which services call GB) costs there for a month, for those who look at what is stored.
+    pub price: Option<Price>,
     /// Where they are copied to.
     pub copies: Vec<CopyConfig>,
     /// Whom backups are sealed to, and what signs them.
@@ -37,6 +40,8 @@ pub struct Config {
     pub drills: DrillsConfig,
     /// How the work is done on this host.
     pub engine: EngineConfig,
+    /// How much of the line to the repositories one command may use.
+    pub limits: LimitsConfig,
     pub(super) files: Vec<FileCheck>,
 }
 
@@ -58,6 +63,32 @@ pub enum CopyLock {
     None,
     /// In this mode, where a tier has a lock.
     Mode(LockMode),
+}
+
+/// How much of the line to the repositories one command may use, all its requests together. Streams and restores are not
+/// held back: what they have not moved is what would be lost, or what people wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsConfig {
+    /// What is sent; none: as much as goes through.
+    pub upload: Option<ByteRate>,
+    /// What is fetched; none: as much as comes through.
+    pub download: Option<ByteRate>,
+}
+
+impl LimitsConfig {
+    /// The least that a limit may be, as text: below it a pack of the default size would take four minutes.
+    pub const LEAST: &'static str = "64 KiB/s";
+    /// The most that a limit may be, as text.
+    pub const MOST: &'static str = "100 GiB/s";
+
+    /// The lower of both, each way.
+    pub fn and(self, other: LimitsConfig) -> LimitsConfig {
+        let lower = |one: Option<ByteRate>, other: Option<ByteRate>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        LimitsConfig { upload: lower(self.upload, other.upload), download: lower(self.download, other.download) }
+    }
 }
 
 /// How long evidence is kept.
@@ -269,6 +300,8 @@ pub struct InstanceConfig {
     pub tier: TierName,
     /// Who answers for it, as free text in reports.
     pub owner: Option<String>,
+    /// What kind of data is in it, as `health`: a word of the owner's own, for logs.
+    pub data_class: String,
     /// Its PostgreSQL cluster.
     pub postgres: PostgresConfig,
     /// Its filestore, if its files are kept on a disk.
@@ -279,6 +312,72 @@ pub struct InstanceConfig {
     pub drill: DrillConfig,
     /// How its databases are dumped.
     pub dump: DumpConfig,
+    /// What it cannot work without, by name: the map that runbooks are held against.
+    pub dependencies: BTreeMap<DependencyName, Dependency>,
+}
+
+/// Something that an instance cannot work without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    /// What it is.
+    pub kind: DependencyKind,
+    /// Where it is: host and port, or a URL.
+    pub address: String,
+    /// For people: who answers for it, what to do without it.
+    pub note: Option<String>,
+}
+
+/// What a dependency is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DependencyKind {
+    /// A PostgreSQL server.
+    Postgresql,
+    /// Redis, for sessions.
+    Redis,
+    /// A bucket, of attachments or of backups.
+    ObjectStorage,
+    /// A zone that names the system.
+    Dns,
+    /// A proxy or load balancer in front of it.
+    Ingress,
+    /// Who says who people are.
+    Identity,
+    /// A system that data goes to or comes from.
+    Integration,
+    /// A mail server.
+    Mail,
+    /// Anything else.
+    Other,
+}
+
+impl DependencyKind {
+    /// All of them.
+    pub const ALL: [DependencyKind; 9] = [
+        DependencyKind::Postgresql,
+        DependencyKind::Redis,
+        DependencyKind::ObjectStorage,
+        DependencyKind::Dns,
+        DependencyKind::Ingress,
+        DependencyKind::Identity,
+        DependencyKind::Integration,
+        DependencyKind::Mail,
+        DependencyKind::Other,
+    ];
+
+    /// The word in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            DependencyKind::Postgresql => "postgresql",
+            DependencyKind::Redis => "redis",
+            DependencyKind::ObjectStorage => "object-storage",
+            DependencyKind::Dns => "dns",
+            DependencyKind::Ingress => "ingress",
+            DependencyKind::Identity => "identity",
+            DependencyKind::Integration => "integration",
+            DependencyKind::Mail => "mail",
+            DependencyKind::Other => "other",
+        }
+    }
 }
 
 /// How to reach a PostgreSQL cluster.

@@ -40,6 +40,7 @@ impl FileCheck {
         Problem {
             file: self.file.clone(),
             line: self.line,
+            column: None,
             key: self.key.clone(),
             message: message.into(),
             hint: hint.into(),

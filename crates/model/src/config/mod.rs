@@ -12,6 +12,7 @@ mod files;
 mod nearest;
 pub(crate) use nearest::nearest;
 mod problem;
+pub mod reading;
 mod recipient;
 mod sections;
 mod source;
@@ -23,42 +24,22 @@ mod tests;
 
 use std::path::Path;
 
-use toml::de::DeTable;
-
-use source::{Place, Source, Table};
-
 pub use checked::{
-    AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, DrillConfig, DrillsConfig,
-    DumpConfig, DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig, InstanceConfig, KeysConfig,
-    PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource, StandbyConfig, Tier, TierDrill,
-    TimestampsConfig, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
+    AzureConfig, AzureSecret, Config, ConfigCommand, ConfigSources, CopyConfig, CopyLock, Dependency, DependencyKind,
+    DrillConfig, DrillsConfig, DumpConfig, DumpProgram, EngineConfig, EvidenceConfig, FilestoreConfig, GcsConfig,
+    InstanceConfig, KeysConfig, LimitsConfig, PostgresConfig, RepositoryConfig, RevokedKey, S3Config, SecretSource,
+    StandbyConfig, Tier, TierDrill, TimestampsConfig, TlsMode, UnknownInstance, WalConfig, WitnessConfig,
 };
 pub use choose::UnknownRepository;
 pub use files::{FileCheck, FileKind};
 pub use problem::{Problem, Warning};
 pub use starter::{StarterValues, starter};
+pub use value::is_private_key;
 
 /// Checks the text of a configuration file. Relative paths are resolved against the folder of `file`.
 ///
 /// Problems come in the order of the file. While the text is not TOML, only that is reported.
 pub fn parse(text: &str, file: &Path) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let source = Source::new(text, file);
-    // The first one only: what follows it is mostly its echo.
-    for error in errors.iter().take(1) {
-        // The error's own rendering would quote the line, which may hold a secret; its message is fixed text.
-        let line = error.span().map(|span| source.line(span.start));
-        source.problem(line, "", &format!("not valid TOML: {}", error.message()), "correct this line");
-    }
-    if source.has_problems() {
-        return Err(source.into_findings().0);
-    }
-    let place = Place { source: &source, key: String::new(), line: None };
-    let read = sections::read(&Table::new(place, document.get_ref()));
-    let (problems, warnings, files) = source.into_findings();
-    match read {
-        Ok(config) if problems.is_empty() => Ok((Config { files, ..config }, warnings)),
-        // `Reported` cannot exist without a problem in the list.
-        _ => Err(problems),
-    }
+    let found = reading::document(text, file, sections::read)?;
+    Ok((Config { files: found.files, ..found.value }, found.warnings))
 }

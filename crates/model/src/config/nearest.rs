@@ -1,7 +1,7 @@
 //! The known word that was probably meant.
 
 /// The nearest of `known` to `word`, if it is near enough to be a slip of the fingers or a missing part.
-pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
     let allowed = 1 + word.len() / 4;
     known

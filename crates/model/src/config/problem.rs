@@ -9,6 +9,8 @@ pub struct Problem {
     pub file: PathBuf,
     /// Line in it, from 1, where one can be named.
     pub line: Option<usize>,
+    /// Character in that line, from 1, where one can be named. Not printed: for files whose readers want to go there.
+    pub column: Option<usize>,
     /// The dotted key, for example `instances.clinic.postgres.port`; empty for the file as a whole.
     pub key: String,
     /// What is wrong. Never holds a value that may be secret.

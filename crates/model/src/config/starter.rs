@@ -46,6 +46,7 @@ tenant = "{tenant}"
 # Where backups and evidence are kept. A folder is not immutable: an intruder on this host can delete it.
 [repository]
 path = {repository}
+# price_per_gb_month = "0.023 USD"       # what storage costs there; the page of what is stored tells the cost then
 
 # A bucket instead of a folder:
 # [repository.s3]
@@ -113,6 +114,7 @@ rto = "4h"
 [instances.{instance}]
 tier = "standard"
 # owner = "Operations, +49 30 1234567"
+# data_class = "health"                  # one word of your own for the kind of data in it, for logs
 
 [instances.{instance}.postgres]
 host = "localhost"
@@ -167,6 +169,13 @@ odoo_image = "odoo:19"
 # [instances.{instance}.dump]
 # program = "auto"                       # pg_dump of this host, else of postgres_image; "image", or the path of one
 
+# What the instance cannot work without: runbooks are held against this map. Kinds: postgresql, redis, object-storage, dns,
+# ingress, identity, integration, mail, other.
+# [instances.{instance}.dependencies.sign-in]
+# kind = "identity"
+# address = "https://id.example.org"
+# note = "IT service desk, +49 30 7654321; staff can work with local passwords for a day"
+
 # What all drills on this host may use together: more wait for their turn.
 # [drills]
 # concurrent = 2
@@ -178,6 +187,11 @@ odoo_image = "odoo:19"
 # pack_size = "16 MiB"
 # workers = 0                            # 0: one per core
 # uploads = 3
+
+# How much of the line to the repository one command may use. Streams and restores are not held back.
+# [limits]
+# upload = "50 MiB/s"                    # or as lines are sold: "400 Mbit/s"
+# download = "100 MiB/s"
 "#,
         repository = quoted(&values.repository),
         recipients = recipients.concat(),

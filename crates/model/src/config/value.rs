@@ -11,26 +11,30 @@ use super::{
     files::FileKind,
     source::{Place, Result, Table, Value},
 };
-use crate::{size::ByteSize, time::Span};
+use crate::{
+    retention::{UnknownZone, Zone},
+    size::{ByteRate, ByteSize},
+    time::Span,
+};
 
 /// What private keys begin with. A text with one of these in it is never repeated.
 const SECRET_MARKS: [&str; 3] = ["AGE-SECRET-KEY-", "LIFEBOAT-ED25519-SECRET:", "PRIVATE KEY-----"];
 
 /// Whether a text is plainly a private key, wherever it stands.
-pub(super) fn is_private_key(text: &str) -> bool {
+pub fn is_private_key(text: &str) -> bool {
     let upper = text.to_ascii_uppercase();
     SECRET_MARKS.iter().any(|mark| upper.contains(mark))
 }
 
 /// A URL with a user name or password in it (`postgres://user:password@host`).
-pub(super) fn is_url_with_login(text: &str) -> bool {
+pub fn is_url_with_login(text: &str) -> bool {
     let after_scheme = text.split_once("://").map(|(_, rest)| rest);
     after_scheme.is_some_and(|rest| rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')))
 }
 
 impl<'s> Value<'s> {
     /// A text with something in it and no control characters.
-    pub(super) fn filled(&self) -> Result<&'s str> {
+    pub fn filled(&self) -> Result<&'s str> {
         let text = self.text()?;
         if text.trim().is_empty() {
             return Err(self.place.problem("is empty", ""));
@@ -42,7 +46,7 @@ impl<'s> Value<'s> {
     }
 
     /// A text that a type of ours reads; its error says what was expected.
-    pub(super) fn parse<T>(&self) -> Result<T>
+    pub fn parse<T>(&self) -> Result<T>
     where
         T: FromStr,
         T::Err: Display,
@@ -56,13 +60,18 @@ impl<'s> Value<'s> {
     }
 
     /// A span of at least `least` and at most `most`.
-    pub(super) fn span(&self, least: &str, most: &str) -> Result<Span> {
+    pub fn span(&self, least: &str, most: &str) -> Result<Span> {
         self.between(least, most, "\"15m\"", "a time span")
     }
 
     /// A size of at least `least` and at most `most`.
-    pub(super) fn size(&self, least: &str, most: &str) -> Result<ByteSize> {
+    pub fn size(&self, least: &str, most: &str) -> Result<ByteSize> {
         self.between(least, most, "\"64 MiB\"", "a size")
+    }
+
+    /// A rate of at least `least` and at most `most`.
+    pub fn rate(&self, least: &str, most: &str) -> Result<ByteRate> {
+        self.between(least, most, "\"50 MiB/s\"", "a rate")
     }
 
     fn between<T>(&self, least: &str, most: &str, example: &str, what: &str) -> Result<T>
@@ -84,7 +93,7 @@ impl<'s> Value<'s> {
     }
 
     /// A path, resolved against the folder of the configuration, for the caller to look at.
-    pub(super) fn path(&self, kind: FileKind) -> Result<PathBuf> {
+    pub fn path(&self, kind: FileKind) -> Result<PathBuf> {
         let text = self.filled()?;
         if is_private_key(text) {
             return Err(self.place.problem("expected the path of a file, found a private key", ""));
@@ -95,7 +104,7 @@ impl<'s> Value<'s> {
     }
 
     /// An absolute path without `.` and `..`, as a restore must be able to name it.
-    pub(super) fn absolute(&self, kind: FileKind) -> Result<PathBuf> {
+    pub fn absolute(&self, kind: FileKind) -> Result<PathBuf> {
         let text = self.filled()?;
         let path = Path::new(text);
         let plain = text.split('/').skip(1).all(|part| part != "." && part != "..");
@@ -108,7 +117,7 @@ impl<'s> Value<'s> {
     }
 
     /// A list with at least one entry, each read by `read`, no two the same.
-    pub(super) fn list_of<T: PartialEq>(&self, read: impl Fn(&Value<'s>) -> Result<T>) -> Result<Vec<T>> {
+    pub fn list_of<T: PartialEq>(&self, read: impl Fn(&Value<'s>) -> Result<T>) -> Result<Vec<T>> {
         let items: Vec<(Place<'s>, Result<T>)> =
             self.list()?.iter().map(|item| (item.place.clone(), read(item))).collect();
         let mut seen: Vec<T> = Vec::new();
@@ -126,11 +135,7 @@ impl<'s> Value<'s> {
     }
 
     /// Like [`Value::list_of`], and an empty list is a problem.
-    pub(super) fn filled_list_of<T: PartialEq>(
-        &self,
-        hint: &str,
-        read: impl Fn(&Value<'s>) -> Result<T>,
-    ) -> Result<Vec<T>> {
+    pub fn filled_list_of<T: PartialEq>(&self, hint: &str, read: impl Fn(&Value<'s>) -> Result<T>) -> Result<Vec<T>> {
         match self.list_of(read)? {
             list if list.is_empty() => Err(self.place.problem("the list is empty", hint)),
             list => Ok(list),
@@ -140,7 +145,7 @@ impl<'s> Value<'s> {
 
 impl<'s> Table<'s> {
     /// `<name>_file` or `<name>_env`; an inline `<name>` is refused and never repeated.
-    pub(super) fn secret(&self, name: &str) -> Result<Option<SecretSource>> {
+    pub fn secret(&self, name: &str) -> Result<Option<SecretSource>> {
         let (file_key, env_key) = (format!("{name}_file"), format!("{name}_env"));
         let file = self.optional(&file_key, |value| Ok(SecretSource::File(value.path(FileKind::Secret)?)));
         let env = self.optional(&env_key, |value| Ok(SecretSource::Env(variable_name(value)?)));
@@ -155,11 +160,24 @@ impl<'s> Table<'s> {
     }
 
     /// Refuses a secret that stands in the file itself.
-    pub(super) fn no_inline(&self, name: &str, hint: &str) -> Result<()> {
+    pub fn no_inline(&self, name: &str, hint: &str) -> Result<()> {
         match self.get_hidden(name) {
             Some(value) => Err(value.place.problem("a secret must not stand in the configuration", hint)),
             None => Ok(()),
         }
+    }
+}
+
+impl<'s> Value<'s> {
+    /// The name of a time zone.
+    pub fn zone(&self) -> Result<Zone> {
+        self.filled()?.parse().map_err(|unknown: UnknownZone| {
+            let hint = match &unknown.near {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => "use an IANA name, for example \"Europe/Berlin\"".to_owned(),
+            };
+            self.place.problem("not a time zone", hint)
+        })
     }
 }
 

@@ -10,12 +10,16 @@ use crate::{
     id::TierName,
 };
 
-use super::{drill, dump, postgres, sources};
+use super::{dependencies, drill, dump, postgres, sources};
+
+/// The class of data where none is named.
+const UNCLASSIFIED: &str = "unclassified";
 
 pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
     let table = value.table()?;
     let tier = table.required("tier", "add tier = \"…\" with the name of a [tiers] section", Value::parse::<TierName>);
     let owner = table.optional("owner", |value| value.filled().map(str::to_owned));
+    let data_class = table.optional("data_class", data_class);
     let postgres = table.required("postgres", "add the section with host, user and databases", postgres::read);
     let filestore = table.optional("filestore", sources::filestore);
     let config = table.optional("config", sources::config);
@@ -25,20 +29,34 @@ pub(super) fn read(value: &Value<'_>) -> Result<InstanceConfig> {
         drill::read,
     );
     let dump = table.optional("dump", dump::read);
+    let dependencies = table.optional("dependencies", dependencies::read);
     table.finish();
     let instance = InstanceConfig {
         tier: tier?,
         owner: owner?,
+        data_class: data_class?.unwrap_or_else(|| UNCLASSIFIED.to_owned()),
         postgres: postgres?,
         filestore: filestore?,
         config: config?,
         drill: drill?,
         dump: dump?.unwrap_or_default(),
+        dependencies: dependencies?.unwrap_or_default(),
     };
     warn_of_gaps(&table, &instance);
     addons_are_kept(&table, &instance)?;
     checks_ask_known_databases(&table, &instance)?;
     Ok(instance)
+}
+
+/// A word that can stand in every line of a log.
+fn data_class(value: &Value<'_>) -> Result<String> {
+    let word = value.filled()?;
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if word.len() <= 63 && word.chars().all(is_plain) {
+        return Ok(word.to_owned());
+    }
+    let hint = "write one word of at most 63 of a-z, 0-9, '-' and '_', for example \"health\"";
+    Err(value.place.problem("a class of data is one plain word", hint))
 }
 
 fn warn_of_gaps(table: &Table<'_>, instance: &InstanceConfig) {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod cloud;
+mod dependencies;
 mod drill;
 mod drills;
 mod dump;
@@ -9,6 +10,7 @@ mod engine;
 mod evidence;
 mod instance;
 mod keys;
+mod limits;
 mod locks;
 mod postgres;
 mod repository;

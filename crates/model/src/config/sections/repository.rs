@@ -10,15 +10,20 @@ use crate::{
         value::is_url_with_login,
     },
     id::TierName,
+    price::Price,
 };
 
 use super::{cloud, tiers};
+
+/// A price list's GB is a GiB with most services, and bytes are counted in GiB here.
+const PRICE: &str = "price_per_gb_month";
 
 /// What S3-compatible services expect in a signature when they know no regions.
 const DEFAULT_REGION: &str = "us-east-1";
 
 pub(super) struct Repositories {
     pub(super) name: String,
+    pub(super) price: Option<Price>,
     pub(super) primary: RepositoryConfig,
     pub(super) copies: Vec<CopyConfig>,
 }
@@ -28,9 +33,10 @@ pub(super) fn read(value: &Value<'_>) -> Result<Repositories> {
     if !value.is_list() {
         let table = value.table()?;
         let name = table.optional("name", name);
+        let price = table.optional(PRICE, Value::parse);
         let primary = place(&table);
         let name = name?.unwrap_or_else(|| Config::PRIMARY.to_owned());
-        return Ok(Repositories { name, primary: primary?, copies: Vec::new() });
+        return Ok(Repositories { name, price: price?, primary: primary?, copies: Vec::new() });
     }
     let entries: Vec<(Place<'_>, Result<Entry>)> =
         value.list()?.iter().map(|value| (value.place.clone(), entry(value))).collect();
@@ -56,6 +62,7 @@ enum Role {
 
 struct Entry {
     role: Role,
+    price: Option<Price>,
     copy: CopyConfig,
 }
 
@@ -64,14 +71,19 @@ fn entry(value: &Value<'_>) -> Result<Entry> {
     let name = table.required("name", "add name = \"…\", what commands and reports call this repository", name);
     let role = table.required("role", "add role = \"primary\" or role = \"copy\"", role);
     let lock = table.optional("lock", copy_lock);
+    let price = table.optional(PRICE, Value::parse);
     let repository = place(&table);
-    let (role, lock) = (role?, lock?);
+    let (role, lock, price) = (role?, lock?, price?);
+    if let (Role::Copy, Some(value)) = (role, table.get(PRICE)) {
+        let hint = "give it to the primary: what is stored there is what is counted";
+        return Err(value.place.problem("the cost of a copy is not told", hint));
+    }
     if let (Role::Primary, Some(_), Some(value)) = (role, lock, table.get("lock")) {
         return Err(value
             .place
             .problem("the primary is locked as each tier says", "remove it, and see [tiers.<name>.lock]"));
     }
-    Ok(Entry { role, copy: CopyConfig { name: name?, repository: repository?, lock } })
+    Ok(Entry { role, price, copy: CopyConfig { name: name?, repository: repository?, lock } })
 }
 
 /// Exactly one primary, and no two with the same name or place.
@@ -91,6 +103,7 @@ fn together(value: &Value<'_>, entries: Vec<(Place<'_>, Entry)>) -> Result<Repos
                 Some(place.problem("there is a primary already", "backups go to one repository: make this a copy"));
         }
     }
+    let price = entries.iter().find_map(|(_, entry)| entry.price.clone());
     let (primary, copies): (Vec<Entry>, Vec<Entry>) =
         entries.into_iter().map(|(_, entry)| entry).partition(|entry| entry.role == Role::Primary);
     match (failed, primary.into_iter().next()) {
@@ -100,6 +113,7 @@ fn together(value: &Value<'_>, entries: Vec<(Place<'_>, Entry)>) -> Result<Repos
             .problem("none of them is the primary", "give the one that backups go to role = \"primary\"")),
         (None, Some(primary)) => Ok(Repositories {
             name: primary.copy.name,
+            price,
             primary: primary.copy.repository,
             copies: copies.into_iter().map(|entry| entry.copy).collect(),
         }),

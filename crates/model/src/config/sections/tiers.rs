@@ -8,7 +8,7 @@ use crate::{
         source::{Result, Value},
     },
     id::TierName,
-    retention::{LockMode, LockPolicy, RetentionPolicy, UnknownZone, Zone},
+    retention::{LockMode, LockPolicy, RetentionPolicy, Zone},
 };
 
 pub(super) fn read(value: &Value<'_>) -> Result<BTreeMap<TierName, Tier>> {
@@ -59,7 +59,7 @@ pub(super) fn lock_mode(value: &Value<'_>) -> Result<LockMode> {
 
 fn retention(value: &Value<'_>) -> Result<RetentionPolicy> {
     let table = value.table()?;
-    let time_zone = table.optional("time_zone", zone);
+    let time_zone = table.optional("time_zone", Value::zone);
     let number = |name| {
         let count = table.optional(name, |value| value.whole(0, 100_000));
         count.map(|count| count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0))
@@ -88,14 +88,4 @@ fn retention(value: &Value<'_>) -> Result<RetentionPolicy> {
         );
     }
     Ok(policy)
-}
-
-fn zone(value: &Value<'_>) -> Result<Zone> {
-    value.filled()?.parse().map_err(|unknown: UnknownZone| {
-        let hint = match &unknown.near {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None => "use an IANA name, for example \"Europe/Berlin\"".to_owned(),
-        };
-        value.place.problem("not a time zone", hint)
-    })
 }

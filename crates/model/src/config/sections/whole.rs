@@ -7,8 +7,9 @@ use crate::config::{
     source::{Result, Table, Value},
     value::is_private_key,
 };
+use crate::id::Instance;
 
-use super::{drills, engine, evidence, instance, keys, locks, repository, tiers};
+use super::{drills, engine, evidence, instance, keys, limits, locks, repository, tiers};
 
 pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     refuse_private_keys(table);
@@ -21,12 +22,14 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
     let evidence = table.optional("evidence", evidence::read);
     let drills = table.optional("drills", drills::read);
     let engine = engine::read(table.get("engine"));
+    let limits = table.optional("limits", limits::read);
     table.finish();
     let repository = repository?;
     let config = Config {
         tenant: tenant?,
         repository: repository.primary,
         repository_name: repository.name,
+        price: repository.price,
         copies: repository.copies,
         keys: keys?,
         tiers: tiers?.unwrap_or_default(),
@@ -34,6 +37,7 @@ pub(in crate::config) fn read(table: &Table<'_>) -> Result<Config> {
         evidence: evidence?.unwrap_or_default(),
         drills: drills?.unwrap_or_default(),
         engine: engine?,
+        limits: limits?.unwrap_or_default(),
         files: Vec::new(),
     };
     if config.instances.is_empty() {
@@ -69,9 +73,10 @@ where
 
 /// A private key in the file is a leak, whatever key it stands under.
 fn refuse_private_keys(table: &Table<'_>) {
-    table.texts(&mut |place, text| {
+    table.texts(&mut |value, text| {
         if is_private_key(text) {
-            place.problem("holds a private key", "remove it, and replace the key: whoever has seen this file has it");
+            let hint = "remove it, and replace the key: whoever has seen this file has it";
+            value.place.problem("holds a private key", hint);
         }
     });
 }
@@ -79,7 +84,7 @@ fn refuse_private_keys(table: &Table<'_>) {
 fn tiers_exist(table: &Table<'_>, config: &Config) {
     let Some(Ok(instances)) = table.get("instances").map(|value| value.table()) else { return };
     for (name, value) in instances.named() {
-        let Some((_, instance)) = config.instances.iter().find(|(known, _)| known.as_str() == name) else { continue };
+        let Some(instance) = name.parse().ok().and_then(|name: Instance| config.instances.get(&name)) else { continue };
         if config.tiers.contains_key(&instance.tier) {
             continue;
         }

@@ -1,5 +1,6 @@
 //! Messages as people see them. Each case is the good file with some lines changed.
 
+mod dependencies;
 mod rehearsals;
 mod stamped;
 
@@ -107,6 +108,7 @@ fn every_value_arrives() {
     let tier = config.tier_of(clinic).unwrap();
     assert_eq!((tier.rpo.0.as_secs(), tier.rto.0.as_secs()), (900, 14_400));
     assert_eq!(clinic.owner.as_deref(), Some("Operations"));
+    assert_eq!(clinic.data_class, "unclassified");
     assert_eq!(
         clinic.postgres,
         PostgresConfig {
@@ -302,6 +304,10 @@ fn problems_one_by_one() {
             "F:1: tenant: \"Clinics\" is not a valid name: use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit",
         ),
         (
+            &[("owner = \"Operations\"", "data_class = \"Health data\"")],
+            "F:14: instances.clinic.data_class: a class of data is one plain word; write one word of at most 63 of a-z, 0-9, '-' and '_', for example \"health\"",
+        ),
+        (
             &[("tenant = \"clinics\"", "tenant = 7")],
             "F:1: tenant: expected a text, found a whole number; put it in double quotes",
         ),
@@ -399,7 +405,7 @@ fn problems_one_by_one() {
         (&[("[engine]", "[engin]")], "F:37: engin: unknown key; did you mean \"engine\"?"),
         (
             &[("[engine]", "[colours]")],
-            "F:37: colours: unknown key; known here: drills, engine, evidence, instances, keys, repository, tenant, tiers",
+            "F:37: colours: unknown key; known here: drills, engine, evidence, instances, keys, limits, repository, tenant, tiers",
         ),
         (
             &[("paths = [\"/etc/odoo\", ", "paths = [\"etc/odoo\", ")],
@@ -450,7 +456,7 @@ fn problems_one_by_one() {
         ),
         (
             &[("[instances.clinic]\n", "[instances.\"Clinic No 1\"]\nx = 1\n[instances.clinic]\n")],
-            "F:12: instances.\"Clinic No 1\": not a valid name; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit|F:12: instances.\"Clinic No 1\".tier: missing; add tier = \"…\" with the name of a [tiers] section|F:12: instances.\"Clinic No 1\".postgres: missing; add the section with host, user and databases|F:12: instances.\"Clinic No 1\".drill: missing; add the section with postgres_image and odoo_image: a backup that is never rehearsed proves nothing|F:13: instances.\"Clinic No 1\".x: unknown key; known here: config, drill, dump, filestore, owner, postgres, tier",
+            "F:12: instances.\"Clinic No 1\": not a valid name; use 1 to 63 of a-z, 0-9 and '-', starting with a letter or digit|F:12: instances.\"Clinic No 1\".tier: missing; add tier = \"…\" with the name of a [tiers] section|F:12: instances.\"Clinic No 1\".postgres: missing; add the section with host, user and databases|F:12: instances.\"Clinic No 1\".drill: missing; add the section with postgres_image and odoo_image: a backup that is never rehearsed proves nothing|F:13: instances.\"Clinic No 1\".x: unknown key; known here: config, data_class, dependencies, drill, dump, filestore, owner, postgres, tier",
         ),
         (
             &[("recovery_recipients = [\"age1ql", "recovery_recipients = [\"age1pl")],
@@ -1061,4 +1067,45 @@ fn several_repositories_are_checked() {
     assert_eq!(found, [expected]);
     let unlocked = several(MAIN, &[&format!("{disk}lock = \"none\"\n")]).replace(GOLD, &lock);
     assert_eq!(findings(&unlocked), Vec::<String>::new());
+}
+
+#[test]
+fn limits_of_the_line() {
+    assert_eq!(good().limits, LimitsConfig::default());
+    let engine = "[engine]\n";
+    let with = |section: &str| changed(&[(engine, &format!("[limits]\n{section}[engine]\n"))]);
+    let limits = |section: &str| parse(&with(section), Path::new(FILE)).unwrap().0.limits;
+    let both = limits("upload = \"50 MiB/s\"\ndownload = \"1 Gbit/s\"\n");
+    assert_eq!((both.upload.unwrap().bytes(), both.download.unwrap().bytes()), (50 << 20, 125_000_000));
+    let given = limits("upload = \"20 MiB/s\"\n");
+    assert_eq!(both.and(given), LimitsConfig { upload: given.upload, download: both.download }, "the lower of both");
+    assert_eq!(given.and(both), both.and(given));
+    for (section, says) in [
+        ("upload = \"50 MB\"\n", "F:38: limits.upload: \"50 MB\" is not a rate"),
+        ("upload = 50\n", "F:38: limits.upload: expected a rate in quotes"),
+        ("download = \"1 KiB/s\"\n", "F:38: limits.download: is out of range; use \"64 KiB/s\" to \"100 GiB/s\""),
+        ("uplaod = \"50 MiB/s\"\n", "did you mean"),
+    ] {
+        let found = findings(&with(section)).join("\n");
+        assert!(found.contains(says), "{section}: {found}");
+    }
+}
+
+#[test]
+fn what_storage_costs() {
+    assert_eq!(good().price, None);
+    let path = "path = \"backups\"\n";
+    let with = |price: &str| changed(&[(path, &format!("{path}price_per_gb_month = {price}\n"))]);
+    let (config, _) = parse(&with("\"0.023 USD\""), Path::new(FILE)).unwrap();
+    assert_eq!(config.price, Some(crate::price::Price { amount: 0.023, currency: "USD".into() }));
+    for bad in ["\"USD\"", "\"0,02 EUR\"", "\"\""] {
+        let found = findings(&with(bad)).join("\n");
+        assert!(found.contains("repository.price_per_gb_month"), "{bad}: {found}");
+    }
+    let list = "[[repository]]\nname = \"one\"\nrole = \"primary\"\npath = \"backups\"\nprice_per_gb_month = \"1 EUR\"\n[[repository]]\nname = \"two\"\nrole = \"copy\"\npath = \"copies\"\n";
+    let text = changed(&[("[repository]\npath = \"backups\"\n", list)]);
+    assert_eq!(parse(&text, Path::new(FILE)).unwrap().0.price.unwrap().to_string(), "1.00 EUR");
+    let of_copy = text.replace("path = \"copies\"\n", "path = \"copies\"\nprice_per_gb_month = \"1 EUR\"\n");
+    let found = findings(&of_copy).join("\n");
+    assert!(found.contains("the cost of a copy is not told"), "{found}");
 }
