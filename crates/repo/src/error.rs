@@ -122,24 +122,22 @@ pub enum Error {
         reason: String,
     },
     /// Another holds the lease.
-    #[error("{what} of {instance} is running: {holder}; wait for it, or if it is gone, until {retry}")]
+    #[error("{what} of {of} is running: {holder}; wait for it, or if it is gone, until {retry}")]
     Busy {
-        /// What is at it: `another backup`, `a prune`, `a copy`.
+        /// What is at it: `another backup`, `a prune`, `a copy`, `another daemon`.
         what: &'static str,
-        /// The instance.
-        instance: Instance,
+        /// The instance, or the tenant.
+        of: String,
         /// Who holds the lease.
         holder: String,
         /// When it ends by itself.
         retry: String,
     },
     /// Our lease ran out or was taken.
-    #[error(
-        "the writer's lease on {instance} was lost ({reason}); no recovery point was written, start the backup again"
-    )]
+    #[error("the writer's lease on {of} was lost ({reason}); no recovery point was written, start the backup again")]
     LeaseLost {
-        /// The instance.
-        instance: Instance,
+        /// The instance, or the tenant.
+        of: String,
         /// Why it counts as lost.
         reason: String,
     },

@@ -122,12 +122,39 @@ impl Layout {
 
     /// `name` is checked: it comes from outside.
     pub fn evidence(tenant: &Tenant, name: &str) -> lifeboat_store::Result<Key> {
-        Key::new(format!("{tenant}/evidence/{name}"))
+        Key::new(format!("{}{name}", evidence_root(tenant)))
     }
+}
 
-    pub fn lease(&self, ticket_ms: u64, session: ObjectId, renewal: u32) -> Key {
-        key(format!("{}{ticket_ms:016x}-{session}-{renewal:08x}", self.prefix("lease")))
+/// What all evidence of a tenant lies below.
+pub(crate) fn evidence_root(tenant: &Tenant) -> String {
+    format!("{tenant}/evidence/")
+}
+
+/// What all journals of a tenant lie below. No instance is called so: names have no `_`.
+pub(crate) fn journals_root(tenant: &Tenant) -> String {
+    format!("{tenant}/_journals/")
+}
+
+/// Whether a release writes such a key below the journals: `runs/<id>/<number>.json`, `incidents/<id>/<number>.json`.
+pub(crate) fn is_journal(tenant: &Tenant, key: &Key) -> bool {
+    let Some(name) = key.as_str().strip_prefix(&journals_root(tenant)) else { return false };
+    let id = |text: &str| text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    let number = |text: &str| text.len() == 8 && text.bytes().all(|c| c.is_ascii_digit());
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["runs" | "incidents", run, line] => id(run) && line.strip_suffix(".json").is_some_and(number),
+        _ => false,
     }
+}
+
+/// The key of a lease object below its prefix.
+pub(crate) fn lease(prefix: &str, ticket_ms: u64, session: ObjectId, renewal: u32) -> Key {
+    key(format!("{prefix}{ticket_ms:016x}-{session}-{renewal:08x}"))
+}
+
+/// The prefix of the leases for the lead over a tenant's schedules. No instance is called so: names have no `_`.
+pub(crate) fn lead(tenant: &Tenant) -> String {
+    format!("{tenant}/_daemon/lease/")
 }
 
 /// Whether a release writes such a key below `<tenant>/evidence/`, as far as that can be told: statements and documents of
@@ -225,6 +252,25 @@ mod tests {
             assert!(!known(name), "{name}");
         }
         assert!(!is_evidence(&"other".parse().unwrap(), &Key::new("hospital/evidence/x").unwrap()));
+    }
+
+    #[test]
+    fn what_belongs_to_a_journal_is_known() {
+        let tenant: Tenant = "hospital".parse().unwrap();
+        let known = |name: &str| is_journal(&tenant, &Key::new(format!("hospital/_journals/{name}")).unwrap());
+        assert!(known("runs/0606060606060606/00000001.json") && known("incidents/06060606060606ab/12345678.json"));
+        for name in [
+            "runs/0606060606060606/1.json",
+            "runs/0606060606060606/00000001",
+            "runs/0606060606060606/0000000a.json",
+            "runs/060606060606060G/00000001.json",
+            "runs/06/00000001.json",
+            "other/0606060606060606/00000001.json",
+            "runs/00000001.json",
+        ] {
+            assert!(!known(name), "{name}");
+        }
+        assert!("_journals".parse::<Instance>().is_err(), "no instance lies there");
     }
 
     #[test]

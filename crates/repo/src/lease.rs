@@ -1,4 +1,4 @@
-//! One writer per instance, by lease objects, safe where conditional puts are honoured and where they are ignored.
+//! One writer per instance, and one daemon per tenant, by lease objects, safe where conditional puts are honoured and where they are ignored.
 //!
 //! Whoever wants the lease puts an object of its own and then lists: of two that do so at once, at least the later
 //! lister sees both, and whoever sees another live lease takes its own back. Ages are differences of the *store's*
@@ -20,24 +20,25 @@ use std::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use lifeboat_model::{
-    id::{Instance, ObjectId},
+    id::{ObjectId, Tenant},
     retention::LockMode,
 };
-use lifeboat_store::{Key, ObjectInfo, Retention, VersionId};
+use lifeboat_store::{Key, ObjectInfo, Retention, SharedStore, VersionId};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{Error, Result},
-    locks,
+    layout, locks,
     progress::Progress,
-    repository::InstanceRepo,
+    repository::{InstanceRepo, Repository},
 };
 
 /// How long a lease lives without renewal.
@@ -68,6 +69,8 @@ pub enum Purpose {
     Prune,
     /// Objects are being copied from elsewhere.
     Copy,
+    /// A daemon carries out the schedules of the tenant.
+    Lead,
 }
 
 impl Purpose {
@@ -76,6 +79,7 @@ impl Purpose {
             Purpose::Backup => "another backup",
             Purpose::Prune => "a prune",
             Purpose::Copy => "a copy",
+            Purpose::Lead => "another daemon",
         }
     }
 }
@@ -171,9 +175,29 @@ fn ticket(key: &Key) -> Option<(u64, ObjectId)> {
     Some((u64::from_str_radix(parts.next()?, 16).ok()?, parts.next()?.parse().ok()?))
 }
 
+/// Where the leases of one thing lie: of an instance, or of the lead over a tenant.
+#[derive(Clone)]
+struct Place {
+    store: SharedStore,
+    prefix: String,
+    /// Whose, for people.
+    of: String,
+}
+
+impl Place {
+    fn key(&self, ticket_ms: u64, session: ObjectId, renewal: u32) -> Key {
+        layout::lease(&self.prefix, ticket_ms, session, renewal)
+    }
+
+    fn busy(&self, holder: &Body) -> Error {
+        let retry = format!("its lease ends by itself, {} s after its last sign of life", TTL.as_secs());
+        Error::Busy { what: holder.purpose.words(), of: self.of.clone(), holder: holder.describe(), retry }
+    }
+}
+
 /// What is shared with the task that renews.
 struct Held {
-    repo: InstanceRepo,
+    place: Place,
     body: Body,
     ticket_ms: u64,
     current: Mutex<Current>,
@@ -217,13 +241,13 @@ impl Held {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn instance(&self) -> Instance {
-        self.repo.instance().clone()
+    fn of(&self) -> String {
+        self.place.of.clone()
     }
 
     async fn put(&self, key: &Key) -> Result<Option<VersionId>> {
         let json = serde_json::to_vec(&self.body).expect("a lease has only text keys");
-        let store = self.repo.store();
+        let store = &self.place.store;
         let retention = match store.capabilities().default_retention {
             true => {
                 let until = locks::later(store.clock().await?, LOCK);
@@ -245,11 +269,11 @@ impl Held {
             self.lost.store(true, Ordering::SeqCst);
         }
         let put_began = Instant::now();
-        let key = self.repo.layout().lease(self.ticket_ms, self.body.session, renewal);
+        let key = self.place.key(self.ticket_ms, self.body.session, renewal);
         let put = self.put(&key).await?;
         let received = self.current().received;
         *self.current() = Current { renewal, key: key.clone(), version: put.clone(), put_began, received };
-        self.seen(self.repo.store().head(&key, put.as_ref()).await?.modified);
+        self.seen(self.place.store.head(&key, put.as_ref()).await?.modified);
         match self.delete(&old, version.as_ref()).await {
             // Right after a renewal it is still locked; giving the lease back removes it.
             Err(Error::Store(lifeboat_store::Error::Locked { .. })) => Ok(()),
@@ -260,7 +284,7 @@ impl Held {
     /// Removes a lease object: its first version, for a delete that names none only hides. A writer may lack the right to
     /// delete, or the store may keep everything for a time: that does no harm, as age decides.
     async fn delete(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
-        match self.repo.store().delete(key, version).await {
+        match self.place.store.delete(key, version).await {
             Err(lifeboat_store::Error::Denied { reason, .. }) => {
                 tracing::debug!(%key, reason, "a lease object stays until it is removed from outside");
                 Ok(())
@@ -271,7 +295,7 @@ impl Held {
 
     /// The same of one that may be locked still: waits until that has passed.
     async fn delete_unlocked(&self, key: &Key, version: Option<&VersionId>) -> Result<()> {
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         loop {
             match self.delete(key, version).await {
                 Err(Error::Store(lifeboat_store::Error::Locked { until, .. })) if began.elapsed() >= UNLOCK => {
@@ -289,12 +313,12 @@ impl Held {
     /// The first lease that is not ours and may be live; some of others' dead ones are removed. What is older than any
     /// lease lives is not even read.
     async fn other(&self) -> Result<Option<(ObjectInfo, Body)>> {
-        let store = self.repo.store();
-        let mut listed: Vec<ObjectInfo> = store.list(&self.repo.layout().prefix("lease")).try_collect().await?;
+        let store = &self.place.store;
+        let mut listed: Vec<ObjectInfo> = store.list(&self.place.prefix).try_collect().await?;
         let mine = |object: &ObjectInfo| ticket(&object.key).is_some_and(|(_, session)| session == self.body.session);
         let Some(now) = listed.iter().filter(|object| mine(object)).map(|object| object.modified).max() else {
             let reason = "its object is not in the repository".to_owned();
-            return Err(Error::LeaseLost { instance: self.instance(), reason });
+            return Err(Error::LeaseLost { of: self.of(), reason });
         };
         self.seen(now);
         listed.retain(|object| !mine(object));
@@ -351,7 +375,7 @@ impl Held {
     async fn remove(&self) -> Result<()> {
         live().remove(&self.body.session);
         let _turn = self.turn.lock().await;
-        let mut listed = self.repo.store().list(&self.repo.layout().prefix("lease"));
+        let mut listed = self.place.store.list(&self.place.prefix);
         while let Some(object) = listed.try_next().await? {
             if ticket(&object.key).is_some_and(|(_, session)| session == self.body.session) {
                 self.delete_unlocked(&object.key, object.version.as_ref()).await?;
@@ -378,9 +402,14 @@ impl InstanceRepo {
         now: Timestamp,
         progress: Arc<dyn Progress>,
     ) -> Result<Claim> {
-        let (began, mut tries, mut told) = (tokio::time::Instant::now(), 0, false);
+        let place = Place {
+            store: self.store().clone(),
+            prefix: self.layout().prefix("lease"),
+            of: self.instance().to_string(),
+        };
+        let (began, mut tries, mut told) = (Instant::now(), 0, false);
         loop {
-            let (older, body) = match Claim::attempt(self, purpose, software, now, &progress).await? {
+            let (older, body) = match Claim::attempt(&place, purpose, software, now, &progress).await? {
                 Ok(claim) => return Ok(claim),
                 Err(Rival::Older(body)) => (true, body),
                 Err(Rival::Younger(body)) => (false, body),
@@ -388,7 +417,7 @@ impl InstanceRepo {
             let wait = u64::from(u16::from_le_bytes(crate::random::bytes()?));
             let wait = if body.purpose == Purpose::Prune && purpose != Purpose::Prune {
                 if began.elapsed() >= PATIENCE {
-                    return Err(self.busy(&body));
+                    return Err(place.busy(&body));
                 }
                 if !told {
                     let (holder, most) = (body.describe(), PATIENCE.as_secs());
@@ -400,25 +429,37 @@ impl InstanceRepo {
             } else {
                 tries += 1;
                 if older || tries >= TRIES {
-                    return Err(self.busy(&body));
+                    return Err(place.busy(&body));
                 }
                 50 + wait % 250
             };
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
     }
+}
 
-    fn busy(&self, holder: &Body) -> Error {
-        let (what, instance) = (holder.purpose.words(), self.instance().clone());
-        let retry = format!("its lease ends by itself, {} s after its last sign of life", TTL.as_secs());
-        Error::Busy { what, instance, holder: holder.describe(), retry }
+impl Repository {
+    /// Takes the lead over a tenant's schedules, or says who has it: at once, for whoever wants it tries again and again.
+    pub async fn lead(
+        &self,
+        tenant: &Tenant,
+        software: &str,
+        now: Timestamp,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Claim> {
+        let (store, prefix) = (self.store().clone(), layout::lead(tenant));
+        let place = Place { store, prefix, of: tenant.to_string() };
+        match Claim::attempt(&place, Purpose::Lead, software, now, &progress).await? {
+            Ok(claim) => Ok(claim),
+            Err(Rival::Older(body) | Rival::Younger(body)) => Err(place.busy(&body)),
+        }
     }
 }
 
 impl Claim {
     /// Puts a lease and looks whether it is the only one.
     async fn attempt(
-        repo: &InstanceRepo,
+        place: &Place,
         purpose: Purpose,
         software: &str,
         now: Timestamp,
@@ -427,13 +468,13 @@ impl Claim {
         let session = ObjectId(crate::random::bytes()?);
         let body = Body::own(session, purpose, software, now);
         let ticket_ms = now.as_millisecond().unsigned_abs();
-        let key = repo.layout().lease(ticket_ms, session, 0);
+        let key = place.key(ticket_ms, session, 0);
         let put_began = Instant::now();
         let current = Mutex::new(Current { renewal: 0, key: key.clone(), version: None, put_began, received: None });
         let turn = tokio::sync::Mutex::default();
         live().insert(session);
         let held = Arc::new(Held {
-            repo: repo.clone(),
+            place: place.clone(),
             body,
             ticket_ms,
             current,
@@ -475,10 +516,15 @@ impl Claim {
         Claim { held, stop, released: false }
     }
 
+    /// For how long it lives still, should it not be renewed.
+    pub fn left(&self) -> Duration {
+        TTL.saturating_sub(self.held.current().put_began.elapsed())
+    }
+
     /// Makes sure that nobody else can have taken the lease; to be called right before what must not be done twice.
     pub async fn recheck(&self) -> Result<()> {
         let held = &self.held;
-        let lost = |reason: String| Error::LeaseLost { instance: held.instance(), reason };
+        let lost = |reason: String| Error::LeaseLost { of: held.of(), reason };
         let silent = held.current().put_began.elapsed();
         if held.lost.load(Ordering::SeqCst) {
             return Err(lost(LAPSED.to_owned()));

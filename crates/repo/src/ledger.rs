@@ -1,4 +1,5 @@
-//! Storage of a tenant's ledger, below `<tenant>/evidence/ledger/`: slots that the first who puts owns.
+//! Storage of a tenant's ledger, below `<tenant>/evidence/ledger/`, and of its journals, below `<tenant>/_journals/`: slots that
+//! the first who puts owns.
 //!
 //! Every object is put once, under the lock of evidence. Two hosts that put into the same slot are told apart by what
 //! stands there first: the store refuses the second, or the first version counts (decision 0010). What the objects mean is
@@ -13,15 +14,16 @@ use lifeboat_store::{Key, ObjectInfo, Retention, SharedStore, VersionId, first::
 
 use crate::{
     error::{Error, Result},
-    layout::Layout,
+    layout,
     repository::{EvidenceLock, EvidenceRef, Repository},
 };
 
-/// Where a tenant's ledger lies.
+/// Where a tenant's ledger, or its journals, lie.
 #[derive(Debug, Clone)]
 pub struct LedgerStore {
     store: SharedStore,
-    tenant: Tenant,
+    /// What all names stand behind; ends with `/`.
+    root: String,
     lock: Option<EvidenceLock>,
 }
 
@@ -37,28 +39,41 @@ pub enum Claimed {
 impl Repository {
     /// A tenant's ledger. What is put there is locked as evidence is.
     pub fn ledger(&self, tenant: &Tenant) -> LedgerStore {
-        LedgerStore { store: self.store().clone(), tenant: tenant.clone(), lock: self.evidence_lock().cloned() }
+        self.slots(layout::evidence_root(tenant))
+    }
+
+    /// A tenant's journals: what happened in runs and incidents, line by line. Locked as evidence is.
+    pub fn journals(&self, tenant: &Tenant) -> LedgerStore {
+        self.slots(layout::journals_root(tenant))
+    }
+
+    fn slots(&self, root: String) -> LedgerStore {
+        LedgerStore { store: self.store().clone(), root, lock: self.evidence_lock().cloned() }
     }
 }
 
 impl LedgerStore {
-    /// The key of a name below `<tenant>/evidence/`.
+    /// The key of a name below the root.
     pub fn key(&self, name: &str) -> Result<Key> {
-        Ok(Layout::evidence(&self.tenant, name)?)
+        Ok(Key::new(format!("{}{name}", self.root))?)
+    }
+
+    /// Where it lies, as people call it.
+    pub fn describe(&self) -> String {
+        self.store.describe()
     }
 
     /// Objects whose name begins with `prefix` and comes after the name `after`, the first version of each.
     pub fn list(&self, prefix: &str, after: &str) -> BoxStream<'static, Result<EvidenceRef>> {
-        let root = format!("{}/evidence/", self.tenant);
+        let root = &self.root;
         let after = if after.is_empty() { String::new() } else { format!("{root}{after}") };
         let listed = self.store.list_from(&format!("{root}{prefix}"), &after);
         listed.map_ok(EvidenceRef::from).map_err(Error::from).boxed()
     }
 
-    /// The name of an object below `<tenant>/evidence/`.
+    /// The name of an object below the root.
     pub fn name<'a>(&self, found: &'a EvidenceRef) -> &'a str {
-        let root = self.tenant.as_str().len() + "/evidence/".len();
-        found.key.as_str().get(root..).unwrap_or_default()
+        found.key.as_str().get(self.root.len()..).unwrap_or_default()
     }
 
     /// What stands at a name: its first version.

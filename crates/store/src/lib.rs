@@ -25,6 +25,7 @@ pub mod probe;
 pub mod retry;
 pub mod s3;
 pub mod suite;
+pub mod throttle;
 pub mod vault;
 
 pub use error::{Error, Result};

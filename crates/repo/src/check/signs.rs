@@ -129,13 +129,15 @@ impl SignsReport {
     }
 }
 
-/// Looks for signs of an attack in an instance's part of the repository, its tenant's evidence and the marker.
+/// Looks for signs of an attack in an instance's part of the repository, its tenant's evidence and journals, and the marker.
 pub async fn signs(repo: &InstanceRepo, trusted: &[PublicKey], progress: Arc<dyn Progress>) -> Result<SignsReport> {
     let (report, heads) = (SignsReport::default(), FuturesUnordered::new());
     let mut look = Look { repo, trusted: trusted.into(), progress, report, heads };
     look.versions(&repo.layout().root(), |layout, key| kind_at(layout, key).is_some()).await?;
     look.versions(&format!("{}/evidence/", repo.tenant()), |layout, key| layout::is_evidence(layout.tenant(), key))
         .await?;
+    let journals = layout::journals_root(repo.tenant());
+    look.versions(&journals, |layout, key| layout::is_journal(layout.tenant(), key)).await?;
     while look.head().await? {}
     look.versions(layout::REPOSITORY, |_, key| key.as_str() == layout::REPOSITORY).await?;
     Ok(look.report)

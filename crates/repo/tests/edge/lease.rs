@@ -1,6 +1,6 @@
 //! One writer at a time.
 
-use lifeboat_repo::Error;
+use lifeboat_repo::{Error, repository::Repository};
 use lifeboat_store::{
     Key, Store as _,
     fault::{Fault, Operation, Rule},
@@ -162,4 +162,21 @@ async fn a_writer_that_must_not_delete_leaves_its_leases_and_their_age_decides()
     world.faults.heal();
     world.faults.add(Rule::on(Operation::Delete, Fault::FailBefore).key("lease/").and_ever_after());
     assert!(world.backup(&[]).await.unwrap_err().is_transient());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_daemon_leads_and_stands_in_nobodys_way() {
+    let world = World::new();
+    let repository = Repository::open(world.repo().await.store().clone()).await.unwrap();
+    let tenant = tenant();
+    let lead = || repository.lead(&tenant, "tests", now(), std::sync::Arc::new(lifeboat_repo::progress::Silent));
+    let first = lead().await.unwrap();
+    let error = lead().await.unwrap_err();
+    assert!(matches!(error, Error::Busy { what: "another daemon", .. }), "{error}");
+    world.writer().await.unwrap().abort().await.unwrap();
+    assert!(repository.instances(&tenant).await.unwrap().is_empty(), "it is no instance");
+    first.recheck().await.unwrap();
+    first.release().await.unwrap();
+    lead().await.unwrap().release().await.unwrap();
+    assert_eq!(world.memory.keys("hospital/_daemon/"), Vec::<String>::new());
 }

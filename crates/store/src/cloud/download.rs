@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStoreExt as _};
 
 use super::{Place, failure};
-use crate::{Error, Key, ObjectInfo, Result, check_length, check_range};
+use crate::{Error, Key, ObjectInfo, Result, check_length, check_range, throttle::within};
 
 /// Memory asked for before a byte has come; beyond it the buffer grows with what really arrives.
 const RESERVED: u64 = 64 << 20;
@@ -84,24 +84,27 @@ impl Place {
         let end = download.buffer.len() as u64 + missing;
         download.buffer.try_reserve_exact(missing.min(RESERVED) as usize).map_err(|e| out_of_memory(key, &e))?;
         let mut body = answer.into_stream();
-        let deadline = tokio::time::Instant::now() + self.time_to_move(missing);
-        loop {
-            let next = tokio::time::timeout(self.limits.stall, tokio::time::timeout_at(deadline, body.next()));
-            match next.await {
-                Err(_) => return Err(broken(format!("nothing came for {} s", self.limits.stall.as_secs()))),
-                Ok(Err(_)) => return Err(broken("it came too slowly".into())),
-                Ok(Ok(Some(Err(e)))) => return Err(broken(failure::own_words(&e))),
-                Ok(Ok(Some(Ok(bytes)))) => {
-                    download.buffer.try_reserve(bytes.len()).map_err(|e| out_of_memory(key, &e))?;
-                    download.buffer.extend_from_slice(&bytes);
-                    if download.buffer.len() as u64 > end {
-                        return check_length(key, end, download.buffer.len() as u64);
+        let received = async {
+            loop {
+                match within(self.limits.stall, body.next()).await {
+                    None => return Err(broken(format!("nothing came for {} s", self.limits.stall.as_secs()))),
+                    Some(Some(Err(e))) => return Err(broken(failure::own_words(&e))),
+                    Some(Some(Ok(bytes))) => {
+                        download.buffer.try_reserve(bytes.len()).map_err(|e| out_of_memory(key, &e))?;
+                        download.buffer.extend_from_slice(&bytes);
+                        if download.buffer.len() as u64 > end {
+                            return check_length(key, end, download.buffer.len() as u64);
+                        }
                     }
+                    Some(None) if (download.buffer.len() as u64) < end => {
+                        return Err(broken("bytes are missing".into()));
+                    }
+                    Some(None) => return Ok(()),
                 }
-                Ok(Ok(None)) if (download.buffer.len() as u64) < end => return Err(broken("bytes are missing".into())),
-                Ok(Ok(None)) => return Ok(()),
             }
-        }
+        };
+        let received = within(self.time_to_move(missing), received).await;
+        received.unwrap_or_else(|| Err(broken("it came too slowly".into())))
     }
 
     /// Asks for an object's head, with retries.

@@ -28,7 +28,7 @@ use object_store::{
     },
 };
 
-use crate::s3::Limits;
+use crate::{s3::Limits, throttle::Throttle};
 
 /// What an answer's head said.
 #[derive(Debug, Clone, Default)]
@@ -60,9 +60,9 @@ fn note(heard: Heard) {
     let _ = EAR.try_with(|ear| *ear.lock().unwrap_or_else(PoisonError::into_inner) = heard);
 }
 
-/// Gives `object_store` a client that was made already.
+/// Gives `object_store` a client that was made already; bodies keep to the throttle.
 #[derive(Debug, Clone)]
-pub(super) struct Sender(Arc<Connector>);
+pub(super) struct Sender(Arc<Connector>, Throttle);
 
 impl Sender {
     /// One for `http` and `https`: a token's issuer has the latter in any case.
@@ -74,7 +74,7 @@ impl Sender {
             .pool_idle_timeout(limits.stall)
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(crate::s3::tls(ca_file)?);
-        Ok(Self(Arc::new(connector.build())))
+        Ok(Self(Arc::new(connector.build()), limits.throttle.clone()))
     }
 }
 
@@ -100,7 +100,8 @@ impl HttpService for Sender {
         let host = request.uri().host().unwrap_or_default().to_owned();
         note(Heard { host: host.clone(), ..Heard::default() });
         let malformed = |error| HttpError::new(HttpErrorKind::Unknown, error);
-        let request = request.map(SdkBody::from_body_1_x).try_into().map_err(malformed)?;
+        let request =
+            request.map(|body| self.1.outgoing(SdkBody::from_body_1_x(body))).try_into().map_err(malformed)?;
         let answer = SendOut::call(self.0.as_ref(), request).await;
         let answer = answer.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let answer = answer.try_into_http1x().map_err(malformed)?;
@@ -112,6 +113,6 @@ impl HttpService for Sender {
             date: header("date").and_then(|text| rfc2822::parse(text).ok()).map(|date| date.timestamp()),
         });
         let broken = |error| HttpError::new_boxed(HttpErrorKind::Interrupted, error);
-        Ok(answer.map(|body| HttpResponseBody::new(body.map_err(broken))))
+        Ok(answer.map(|body| HttpResponseBody::new(self.1.incoming(body).map_err(broken))))
     }
 }

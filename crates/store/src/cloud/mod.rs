@@ -23,7 +23,9 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use object_store::{ObjectStore, list::PaginatedListStore, path::Path};
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId, s3::Limits};
+use crate::{
+    Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId, s3::Limits, throttle::within,
+};
 
 mod clock;
 mod connect;
@@ -92,7 +94,8 @@ impl Place {
         self.limits.attempt + Duration::from_secs(len / self.limits.slowest_rate.max(1))
     }
 
-    /// One attempt within its time limit, which grows with the bytes to be moved; its failure sorted by what was heard.
+    /// One attempt within its time limit, which grows with the bytes to be moved (what the throttle holds them back is left
+    /// out); its failure sorted by what was heard.
     async fn attempt<T>(
         &self,
         operation: &'static str,
@@ -101,10 +104,10 @@ impl Place {
         work: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T> {
         let limit = self.time_to_move(len);
-        let (answer, heard) = http::listening(tokio::time::timeout(limit, work)).await;
+        let (answer, heard) = http::listening(within(limit, work)).await;
         match answer {
-            Ok(answer) => answer.map_err(|error| self.failure(operation, key, &error, &heard)),
-            Err(_) => {
+            Some(answer) => answer.map_err(|error| self.failure(operation, key, &error, &heard)),
+            None => {
                 let reason = format!("{} did not answer within {} s", self.endpoint, limit.as_secs());
                 Err(Error::Unavailable { operation, key: key.to_owned(), reason })
             }

@@ -15,13 +15,17 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use bytes::{Bytes, BytesMut};
+use futures::{TryStreamExt as _, stream::BoxStream};
 use jiff::Timestamp;
-use object_store::{ObjectStoreExt as _, local::LocalFileSystem, path::Path as ObjectPath};
+use object_store::{GetResult, ObjectStoreExt as _, local::LocalFileSystem, path::Path as ObjectPath};
 use rustix::{fs::Access, io::Errno};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId};
+use crate::{
+    Capabilities, Error, Key, ObjectInfo, Result, Retention, Store, Stored, VersionId,
+    throttle::{Bucket, Throttle},
+};
 
 mod walk;
 mod write;
@@ -34,6 +38,7 @@ pub struct LocalStore {
     root: PathBuf,
     files: Arc<LocalFileSystem>,
     writer: Arc<Writer>,
+    throttle: Throttle,
 }
 
 impl LocalStore {
@@ -56,7 +61,13 @@ impl LocalStore {
         };
         rustix::fs::access(&root, wanted).map_err(|e| unusable(why_no_access(e, create)))?;
         let files = LocalFileSystem::new_with_prefix(&root).map_err(|e| unusable(e.to_string()))?;
-        Ok(Self { writer: Arc::new(Writer::new(root.clone(), &metadata)), root, files: Arc::new(files) })
+        let writer = Arc::new(Writer::new(root.clone(), &metadata));
+        Ok(Self { writer, root, files: Arc::new(files), throttle: Throttle::of_process() })
+    }
+
+    /// What is written and read keeps to this: the folder may be another host's.
+    pub fn with_throttle(self, throttle: Throttle) -> Self {
+        Self { throttle, ..self }
     }
 
     fn read_error(&self, operation: &'static str, key: &Key, error: object_store::Error) -> Error {
@@ -149,7 +160,13 @@ impl Store for LocalStore {
             return Err(Error::NoLocks { key: key.to_string(), store: self.describe() });
         }
         let (writer, name) = (Arc::clone(&self.writer), key.clone());
-        let written = blocking(move || writer.write(name.as_str(), &bytes)).await;
+        let written = match self.throttle.up() {
+            None => blocking(move || writer.write(name.as_str(), &bytes)).await,
+            Some(bucket) => {
+                let (pace, _stops) = pace(bucket);
+                blocking(move || writer.write_paced(name.as_str(), &bytes, &pace)).await
+            }
+        };
         written.map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists { key: key.to_string() },
             io::ErrorKind::NotFound => gone(&self.root),
@@ -165,7 +182,11 @@ impl Store for LocalStore {
             opened.range = range;
         }
         let wanted = opened.range.end - opened.range.start;
-        let bytes = opened.bytes().await.map_err(|e| self.read_error("get", key, e))?;
+        let bytes = match self.throttle.down() {
+            None => opened.bytes().await,
+            Some(bucket) => paced(opened, &bucket).await,
+        };
+        let bytes = bytes.map_err(|e| self.read_error("get", key, e))?;
         crate::check_length(key, wanted, bytes.len() as u64)?;
         Ok(bytes)
     }
@@ -195,6 +216,29 @@ impl Store for LocalStore {
             },
         }
     }
+}
+
+/// A file's bytes, each piece when its turn has come.
+async fn paced(opened: GetResult, bucket: &Bucket) -> object_store::Result<Bytes> {
+    let mut pieces = opened.into_stream();
+    let mut whole = BytesMut::new();
+    while let Some(piece) = pieces.try_next().await? {
+        bucket.take(piece.len()).await;
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// Lets a thread write so many bytes when their turn has come, until the answer's second half is dropped: then nobody waits
+/// for the file any more.
+fn pace(bucket: Arc<Bucket>) -> (write::Pace, DropGuard) {
+    let (runtime, stopped) = (tokio::runtime::Handle::current(), CancellationToken::new());
+    let (guard, piece) = (stopped.clone().drop_guard(), bucket.piece());
+    let wait = move |bytes: usize| {
+        let turn = runtime.block_on(stopped.run_until_cancelled(bucket.take(bytes)));
+        turn.ok_or_else(|| io::Error::from(io::ErrorKind::Interrupted))
+    };
+    (write::Pace { piece, wait: Box::new(wait) }, guard)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

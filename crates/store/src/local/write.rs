@@ -40,6 +40,27 @@ pub(super) struct Writer {
     nameless: AtomicBool,
 }
 
+/// Waits before each piece until it may be written; an error: nobody wants the file any more.
+pub(super) struct Pace {
+    pub(super) piece: usize,
+    pub(super) wait: Box<dyn Fn(usize) -> io::Result<()> + Send>,
+}
+
+impl Pace {
+    /// All at once.
+    fn free() -> Pace {
+        Pace { piece: usize::MAX, wait: Box::new(|_| Ok(())) }
+    }
+
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        for piece in bytes.chunks(self.piece) {
+            (self.wait)(piece.len())?;
+            file.write_all(piece)?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes the root (0700: it holds ciphertext, but names and sizes tell something too) and flushes it into its parent.
 pub(super) fn create_root(root: &Path) -> io::Result<()> {
     if root.is_dir() {
@@ -68,27 +89,32 @@ impl Writer {
 
     /// Writes a new file. `AlreadyExists` when the name is taken, with the file there untouched.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write_paced(name, bytes, &Pace::free())
+    }
+
+    /// The same, at this pace.
+    pub(super) fn write_paced(&self, name: &str, bytes: &[u8], pace: &Pace) -> io::Result<()> {
         let path = self.root.join(name);
-        match self.write_at(&path, bytes) {
+        match self.write_at(&path, bytes, pace) {
             // Somebody removed a folder that we remember as made: make it again, once.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.folders().clear();
-                self.write_at(&path, bytes)
+                self.write_at(&path, bytes, pace)
             }
             done => done,
         }
     }
 
-    fn write_at(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&self, path: &Path, bytes: &[u8], pace: &Pace) -> io::Result<()> {
         let folder = parent_of(path);
         self.make_durable_folder(folder)?;
         if self.nameless.load(Ordering::Relaxed) {
-            match write_nameless(path, bytes) {
+            match write_nameless(path, bytes, pace) {
                 Err(e) if is_unsupported(&e) => self.nameless.store(false, Ordering::Relaxed),
                 done => return done.and_then(|()| flush_folder(folder)),
             }
         }
-        write_staged(path, bytes)?;
+        write_staged(path, bytes, pace)?;
         flush_folder(folder)
     }
 
@@ -122,10 +148,10 @@ impl Writer {
     }
 }
 
-fn write_nameless(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_nameless(path: &Path, bytes: &[u8], pace: &Pace) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(parent_of(path), flags, Mode::from_raw_mode(0o600))?);
-    file.write_all(bytes)?;
+    pace.write(&mut file, bytes)?;
     file.sync_all()?;
     let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::linkat(CWD, open_file, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(|errno| match errno {
@@ -140,22 +166,22 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL))
 }
 
-fn write_staged(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_staged(path: &Path, bytes: &[u8], pace: &Pace) -> io::Result<()> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let mut staged = path.as_os_str().to_owned();
     staged.push(format!("#{}", hex::encode(random)));
     let staged = PathBuf::from(staged);
-    let written = write_and_name(&staged, path, bytes);
+    let written = write_and_name(&staged, path, bytes, pace);
     if written.is_err() {
         let _ = fs::remove_file(&staged); // the first error is the one to tell
     }
     written
 }
 
-fn write_and_name(staged: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_and_name(staged: &Path, path: &Path, bytes: &[u8], pace: &Pace) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged)?;
-    file.write_all(bytes)?;
+    pace.write(&mut file, bytes)?;
     file.sync_all()?;
     drop(file);
     match rustix::fs::renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {

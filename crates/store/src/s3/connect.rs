@@ -20,7 +20,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
 use super::{Bucket, Versioning, failure};
-use crate::{Error, Result, retry::Policy};
+use crate::{Error, Result, retry::Policy, throttle::Throttle};
 
 /// Where a bucket is and who asks. The credentials print nowhere.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl S3Options {
     pub const MULTIPART_THRESHOLD: u64 = 32 << 20;
 }
 
-/// How long to wait and how often to try again.
+/// How long to wait, how often to try again, and how much of the line to use.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// For a connection to stand.
@@ -70,6 +70,8 @@ pub struct Limits {
     pub parallel_parts: usize,
     /// Attempts of each request.
     pub retry: Policy,
+    /// What bodies keep to, in both directions.
+    pub throttle: Throttle,
 }
 
 impl Default for Limits {
@@ -82,6 +84,7 @@ impl Default for Limits {
             part: 16 << 20,
             parallel_parts: 4,
             retry: Policy::default(),
+            throttle: Throttle::of_process(),
         }
     }
 }
@@ -125,7 +128,7 @@ fn client(options: &S3Options) -> Result<Client> {
     let stalls = StalledStreamProtectionConfig::enabled().grace_period(options.limits.stall).build();
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
-        .http_client(http_client(options)?)
+        .http_client(options.limits.throttle.client(http_client(options)?))
         .credentials_provider(credentials)
         .region(Region::new(options.region.clone()))
         .force_path_style(options.path_style)

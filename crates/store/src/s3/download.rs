@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Bucket, Versioning, failure};
-use crate::{Error, Key, ObjectInfo, Result, VersionId, check_length, check_range};
+use crate::{Error, Key, ObjectInfo, Result, VersionId, check_length, check_range, throttle::within};
 
 /// Memory asked for before a byte has come; beyond it the buffer grows with what really arrives.
 const RESERVED: u64 = 64 << 20;
@@ -80,18 +80,18 @@ impl Bucket {
         download.buffer.try_reserve_exact(missing.min(RESERVED) as usize).map_err(|e| out_of_memory(key, &e))?;
         let mut body = answer.body;
         loop {
-            match tokio::time::timeout(self.limits.stall, body.next()).await {
-                Err(_) => return Err(broken(format!("nothing came for {} s", self.limits.stall.as_secs()))),
-                Ok(Some(Err(e))) => return Err(broken(failure::causes(&e))),
-                Ok(Some(Ok(bytes))) => {
+            match within(self.limits.stall, body.next()).await {
+                None => return Err(broken(format!("nothing came for {} s", self.limits.stall.as_secs()))),
+                Some(Some(Err(e))) => return Err(broken(failure::causes(&e))),
+                Some(Some(Ok(bytes))) => {
                     download.buffer.try_reserve(bytes.len()).map_err(|e| out_of_memory(key, &e))?;
                     download.buffer.extend_from_slice(&bytes);
                     if download.buffer.len() as u64 > end {
                         return check_length(key, end, download.buffer.len() as u64);
                     }
                 }
-                Ok(None) if (download.buffer.len() as u64) < end => return Err(broken("bytes are missing".into())),
-                Ok(None) => return Ok(()),
+                Some(None) if (download.buffer.len() as u64) < end => return Err(broken("bytes are missing".into())),
+                Some(None) => return Ok(()),
             }
         }
     }

@@ -24,7 +24,7 @@ use futures::stream::BoxStream;
 
 use crate::{
     Capabilities, Error, Key, LockState, ObjectInfo, Raw, Result, Retention, Store, Stored, VersionId, VersionInfo,
-    retry::Policy,
+    retry::Policy, throttle::within,
 };
 
 mod clock;
@@ -115,7 +115,7 @@ impl Bucket {
         &self.limits.retry
     }
 
-    /// One attempt within its time limit, which grows with the bytes to be moved.
+    /// One attempt within its time limit, which grows with the bytes to be moved; what the throttle holds them back is left out.
     async fn attempt<T>(
         &self,
         operation: &'static str,
@@ -124,7 +124,7 @@ impl Bucket {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let limit = self.limits.attempt + Duration::from_secs(len / self.limits.slowest_rate.max(1));
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        within(limit, work).await.unwrap_or_else(|| {
             let reason = format!("{} did not answer within {} s", self.endpoint, limit.as_secs());
             Err(Error::Unavailable { operation, key: key.to_owned(), reason })
         })
