@@ -50,6 +50,8 @@ impl Session {
     /// A client without a login; `timeout` is for one whole request.
     pub fn new(base: Url, timeout: Duration) -> Result<Session> {
         let jar = Arc::new(Jar::default());
+        // Another crate of the same program may have given reqwest TLS, and then it wants to know whose cryptography.
+        let _ = rustls::crypto::ring::default_provider().install_default(); // an error says that it is chosen
         let client = reqwest::Client::builder()
             .no_proxy()
             .cookie_provider(Arc::clone(&jar))

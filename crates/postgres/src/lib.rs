@@ -18,6 +18,7 @@ mod transport;
 
 pub mod amend;
 pub mod base_backup;
+pub mod certificate;
 pub mod control;
 pub mod digest;
 pub mod error;
@@ -27,6 +28,7 @@ pub mod pages;
 pub mod preflight;
 pub mod slot;
 pub mod sql;
+pub mod standbys;
 pub mod timeline;
 pub mod verify;
 pub mod wal;

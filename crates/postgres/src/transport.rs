@@ -136,31 +136,36 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 
 async fn start_tls(mut stream: TcpStream, options: &ConnectOptions) -> Result<TlsStream<TcpStream>> {
     let server = options.server();
-    let lost = |error: io::Error| Error::ConnectionLost {
-        server: server.clone(),
-        during: "asking for TLS",
-        reason: error.to_string(),
-    };
     let name = tls::server_name(&options.host)?;
     let (mode, root_cert) = (options.tls, options.root_cert.clone());
     // Reading the system's certificates takes a while.
     let config = tokio::task::spawn_blocking(move || tls::client_config(mode, root_cert.as_deref()))
         .await
         .map_err(|error| Error::TlsHandshake { server: server.clone(), reason: error.to_string() })??;
+    ask_for_tls(&mut stream, &server).await?;
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.map_err(|error| tls::handshake_error(&server, &error))
+}
+
+/// Asks a PostgreSQL server to begin with TLS.
+pub(crate) async fn ask_for_tls(stream: &mut TcpStream, server: &str) -> Result<()> {
+    let lost = |error: io::Error| Error::ConnectionLost {
+        server: server.to_owned(),
+        during: "asking for TLS",
+        reason: error.to_string(),
+    };
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     stream.write_all(&request).await.map_err(lost)?;
     // Exactly one byte is read, so nothing that an attacker put before the handshake is taken for the server's.
     match stream.read_u8().await.map_err(lost)? {
-        b'S' => {}
-        b'N' => return Err(Error::TlsRefused { server }),
+        b'S' => Ok(()),
+        b'N' => Err(Error::TlsRefused { server: server.to_owned() }),
         other => {
             let reason = format!("answer {other:#04x} to a request for TLS");
-            return Err(Error::Protocol { server, during: "asking for TLS", reason });
+            Err(Error::Protocol { server: server.to_owned(), during: "asking for TLS", reason })
         }
     }
-    let connector = TlsConnector::from(Arc::new(config));
-    connector.connect(name, stream).await.map_err(|error| tls::handshake_error(&server, &error))
 }
 
 impl AsyncRead for Transport {

@@ -57,6 +57,12 @@ pub(crate) fn end_point_binding(der: &[u8]) -> Option<Vec<u8>> {
 
 /// Whether the certificate is valid at this time; `None` where its dates cannot be read.
 pub(crate) fn is_valid_at(der: &[u8], now: UnixTime) -> Option<bool> {
+    let now = i64::try_from(now.as_secs()).ok()?;
+    Some(validity(der)?.contains(&now))
+}
+
+/// From when until when it is valid, in seconds since 1970; `None` where its dates cannot be read.
+pub(crate) fn validity(der: &[u8]) -> Option<std::ops::RangeInclusive<i64>> {
     let (certificate, _) = expect(der, SEQUENCE)?;
     let (mut fields, _) = expect(certificate, SEQUENCE)?;
     if let Some((_, rest)) = expect(fields, EXPLICIT_VERSION) {
@@ -68,8 +74,7 @@ pub(crate) fn is_valid_at(der: &[u8], now: UnixTime) -> Option<bool> {
     let (validity, _) = expect(fields, SEQUENCE)?;
     let (tag, not_before, rest) = element(validity)?;
     let (end_tag, not_after, _) = element(rest)?;
-    let now = i64::try_from(now.as_secs()).ok()?;
-    Some((seconds(tag, not_before)?..=seconds(end_tag, not_after)?).contains(&now))
+    Some(seconds(tag, not_before)?..=seconds(end_tag, not_after)?)
 }
 
 /// `YYMMDDHHMMSSZ` (years 1950–2049) or `YYYYMMDDHHMMSSZ` as seconds since 1970.

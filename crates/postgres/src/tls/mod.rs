@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _
 
 use crate::error::{Error, Result};
 
-pub(crate) use certificate::end_point_binding;
+pub(crate) use certificate::{end_point_binding, validity};
 
 /// The configuration for one connection. Reads the root certificates, so that a renewed file is seen.
 pub(crate) fn client_config(mode: TlsMode, root_cert: Option<&Path>) -> Result<ClientConfig> {
@@ -66,7 +66,7 @@ fn is_name_mismatch(error: &TlsError) -> bool {
 
 /// Checks a server's certificate as the mode demands.
 #[derive(Debug)]
-struct Verifier {
+pub(crate) struct Verifier {
     mode: TlsMode,
     provider: Arc<CryptoProvider>,
     /// Checks chain and name; none with `require`.
@@ -76,7 +76,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(mode: TlsMode, root_cert: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Self> {
+    pub(crate) fn new(mode: TlsMode, root_cert: Option<&Path>, provider: &Arc<CryptoProvider>) -> Result<Self> {
         let provider = Arc::clone(provider);
         let (chain, pinned) = match (mode, root_cert) {
             (TlsMode::Disable | TlsMode::Require, _) => (None, Vec::new()),

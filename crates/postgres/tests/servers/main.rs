@@ -8,3 +8,4 @@ mod refusals;
 mod restored;
 mod slots;
 mod streams;
+mod watched;

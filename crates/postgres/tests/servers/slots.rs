@@ -88,6 +88,8 @@ async fn a_slot_from_its_making_to_its_loss() -> Result<()> {
         assert!(matches!(&gone, Error::WalRemoved { start, .. } if *start == from), "{major}: {gone:?}");
         assert!(!gone.is_transient());
 
+        // The server's side of the refused stream ends a moment after ours.
+        server.wait_for("SELECT active FROM pg_replication_slots", "f")?;
         let mut replication = Replication::connect(&options).await?;
         replication.drop_slot("mine").await?;
         assert_eq!(slot::look(&client, "mine").await?, None);
