@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{PointReference, StartedBy};
 
+mod runs;
+
+pub use runs::{Incident, PASSED, RunbookRun, Stage};
+
 /// What all predicate types of ours begin with.
 pub(crate) const TYPE_PREFIX: &str = "https://lifeboat.dev/evidence/";
 /// Of a tenant-wide act, in place of an instance's name in its key.
@@ -80,6 +84,91 @@ pub enum Act {
     Verify(Proof),
     /// Somebody has seen a statement and says something of it.
     SignOff(SignOff),
+    /// People and programs asked the daemon for something.
+    Access(Access),
+    /// The policies that a daemon works by have changed.
+    Policy(Policy),
+    /// A runbook's run was begun, taken up, stands still or is over.
+    Runbook(RunbookRun),
+    /// An incident was opened or closed.
+    Incident(Incident),
+}
+
+/// What people and programs asked the daemon for, from one statement of this kind to the next. Looking is not among it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Access {
+    /// Acts that were allowed, each with what became of it, in their order.
+    pub acts: Vec<AccessAct>,
+    /// Refusals, summed up: whoever tries thousands of times must not fill the ledger.
+    pub refusals: Vec<AccessRefusal>,
+    /// Refusals of more kinds than are listed ([`Access::LISTED`]).
+    pub unlisted: u64,
+}
+
+impl Access {
+    /// How many acts, and how many kinds of refusals, are listed in one statement.
+    pub const LISTED: usize = 1000;
+}
+
+/// An act that was allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessAct {
+    /// When.
+    pub at: Timestamp,
+    /// Who: the token's name, or the identity provider's.
+    pub who: String,
+    /// `start`, `cancel`, `sign-in`, …
+    pub act: String,
+    /// To what.
+    pub target: Option<String>,
+    /// What became of it.
+    pub detail: Option<String>,
+}
+
+/// Refusals of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRefusal {
+    /// Who; none: nobody who could be told from others.
+    pub who: Option<String>,
+    /// What was asked for.
+    pub act: String,
+    /// Why not.
+    pub why: String,
+    /// How often.
+    pub count: u64,
+    /// The first time.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+/// The policies that a daemon works by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    /// All files that count from now on.
+    pub files: Vec<PolicyFile>,
+    /// Files that are not as they were in the statement before; none of them: the daemon was begun.
+    pub changes: Vec<PolicyChange>,
+}
+
+/// A file of policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFile {
+    /// Its path on the daemon's host.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Sha256Digest,
+}
+
+/// A file of policies that has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// Its path on the daemon's host.
+    pub name: String,
+    /// SHA-256 of its bytes before; none: it is new.
+    pub before: Option<Sha256Digest>,
+    /// SHA-256 of its bytes now; none: it is gone.
+    pub after: Option<Sha256Digest>,
 }
 
 /// What a person says of a run, having seen its statement.
@@ -396,6 +485,10 @@ impl Act {
             Act::Scrub(_) => "scrub",
             Act::Verify(_) => "verify",
             Act::SignOff(_) => "signoff",
+            Act::Access(_) => "access",
+            Act::Policy(_) => "policy",
+            Act::Runbook(_) => "runbook",
+            Act::Incident(_) => "incident",
         }
     }
 
@@ -436,7 +529,13 @@ impl Act {
             ]
             .concat(),
             Act::SignOff(sign_off) => told(sign_off.decision != Decision::Accepted, "it accepts nothing"),
-            Act::Prune(_) | Act::KeyRevocation(_) | Act::KeyRotation(_) => Vec::new(),
+            Act::Runbook(run) => {
+                let passed = run.stage == Stage::Over && run.ending.as_deref() == Some(PASSED);
+                [told(!passed, "it has not ended so"), told(!run.failed.is_empty(), "steps failed")].concat()
+            }
+            Act::Incident(incident) => told(!incident.closed, "the incident is open"),
+            // A refusal is the right answer, and no failure.
+            Act::Prune(_) | Act::KeyRevocation(_) | Act::KeyRotation(_) | Act::Access(_) | Act::Policy(_) => Vec::new(),
         }
     }
 
@@ -447,6 +546,9 @@ impl Act {
             Act::Retain(retain) => retain.extended + retain.enough + retain.refused.len() as u64 > retain.objects,
             Act::Verify(Proof { locks: Some(locks), .. }) => locks.short > locks.objects,
             Act::Scrub(scrub) => scrub.objects > scrub.due,
+            Act::Runbook(run) => run.lines == 0,
+            Act::Incident(incident) => incident.lines == 0,
+            Act::Access(access) => access.refusals.iter().any(|refusal| refusal.last < refusal.first),
             _ => false,
         };
         wrong.then_some("its numbers do not add up")
@@ -485,7 +587,7 @@ fn predicate_type(kind: &str) -> String {
 
 /// Whether a type is one of these, of the version that is read here.
 pub(crate) fn is_act(kind: &str) -> bool {
-    const KINDS: [&str; 12] = [
+    const KINDS: [&str; 16] = [
         "prune",
         "hold",
         "release",
@@ -498,6 +600,10 @@ pub(crate) fn is_act(kind: &str) -> bool {
         "scrub",
         "verify",
         "signoff",
+        "access",
+        "policy",
+        "runbook",
+        "incident",
     ];
     KINDS.iter().any(|known| predicate_type(known) == kind)
 }

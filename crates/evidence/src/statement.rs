@@ -112,11 +112,12 @@ impl Statement {
         Statement { subject, predicate: Predicate::Dump(Box::new(predicate)) }
     }
 
-    /// About an act: the subject is the point that it is about, of a sign-off the statement; without one, the configuration
+    /// About an act: the subject is the point that it is about, of a sign-off the statement, of a run the runbook; without one, the configuration
     /// it ran with.
     pub fn act(predicate: ActPredicate) -> Statement {
         let subject = match (&predicate.act, predicate.act.point()) {
             (act::Act::SignOff(sign_off), _) => subject(&sign_off.statement, sign_off.statement_sha256),
+            (act::Act::Runbook(run), _) => subject(&run.runbook, run.runbook_sha256),
             (_, Some(point)) => subject(&point.key, point.sha256),
             (_, None) => subject("lifeboat.toml", predicate.config_sha256),
         };

@@ -31,6 +31,8 @@ pub(super) struct Log {
     /// Not to be believed, and why.
     refused: Vec<(u64, NoteError)>,
     anchors: Vec<(String, Checkpoint)>,
+    /// What whoever audits remembers.
+    memories: Vec<(String, Checkpoint)>,
     places: BTreeMap<String, Vec<Place>>,
     /// What the auditor's clock says, where it means something.
     pub now: Option<Timestamp>,
@@ -84,6 +86,24 @@ impl Log {
         self.places.keys().map(String::as_str)
     }
 
+    pub fn has(&self, statement: &str) -> bool {
+        self.places.contains_key(statement)
+    }
+
+    pub fn signed_size(&self) -> u64 {
+        self.signed.keys().next_back().copied().unwrap_or_default()
+    }
+
+    pub fn remembered(&mut self, label: &str, checkpoint: Checkpoint) {
+        self.memories.push((label.to_owned(), checkpoint));
+    }
+
+    /// How many entries are remembered, if they are there.
+    pub fn remembered_size(&self) -> Option<u64> {
+        let fits = |one: &&(String, Checkpoint)| self.fits(one.1.size, &one.1.root) == Some(true);
+        self.memories.iter().filter(fits).map(|(_, checkpoint)| checkpoint.size).max()
+    }
+
     pub fn anchor(&mut self, label: &str, checkpoint: Checkpoint) {
         self.anchors.push((label.to_owned(), checkpoint));
     }
@@ -128,13 +148,14 @@ impl Log {
             self.roots.push(self.tree.root());
         }
         let of = format!("entry {index}");
+        let own = trust.origin.as_ref().or(self.origin.as_ref());
         match Entry::open(bytes, &trust.keys) {
             Err(refused) => findings.add(Word::ForeignEntry, Weight::Notice, &of, refused.to_string()),
             Ok(SignedEntry { entry, .. }) if entry.index != index => {
                 let why = format!("it was signed for place {}: somebody put a copy here", entry.index);
                 findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
             }
-            Ok(SignedEntry { entry, .. }) if self.origin.as_ref().is_some_and(|own| *own != entry.log) => {
+            Ok(SignedEntry { entry, .. }) if own.is_some_and(|own| *own != entry.log) => {
                 let why = format!("it was signed for the log {}: somebody put a copy here", entry.log);
                 findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
             }
@@ -186,13 +207,7 @@ impl Log {
     }
 
     /// Every checkpoint against the entries.
-    pub fn settle(&mut self, origin: Option<&str>, findings: &mut Findings) {
-        if let (Some(expected), Some(own)) = (origin, &self.origin)
-            && expected != own
-        {
-            let why = format!("its checkpoints are of {own}, and {expected} was expected");
-            findings.add(Word::Fork, Weight::Wrong, "ledger", why);
-        }
+    pub fn settle(&mut self, findings: &mut Findings) {
         let newest = self.each_signed().filter(|(size, signed)| self.fits(*size, &signed.root) == Some(true)).last();
         let newest = newest.map_or(0, |(size, _)| size);
         for (size, signed) in self.each_signed() {
@@ -234,30 +249,39 @@ impl Log {
     }
 
     fn settle_anchors(&mut self, findings: &mut Findings) {
-        let own = self.origin.clone();
         for (label, anchor) in &self.anchors {
-            let size = anchor.size;
-            if own.as_ref().is_some_and(|own| *own != anchor.origin) {
-                let why = format!("it is a checkpoint of {}, another ledger than this one", anchor.origin);
-                findings.add(Word::Fork, Weight::Wrong, label, why);
-                continue;
+            match self.settle_anchor(anchor) {
+                None => self.anchored += 1,
+                Some((word, why)) => findings.add(word, Weight::Wrong, label, why),
             }
-            match self.fits(size, &anchor.root) {
-                Some(true) => self.anchored += 1,
-                Some(false) => {
-                    let why = format!(
-                        "this ledger is not the one that it was kept from: its first {size} entries are others"
-                    );
-                    findings.add(Word::Fork, Weight::Wrong, label, why);
-                }
-                None if self.broken => {
-                    findings.add(Word::Gap, Weight::Wrong, label, "entries are missing before its size");
-                }
-                None => {
-                    let why = format!("the ledger had {size} entries when it was kept, and now {}", self.tree.size());
-                    findings.add(Word::Cut, Weight::Wrong, label, why);
-                }
+        }
+        for (label, memory) in &self.memories {
+            if let Some((word, why)) = self.settle_anchor(memory) {
+                findings.add(word, Weight::Wrong, label, why);
             }
+        }
+    }
+
+    /// Why the ledger does not continue what was kept.
+    fn settle_anchor(&self, anchor: &Checkpoint) -> Option<(Word, String)> {
+        let size = anchor.size;
+        if self.origin.as_ref().is_some_and(|own| *own != anchor.origin) {
+            return Some((
+                Word::Fork,
+                format!("it is a checkpoint of {}, another ledger than this one", anchor.origin),
+            ));
+        }
+        match self.fits(size, &anchor.root) {
+            Some(true) => None,
+            Some(false) => Some((
+                Word::Fork,
+                format!("this ledger is not the one that it was kept from: its first {size} entries are others"),
+            )),
+            None if self.broken => Some((Word::Gap, "entries are missing before its size".to_owned())),
+            None => Some((
+                Word::Cut,
+                format!("the ledger had {size} entries when it was kept, and now {}", self.tree.size()),
+            )),
         }
     }
 

@@ -30,7 +30,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 pub use finding::{Finding, Findings, Weight, Word};
-pub use subject::{Now, Rehearsal, Subjects};
+pub use subject::{JournalFound, Now, Rehearsal, Subjects};
 pub use trust::Trust;
 
 use crate::{
@@ -224,6 +224,11 @@ impl Auditor {
         }
     }
 
+    /// What whoever audits remembers of this ledger: it must continue that. It is no proof for anybody else.
+    pub fn remembered(&mut self, label: &str, checkpoint: checkpoint::Checkpoint) {
+        self.log.remembered(label, checkpoint);
+    }
+
     /// A checkpoint that lies under this size. All of them come before the entries.
     pub fn checkpoint(&mut self, size: u64, text: &[u8]) {
         let of = format!("checkpoint {size}");
@@ -231,6 +236,11 @@ impl Auditor {
         match checkpoint::open(text, &self.trust.keys) {
             Ok(signed) if signed.checkpoint.size != size => {
                 let why = format!("it is a copy of the checkpoint of size {}", signed.checkpoint.size);
+                self.findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
+            }
+            // The same key signs the ledgers of other tenants and repositories; whoever may put can bring theirs.
+            Ok(signed) if self.trust.origin.as_ref().is_some_and(|own| *own != signed.checkpoint.origin) => {
+                let why = format!("it is a checkpoint of {}, and not of this ledger", signed.checkpoint.origin);
                 self.findings.add(Word::ForeignEntry, Weight::Notice, &of, why);
             }
             Ok(signed) => self.log.checkpoint(signed.checkpoint, signed.key, &mut self.findings),
@@ -259,6 +269,16 @@ impl Auditor {
         self.log.named().filter(|name| !self.statements.contains_key(*name)).map(str::to_owned).collect()
     }
 
+    /// Whether a statement that is believed stands in none of the entries so far: somebody may be about to enter it.
+    pub fn lacks_entries(&self) -> bool {
+        self.statements.iter().any(|(name, fact)| fact.signer.is_some() && !self.log.has(name))
+    }
+
+    /// The size of the newest checkpoint that a trusted key has signed: so many entries were there when it was put.
+    pub fn signed_size(&self) -> u64 {
+        self.log.signed_size()
+    }
+
     /// Says that something could not be looked at.
     pub fn not_executed(&mut self, what: &str, why: &str) {
         self.not_executed.push(NotExecuted { what: what.to_owned(), why: why.to_owned() });
@@ -266,7 +286,7 @@ impl Auditor {
 
     /// The answer.
     pub fn finish(mut self) -> Audit {
-        self.log.settle(self.trust.origin.as_deref(), &mut self.findings);
+        self.log.settle(&mut self.findings);
         let revocations = self.revocations();
         let covered = self.log.covered(&revocations, &mut self.findings);
         let proven = match self.demand {
@@ -415,10 +435,18 @@ impl Auditor {
                 "single files: give the exported directory, or the repository",
             );
         } else if self.log.anchors_given() == 0 && !self.log.is_empty() {
-            self.not_executed(
-                "whether the end was cut off",
-                "no checkpoint that was kept elsewhere was given (--against): entries may be missing after the last one",
-            );
+            let why = match self.log.remembered_size() {
+                Some(size) => format!(
+                    "no checkpoint that was kept elsewhere was given (--against): the {size} entries that this host \
+                     remembers are there, and what others entered after them may be missing"
+                ),
+                None => {
+                    "no checkpoint that was kept elsewhere was given (--against): entries may be missing after the \
+                         last one"
+                        .to_owned()
+                }
+            };
+            self.not_executed("whether the end was cut off", &why);
         }
     }
 }

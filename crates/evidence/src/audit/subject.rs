@@ -70,7 +70,34 @@ pub struct Subjects {
     pub policy: Now<Sha256Digest>,
 }
 
+/// What was found of the journal that a statement is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JournalFound {
+    /// The lines that were signed for.
+    Same,
+    /// Only so many lines.
+    Short(u64),
+    /// Other lines.
+    Other,
+}
+
 impl Audit {
+    /// Holds a statement of a run or an incident against its journal, as far as that was written then.
+    pub fn journal(&mut self, of: &str, journal: &str, lines: u64, found: JournalFound) {
+        match found {
+            JournalFound::Same => {}
+            JournalFound::Short(there) => {
+                let detail = format!("the journal {journal} had {lines} lines then, and {there} are in the repository");
+                self.findings.add(Word::Missing, Weight::Doubt, of, detail);
+            }
+            JournalFound::Other => {
+                let detail =
+                    format!("the first {lines} lines of the journal {journal} are not those that were signed for");
+                self.findings.add(Word::Edited, Weight::Wrong, of, detail);
+            }
+        }
+    }
+
     /// Holds a drill against what its subjects are today.
     pub fn compare(&mut self, rehearsal: &Rehearsal, now: &Subjects) {
         let Rehearsal { instance, point, .. } = rehearsal;

@@ -5,8 +5,8 @@ use lifeboat_model::{check::Verdict, size::ByteSize};
 use super::{Page, or_none};
 use crate::{
     act::{
-        Act, ActPredicate, Copy, Hold, KeyRehearsal, KeyRotation, Proof, Property, Prune, Refused, RepositoryCheck,
-        Retain, Scrub, SignOff,
+        Access, AccessRefusal, Act, ActPredicate, Copy, Hold, Incident, KeyRehearsal, KeyRotation, Policy, Proof,
+        Property, Prune, Refused, RepositoryCheck, Retain, RunbookRun, Scrub, SignOff,
     },
     backup::PointReference,
 };
@@ -39,6 +39,40 @@ pub(super) fn render(page: &mut Page, act: &ActPredicate) {
         Act::Scrub(scrub) => render_scrub(page, scrub),
         Act::Verify(proof) => render_proof(page, proof),
         Act::SignOff(sign_off) => render_sign_off(page, sign_off),
+        Act::Access(access) => render_access(page, access),
+        Act::Policy(policy) => render_policy(page, policy),
+        Act::Runbook(run) => render_run(page, run),
+        Act::Incident(incident) => render_incident(page, incident),
+    }
+}
+
+fn render_access(page: &mut Page, access: &Access) {
+    for act in &access.acts {
+        let target = act.target.as_ref().map(|target| format!(" {target}")).unwrap_or_default();
+        let detail = act.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        page.line("act", format_args!("{} by {}: {}{target}{detail}", act.at, act.who, act.act));
+    }
+    for refusal in &access.refusals {
+        let AccessRefusal { who, act, why, count, first, last } = refusal;
+        let who = who.as_deref().unwrap_or("somebody unknown");
+        page.line("refused", format_args!("{count} times, {first} to {last}: {act} by {who}: {why}"));
+    }
+    if access.unlisted > 0 {
+        page.line("refused", format_args!("{} more, not listed", access.unlisted));
+    }
+}
+
+fn render_policy(page: &mut Page, policy: &Policy) {
+    for file in &policy.files {
+        page.line("policy", format_args!("{} (SHA-256 {})", file.name, file.sha256));
+    }
+    for change in &policy.changes {
+        let word = match (&change.before, &change.after) {
+            (None, _) => "new",
+            (_, None) => "gone",
+            _ => "changed",
+        };
+        page.line(word, &change.name);
     }
 }
 
@@ -185,6 +219,33 @@ fn render_sign_off(page: &mut Page, sign_off: &SignOff) {
         let due = sign_off.due.map(|due| format!(", until {due}")).unwrap_or_default();
         page.line("will be done", format_args!("{action}{due}"));
     }
+}
+
+fn render_run(page: &mut Page, run: &RunbookRun) {
+    page.line("runbook", format_args!("{} (SHA-256 {})", run.runbook, run.runbook_sha256));
+    page.line("of run", format_args!("{}, {}, begun {}", run.run, run.mode, run.begun));
+    if let Some(incident) = run.incident {
+        page.line("incident", incident);
+    }
+    for (name, value) in &run.parameters {
+        page.line("parameter", format_args!("{name} = {value}"));
+    }
+    let ending = run.ending.as_ref().map(|ending| format!(": {ending}")).unwrap_or_default();
+    page.line("it", format_args!("{}{ending}", run.stage.word()));
+    for step in &run.failed {
+        page.line("FAILED", step);
+    }
+    for step in &run.not_practised {
+        page.line("NOT PRACTISED", step);
+    }
+    page.line("journal", format_args!("{} lines, the last with SHA-256 {}", run.lines, run.head));
+}
+
+fn render_incident(page: &mut Page, incident: &Incident) {
+    page.line("incident", format_args!("{}, since {}", incident.incident, incident.since));
+    page.line("what", &incident.text);
+    page.line("it", if incident.closed { "is closed" } else { "is open" });
+    page.line("journal", format_args!("{} lines, the last with SHA-256 {}", incident.lines, incident.head));
 }
 
 fn point(page: &mut Page, reference: &PointReference) {

@@ -16,6 +16,7 @@ mod due;
 pub mod html;
 pub mod json;
 mod judge;
+pub mod paper;
 pub mod period;
 mod trend;
 mod words;

@@ -3,8 +3,9 @@
 use lifeboat_evidence::{
     Act, ActPredicate, BackupPredicate, DrillPredicate,
     act::{
-        Copy, Decision, Hold, KeyRehearsal, KeyRevocation, KeyRotation, LocksProof, Proof, Property, Prune, Refused,
-        RepositoryCheck, Retain, Scrub, Sign, SignOff, SignsProof,
+        Access, AccessAct, AccessRefusal, Copy, Decision, Hold, Incident, KeyRehearsal, KeyRevocation, KeyRotation,
+        LocksProof, Policy, PolicyChange, PolicyFile, Proof, Property, Prune, Refused, RepositoryCheck, Retain,
+        RunbookRun, Scrub, Sign, SignOff, SignsProof, Stage,
     },
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     drill::{
@@ -292,6 +293,55 @@ pub fn acts() -> Vec<Act> {
             exception: Some("drills of the test clinic may be a week late".into()),
             corrective_action: Some("find out who writes to res_partner".into()),
             due: Some("2026-12-01".parse().unwrap()),
+        }),
+        Act::Access(Access {
+            acts: vec![AccessAct {
+                at: "2026-11-21T21:00:00Z".parse().unwrap(),
+                who: "ann".into(),
+                act: "start".into(),
+                target: Some("drill of clinic".into()),
+                detail: Some("run 0606060606060606".into()),
+            }],
+            refusals: vec![AccessRefusal {
+                who: None,
+                act: "sign-in".into(),
+                why: "no such token".into(),
+                count: 3,
+                first: "2026-11-21T21:00:00Z".parse().unwrap(),
+                last: "2026-11-21T21:05:00Z".parse().unwrap(),
+            }],
+            unlisted: 1,
+        }),
+        Act::Policy(Policy {
+            files: vec![PolicyFile { name: "/etc/lifeboat/daemon.toml".into(), sha256: Sha256Digest([13; 32]) }],
+            changes: vec![PolicyChange {
+                name: "/etc/lifeboat/schedules/gold.toml".into(),
+                before: Some(Sha256Digest([14; 32])),
+                after: None,
+            }],
+        }),
+        Act::Runbook(RunbookRun {
+            run: RunId([7; 8]),
+            runbook: "total-loss".into(),
+            runbook_sha256: Sha256Digest([15; 32]),
+            mode: "real".into(),
+            parameters: [("instance".to_owned(), "clinic".to_owned())].into(),
+            incident: Some(RunId([8; 8])),
+            begun: time("2026-11-21T20:07:32Z"),
+            stage: Stage::StandsStill,
+            ending: Some("verify: the registry was not loaded".into()),
+            failed: vec!["verify".into()],
+            not_practised: vec!["dns".into()],
+            lines: 12,
+            head: Sha256Digest([16; 32]),
+        }),
+        Act::Incident(Incident {
+            incident: RunId([8; 8]),
+            text: "the host does not answer".into(),
+            since: time("2026-11-21T20:00:00Z"),
+            closed: true,
+            lines: 5,
+            head: Sha256Digest([17; 32]),
         }),
     ]
 }

@@ -60,7 +60,7 @@ pub fn tail(period: &Period) -> String {
 }
 
 /// A document whose end is still to come.
-fn opened(title: &str, body: Markup) -> String {
+pub(super) fn opened(title: &str, body: Markup) -> String {
     let document = html! {
         (DOCTYPE)
         html lang="en" {
