@@ -25,13 +25,16 @@ use lifeboat_store::{
 use crate::{
     endpoint,
     error::{Error, Result},
-    keys::{Environment, read_secret},
+    keys::{Environment, read_secret, revocation},
     lifetime,
     skew::{Measured, Skew},
 };
 
 /// The version that points and evidence name as their maker.
 pub const SOFTWARE: &str = concat!("lifeboat ", env!("CARGO_PKG_VERSION"));
+
+/// In the state folder: which repositories were there.
+const MEMORY: &str = "repository";
 
 /// Tells the time. Injected, so that measured RPO and RTO can be tested.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -226,12 +229,29 @@ pub async fn open_store(config: &RepositoryConfig, environment: Environment<'_>,
     }
 }
 
+/// Opens the repository for writing; it is made on first use. `remark` is told of clocks that work and should not stay so.
+pub async fn open_for_writing(
+    config: &Config,
+    environment: Environment<'_>,
+    clock: &Clock,
+    remark: impl FnOnce(&str),
+) -> Result<Repository> {
+    let store = open_store(&config.repository, environment, true).await?;
+    check_lockable(&store, config)?;
+    let skew = Skew::measure(&store, clock).await?;
+    skew.check(&store.describe())?;
+    if let Some(words) = skew.remark(&store.describe()) {
+        remark(&words);
+    }
+    believing(open_repository(store, &config.engine.state_dir, clock()).await?, config).await
+}
+
 /// Opens the repository, and makes it on first use: once for a state folder.
 ///
 /// The state folder remembers that a repository was there. One that is gone is most likely a disk that is not mounted,
 /// and a new repository in its place would look like a backup.
 pub async fn open_repository(store: SharedStore, state_dir: &Path, now: Timestamp) -> Result<Repository> {
-    let make = async |store| {
+    let make = |store| async move {
         let mut id = [0; 16];
         getrandom::fill(&mut id).map_err(|_| Error::NoRandomness)?;
         Ok(Repository::init(store, RepositoryId(id), now).await?)
@@ -239,23 +259,58 @@ pub async fn open_repository(store: SharedStore, state_dir: &Path, now: Timestam
     open_or_make(store, state_dir, make).await
 }
 
+/// Opens the repository for what only reads, and is not to make one. Revoked keys are looked up.
+///
+/// # Errors
+/// [`Error::RepositoryGone`] where the state folder remembers that one was there.
+pub async fn open_for_reading(config: &Config, environment: Environment<'_>) -> Result<Repository> {
+    let gone = |place: String| {
+        let memory = config.engine.state_dir.join(MEMORY);
+        match remembers(&memory, &place) {
+            true => Error::RepositoryGone { place, memory },
+            false => lifeboat_repo::Error::NotARepository { store: place }.into(),
+        }
+    };
+    if let RepositoryConfig::Local { path } = &config.repository
+        && !path.is_dir()
+    {
+        return Err(gone(format!("directory {}", path.display())));
+    }
+    let store = open_store(&config.repository, environment, false).await?;
+    match Repository::open(store).await {
+        Err(lifeboat_repo::Error::NotARepository { store }) => Err(gone(store)),
+        opened => believing(opened?, config).await,
+    }
+}
+
+/// Looks up which signing keys are not believed any more, and reads with that in mind.
+pub async fn believing(repository: Repository, config: &Config) -> Result<Repository> {
+    let found = revocation::load(&repository, &config.tenant, &config.keys).await?;
+    found.passed_over.iter().for_each(|why| tracing::warn!("{why}"));
+    Ok(repository.with_revocations(found.keys).with_doubts(found.doubted))
+}
+
 /// The same for a copy of `primary`.
 pub async fn open_replica(store: SharedStore, state_dir: &Path, primary: &Repository) -> Result<Repository> {
     let opened =
-        open_or_make(store, state_dir, async |store| Ok(Repository::init_replica(store, primary).await?)).await?;
+        open_or_make(store, state_dir, |store| async move { Ok(Repository::init_replica(store, primary).await?) })
+            .await?;
     // One that was there may be anything.
     Ok(Repository::init_replica(opened.store().clone(), primary).await?)
 }
 
-async fn open_or_make(
+fn remembers(memory: &Path, place: &str) -> bool {
+    std::fs::read_to_string(memory).is_ok_and(|known| known.lines().any(|line| line == place))
+}
+
+async fn open_or_make<F: Future<Output = Result<Repository>>>(
     store: SharedStore,
     state_dir: &Path,
-    make: impl AsyncFnOnce(SharedStore) -> Result<Repository>,
+    make: impl FnOnce(SharedStore) -> F,
 ) -> Result<Repository> {
-    let memory = state_dir.join("repository");
+    let memory = state_dir.join(MEMORY);
     let place = store.describe();
-    let known = std::fs::read_to_string(&memory).is_ok_and(|known| known.lines().any(|line| line == place));
-    if known {
+    if remembers(&memory, &place) {
         return match Repository::open(store).await {
             Err(lifeboat_repo::Error::NotARepository { .. }) => Err(Error::RepositoryGone { place, memory }),
             opened => Ok(opened?),

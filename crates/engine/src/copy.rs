@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{Context, SOFTWARE},
     error::{Error, Result},
-    ledger,
+    journal, ledger,
     lifetime::Lifetime,
     record, retain,
 };
@@ -131,6 +131,10 @@ impl Job<'_> {
         match ledger::carry(self.from, self.to).await {
             Ok(carried) => evidence.refused.extend(carried.refused),
             Err(error) => remarks.push(format!("the ledger could not be copied: {error}")),
+        }
+        match journal::carry(self.from, self.to).await {
+            Ok(carried) => evidence.refused.extend(carried.refused),
+            Err(error) => remarks.push(format!("the journals of runs could not be copied: {error}")),
         }
         let finished = (self.from.clock)();
         Ok(Copied { report, evidence, renewed, lag, statement, remarks, started: self.started, finished })
@@ -291,6 +295,8 @@ pub struct Lag {
 /// How far the WAL of a copy is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalLag {
+    /// Cluster identity.
+    pub system_id: u64,
     /// The timeline.
     pub timeline: u32,
     /// The end of what the primary holds.
@@ -353,5 +359,5 @@ async fn wal_lag(primary: &InstanceRepo, copy: &InstanceRepo, system: u64, from:
         Ok::<_, Error>(listing.objects().iter().map(|object| object.last).max())
     };
     let Some(reached) = end(primary).await? else { return Ok(None) };
-    Ok(Some(WalLag { timeline, primary: reached, copy: end(copy).await? }))
+    Ok(Some(WalLag { system_id: system, timeline, primary: reached, copy: end(copy).await? }))
 }

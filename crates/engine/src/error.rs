@@ -280,6 +280,20 @@ impl Error {
     }
 }
 
+/// An error with its causes, in one line. A cause that the text has already is not said again.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 fn nearest(before: Option<&Moment>, after: Option<&Moment>) -> String {
     match (before, after) {
         (Some(before), Some(after)) => format!("; the nearest moments that can be reached are {before} and {after}"),

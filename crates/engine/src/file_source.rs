@@ -200,7 +200,7 @@ async fn keep_output(writer: &mut Writer, command: &ConfigCommand, notes: &mut S
     let failure = match outcome {
         Err(_) => Some(format!("did not end within {}", command.timeout)),
         Ok(Err(error @ (Error::Repo(_) | Error::Store(_)))) => return Err(error),
-        Ok(Err(error)) => Some(error_chain(&error)),
+        Ok(Err(error)) => Some(crate::with_causes(&error)),
         Ok(Ok(None)) => None,
         Ok(Ok(Some(why))) => Some(why),
     };
@@ -239,15 +239,4 @@ async fn pipe_output(writer: &mut Writer, command: &ConfigCommand) -> Result<Opt
     }
     let status = child.wait().await.map_err(Error::io("cannot wait for", program))?;
     Ok((!status.success()).then(|| format!("ended with {status}")))
-}
-
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

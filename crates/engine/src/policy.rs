@@ -28,7 +28,17 @@ pub fn digest(config: &Config, instance: &InstanceConfig) -> Option<Sha256Digest
 
 /// All parts are taken apart by name, so that the compiler asks whoever adds a setting whether recovery depends on it.
 fn settings(instance: &InstanceConfig, tier: &Tier) -> Value {
-    let InstanceConfig { tier: name, owner: _, postgres, filestore, config, drill, dump: _ } = instance;
+    let InstanceConfig {
+        tier: name,
+        owner: _,
+        data_class: _,
+        postgres,
+        filestore,
+        config,
+        drill,
+        dump: _,
+        dependencies: _,
+    } = instance;
     json!({
         "v": 1,
         "tier": tier_settings(name.as_str(), tier),

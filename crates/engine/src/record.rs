@@ -22,7 +22,7 @@ use crate::{
     context::{Context, Initiator, SOFTWARE},
     details::SourceNotes,
     dump::{self, DumpReport},
-    error::{Error, Result},
+    error::{Error, Result, with_causes},
     keys::read_signing_key,
     ledger::{Appender, Place},
     tally::Tally,
@@ -40,12 +40,7 @@ pub async fn keep(context: &Context, statement: &Statement) -> Result<(Key, Byte
             tracing::debug!(key = %kept.key, "kept in a copy, whose ledger is its primary's")
         }
         Err(error) => {
-            let mut why = error.to_string();
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                why = format!("{why}: {cause}");
-                source = cause.source();
-            }
+            let why = with_causes(error);
             tracing::warn!(
                 "{} was kept and could not be entered into the ledger: {why}; the next statement enters it",
                 kept.key

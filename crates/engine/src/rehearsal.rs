@@ -18,7 +18,7 @@ use lifeboat_model::{
 use lifeboat_repo::{
     point::{Point, PointSelector},
     rehearsal::{self, Tried},
-    repository::Repository,
+    repository::{EvidenceRef, Repository},
     seal::Identity,
 };
 use lifeboat_store::Key;
@@ -82,7 +82,7 @@ pub async fn rehearse(
     };
     let mut recipient = None;
     match given {
-        Err(error) => failures.push(with_causes(error)),
+        Err(error) => failures.push(crate::with_causes(error)),
         Ok(identities) => {
             let recipients: Vec<String> = identities.iter().map(|one| one.recipient().to_string()).collect();
             recipient = recipients.first().cloned();
@@ -118,19 +118,6 @@ fn failed(point: &Point, recipients: &[String], tried: &[Tried]) -> Vec<String> 
     }
     failures.extend(tried.iter().filter_map(|one| Some(format!("{}: {}", one.what, one.failure.as_ref()?))));
     failures
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// One recipient and what is known of whoever holds its identity.
@@ -201,8 +188,20 @@ pub async fn status(
         Err(lifeboat_repo::Error::NoPoint { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let rehearsals = rehearsals(repository, tenant, keys, instance).await?;
-    let in_point = point.as_ref().map(|point| &point.header.recipients);
+    let listed = repository.list_evidence(tenant, "").await?;
+    status_of(repository, keys, instance, point.as_ref(), listed).await
+}
+
+/// [`status`], where the newest point and the statements are known already.
+pub(crate) async fn status_of(
+    repository: &Repository,
+    keys: &KeysConfig,
+    instance: &Instance,
+    point: Option<&Point>,
+    listed: Vec<EvidenceRef>,
+) -> Result<KeyStatus> {
+    let rehearsals = rehearsals(repository, keys, instance, listed).await?;
+    let in_point = point.map(|point| &point.header.recipients);
     let mut names: Vec<&String> = keys.recovery_recipients.iter().collect();
     let tried = rehearsals.iter().filter_map(|(_, act)| act.recipient.as_ref());
     for other in in_point.into_iter().flatten().chain(tried) {
@@ -217,7 +216,7 @@ pub async fn status(
     });
     Ok(KeyStatus {
         recipients: recipients.collect(),
-        point: point.as_ref().map(|point| point.header.point),
+        point: point.map(|point| point.header.point),
         unreadable: unreadable(&rehearsals),
     })
 }
@@ -257,11 +256,10 @@ fn unreadable(rehearsals: &[Dated]) -> Vec<(String, Timestamp, String)> {
 /// Rehearsals of an instance that trusted keys signed, newest first.
 async fn rehearsals(
     repository: &Repository,
-    tenant: &Tenant,
     keys: &KeysConfig,
     instance: &Instance,
+    mut listed: Vec<EvidenceRef>,
 ) -> Result<Vec<Dated>> {
-    let mut listed = repository.list_evidence(tenant, "").await?;
     listed.retain(|found| {
         let parsed = found.key.as_str().parse::<EvidenceKey>();
         let own = |key: &EvidenceKey| {

@@ -106,18 +106,20 @@ async fn ask(url: &str, data: &[u8]) -> std::result::Result<Bytes, String> {
     getrandom::fill(&mut nonce).map_err(|error| error.to_string())?;
     nonce[0] = nonce[0] & 0x7f | 0x40; // positive, and of full length in DER
     let digest: [u8; 32] = Sha256::digest(data).into();
+    // Another crate of the same program may have given reqwest TLS, and then it wants to know whose cryptography.
+    let _ = rustls::crypto::ring::default_provider().install_default(); // an error says that it is chosen
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .build()
         .map_err(|error| error.to_string())?;
     let request = client.post(url).header("Content-Type", "application/timestamp-query").body(query(&digest, &nonce));
-    let mut response = request.send().await.map_err(|error| chain(&error))?;
+    let mut response = request.send().await.map_err(|error| crate::with_causes(&error))?;
     if !response.status().is_success() {
         return Err(format!("it answered {}", response.status()));
     }
     let mut token = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| crate::with_causes(&error))? {
         token.extend_from_slice(&chunk);
         if token.len() > LONGEST {
             return Err(format!("its answer is longer than {LONGEST} bytes"));
@@ -127,16 +129,6 @@ async fn ask(url: &str, data: &[u8]) -> std::result::Result<Bytes, String> {
         true => Ok(token.into()),
         false => Err("its answer is not a granted token for what was asked".to_owned()),
     }
-}
-
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// `TimeStampReq` in DER: version 1, SHA-256 and the digest, the nonce, and the wish to get the authority's certificate.

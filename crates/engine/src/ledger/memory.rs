@@ -17,6 +17,8 @@ use super::Head;
 const FORM: u32 = 1;
 /// Statements that were entered of late: while their entries are younger than the next look for missing ones.
 const RECENT: usize = 1024;
+/// Heads that are remembered although the log contradicts them: each is a sign that does not go away by itself.
+const CONTRADICTED: usize = 8;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Content {
@@ -32,6 +34,9 @@ struct Content {
     checkpoint: Option<VersionId>,
     /// How many bundles are known to be there.
     bundles: u64,
+    /// Heads that the log did not continue when it was looked at, oldest first.
+    #[serde(default)]
+    contradicted: Vec<Previous>,
 }
 
 /// Remembered in the state folder.
@@ -84,9 +89,34 @@ impl Memory {
         self.content.bundles = bundles;
     }
 
+    /// Where it is kept.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The heads that the log must continue: the newest, and those that it did not.
+    pub fn heads(&self) -> Vec<Previous> {
+        let newest = self.content.previous.clone().filter(|_| self.content.size > 0);
+        self.content.contradicted.iter().cloned().chain(newest).collect()
+    }
+
+    /// Begins anew: nothing was remembered, or the log contradicts it.
     pub fn forget(&mut self) {
+        let mut contradicted = std::mem::take(&mut self.content.contradicted);
+        if let Some(head) = self.head().and_then(|head| head.previous) {
+            tracing::warn!(
+                "this host remembers {} entries of the ledger (root {}), and the ledger does not continue them: it was cut, or \
+                 is another one. See lifeboat evidence verify",
+                head.size,
+                head.root
+            );
+            contradicted.retain(|known| *known != head);
+            contradicted.push(head);
+            let surplus = contradicted.len().saturating_sub(CONTRADICTED);
+            contradicted.drain(..surplus);
+        }
         let origin = std::mem::take(&mut self.content.origin);
-        self.content = Content { form: FORM, origin, ..Content::default() };
+        self.content = Content { form: FORM, origin, contradicted, ..Content::default() };
     }
 
     /// Whole or not at all.

@@ -169,6 +169,19 @@ pub(crate) struct Appender {
     listed: Option<missing::Listed>,
 }
 
+/// What this host remembers of the tenant's log, each with where: heads that it must continue. Nothing is asked and nothing
+/// written.
+pub fn remembered(context: &Context) -> Vec<(String, checkpoint::Checkpoint)> {
+    let (repository, tenant) = (context.repository.id(), &context.config.tenant);
+    let origin = lifeboat_evidence::ledger::origin(repository, tenant);
+    let memory = Memory::load(&context.config.engine.state_dir, repository, tenant, &origin);
+    let file = memory.file().display().to_string();
+    let head = |head: Previous| {
+        (file.clone(), checkpoint::Checkpoint { origin: origin.clone(), size: head.size, root: head.root })
+    };
+    memory.heads().into_iter().map(head).collect()
+}
+
 impl Appender {
     /// Finds the end of the log.
     pub async fn find(context: &Context) -> Result<Self> {

@@ -75,15 +75,19 @@ pub fn read(repository: &Repository, tenant: &Tenant, first: u64) -> BoxStream<'
     reading.try_buffered(AT_ONCE).try_filter_map(async |leaf| Ok(leaf)).boxed()
 }
 
-/// All objects that stand in a checkpoint's place, by size.
-pub fn checkpoints(repository: &Repository, tenant: &Tenant) -> BoxStream<'static, Result<Found>> {
+/// All objects that stand in a checkpoint's place, by size; those of more than `above` entries.
+pub fn checkpoints(repository: &Repository, tenant: &Tenant, above: u64) -> BoxStream<'static, Result<Found>> {
     let store = repository.ledger(tenant);
-    let listed = store.list("ledger/checkpoints/", "").map_err(Error::from);
+    let after = if above == 0 { String::new() } else { place::checkpoint(above) };
+    let listed = store.list("ledger/checkpoints/", &after).map_err(Error::from);
     let reading = listed.map_ok(move |found| {
         let store = store.clone();
         async move {
             let name = store.name(&found).to_owned();
             let Some(Place::Checkpoint(size)) = place::parse(&name) else { return Ok(None) };
+            if above > 0 && size <= above {
+                return Ok(None); // another checkpoint of that size
+            }
             let note = if found.len > LONGEST { Bytes::new() } else { store.get(&found, LONGEST).await? };
             Ok(Some(Found { name, size, note, received: found.modified }))
         }

@@ -16,4 +16,4 @@ mod windows;
 
 pub use plan::{Plan, Wish, plan, witness};
 pub use target::{Action, Settings, Stop, Target};
-pub use windows::{Moment, Window, Windows, windows};
+pub use windows::{Moment, Window, Windows, newest_windows, windows};

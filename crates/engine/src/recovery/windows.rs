@@ -57,15 +57,30 @@ pub struct Windows {
 
 /// All moments that can be reached. The host's own identity suffices: WAL is not opened.
 pub async fn windows(repo: &InstanceRepo, trusted: &[PublicKey], identities: &[Identity]) -> Result<Windows> {
+    newest_windows(repo, trusted, identities, usize::MAX).await
+}
+
+/// Those that begin at one of the newest `most` points: the log behind them alone is listed.
+pub async fn newest_windows(
+    repo: &InstanceRepo,
+    trusted: &[PublicKey],
+    identities: &[Identity],
+    most: usize,
+) -> Result<Windows> {
     let mut held = Held::look(repo, trusted, identities).await?;
-    let windows = find(&mut held).await?;
+    let windows = find_newest(&mut held, most).await?;
     Ok(Windows { windows, skipped: held.skipped })
 }
 
 pub(super) async fn find(held: &mut Held<'_>) -> Result<Vec<Window>> {
+    find_newest(held, usize::MAX).await
+}
+
+async fn find_newest(held: &mut Held<'_>, most: usize) -> Result<Vec<Window>> {
     let mut found: BTreeMap<(u64, u32, Lsn), (Window, Reach)> = BTreeMap::new();
     let (repo, trusted) = (held.repo, held.trusted);
-    let points = repo.list_points().await?;
+    let mut points = repo.list_points().await?;
+    points.drain(..points.len().saturating_sub(most));
     // Each owns its reference: a closure over borrowed ones would keep the future from being `Send`.
     let reading = points.into_iter().map(|reference| async move { repo.read_point(&reference, trusted).await });
     let mut points = stream::iter(reading).buffered(READ_AHEAD);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use lifeboat_model::{id::Instance, lsn::Lsn, signature::PublicKey};
 use lifeboat_postgres::{ConnectOptions, Replication, slot, sql};
 use lifeboat_repo::{
+    point::Point,
     repository::InstanceRepo,
     wal::{WalObject, segment_object_size},
 };
@@ -120,6 +121,36 @@ async fn newest(
     let trusted = &context.config.keys.trusted_keys;
     let newest_commit = newest_commit(&repo, &run.objects, trusted).await?;
     Ok(Some(Newest { durable: run.last, newest_commit }))
+}
+
+/// The newest commit that is held of the stream that the newest point belongs to; the server is not asked.
+pub(crate) async fn held_commit(
+    context: &Context,
+    name: &Instance,
+    newest: Option<&Point>,
+) -> Result<Option<Timestamp>> {
+    let repo = context.instance_repo(name);
+    let Some(wal) = newest.and_then(|point| point.header.wal.as_ref()) else { return Ok(None) };
+    let streams = repo.wal_archive().streams().await?.into_iter();
+    let Some(timeline) = streams.filter(|(system, _)| *system == wal.system_id).map(|(_, timeline)| timeline).max()
+    else {
+        return Ok(None);
+    };
+    held_behind(&repo, (wal.system_id, timeline), wal.start, &context.config.keys.trusted_keys).await
+}
+
+/// The newest commit in the last run of a stream that is held from a position on.
+pub(crate) async fn held_behind(
+    repo: &InstanceRepo,
+    (system_id, timeline): (u64, u32),
+    from: Lsn,
+    trusted: &[PublicKey],
+) -> Result<Option<Timestamp>> {
+    let listing = repo.wal_archive().list(system_id, timeline, from).await?;
+    match listing.runs().pop() {
+        Some(run) => newest_commit(repo, &run.objects, trusted).await,
+        None => Ok(None),
+    }
 }
 
 async fn newest_commit(repo: &InstanceRepo, objects: &[WalObject], trusted: &[PublicKey]) -> Result<Option<Timestamp>> {

@@ -231,7 +231,7 @@ pub async fn audit(repository: &Repository) -> Audit {
     let genuine = |leaf: &Leaf| Entry::open_at(&leaf.bytes, &trusted(), &origin(), leaf.index).ok();
     let entries: Vec<Option<Entry>> = leaves.iter().map(|leaf| genuine(leaf).map(|signed| signed.entry)).collect();
     let (mut checkpoints, mut junk) = (Vec::new(), 0);
-    let found: Vec<ledger::Found> = ledger::checkpoints(repository, &tenant()).try_collect().await.unwrap();
+    let found: Vec<ledger::Found> = ledger::checkpoints(repository, &tenant(), 0).try_collect().await.unwrap();
     for found in found {
         match checkpoint::open_of(&found.note, &trusted(), &origin()) {
             Ok(signed) if signed.checkpoint.size != found.size => junk += 1, // a copy of another one

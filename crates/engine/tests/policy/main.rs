@@ -3,6 +3,7 @@
 
 mod facts;
 mod holds;
+mod lead;
 mod locked;
 mod pruned;
 mod skewed;

@@ -38,7 +38,7 @@ use lifeboat_repo::{
     tree::{Entry, EntryKind, TreeKind},
     writer::{Chunking, Finish, PointDraft, WalSpan, Writer, WriterOptions},
 };
-use lifeboat_store::{SharedStore, local::LocalStore, vault::VaultStore};
+use lifeboat_store::{SharedStore, fault::FaultStore, local::LocalStore, vault::VaultStore};
 
 /// A Monday, 00:00 UTC.
 pub const BEGIN: &str = "2026-06-01T00:00:00Z";
@@ -129,6 +129,15 @@ impl World {
         let clock = TestClock::begin();
         let vault = VaultStore::new(clock.ahead(SignedDuration::ZERO));
         World::over(Some(vault.clone()), |_| Arc::new(vault), clock, sections, SignedDuration::ZERO).await
+    }
+
+    /// In a bucket with object lock that fails on command.
+    pub async fn in_faulty_bucket() -> (World, FaultStore) {
+        let clock = TestClock::begin();
+        let vault = VaultStore::new(clock.ahead(SignedDuration::ZERO));
+        let faults = FaultStore::new(Arc::new(vault.clone()));
+        let store: SharedStore = Arc::new(faults.clone());
+        (World::over(Some(vault), |_| store, clock, LOCK, SignedDuration::ZERO).await, faults)
     }
 
     /// In a bucket whose clock is ahead of the host's by so much.
