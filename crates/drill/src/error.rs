@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, io, path::PathBuf, time::Duration};
 
+pub(crate) use lifeboat_engine::with_causes;
+
 use lifeboat_model::size::ByteSize;
 
 /// Shorthand for this crate.
@@ -110,6 +112,12 @@ pub enum Error {
     /// A negative control ends below the rung that would ask for it.
     #[error("not needed: this negative control ends below Odoo's first rung")]
     NotNeeded,
+    /// What was to be asked of a restored database is no question that can have one answer.
+    #[error("the check cannot be asked: {why}")]
+    Question {
+        /// Why not.
+        why: String,
+    },
     /// The disk has no room for what would be restored.
     #[error(
         "no room at {}: {free} are free, and the drill needs {needed}; make room, or set engine.state_dir to a larger disk",
@@ -134,6 +142,30 @@ pub enum Error {
         needed: ByteSize,
         /// The budget.
         memory: ByteSize,
+    },
+    /// A volume that is to be made or replaced is used.
+    #[error("volume {volume} is used by {by}; nothing was made or removed: {next}")]
+    InUse {
+        /// The volume.
+        volume: String,
+        /// Names of containers.
+        by: String,
+        /// The command that changes it.
+        next: String,
+    },
+    /// A volume of that name is there, and holds something else.
+    #[error(
+        "there is a volume {volume} already, and it is not this restore's: name another, or replace it with --replace, which removes what it holds"
+    )]
+    VolumeThere {
+        /// The volume.
+        volume: String,
+    },
+    /// What was restored cannot be asked.
+    #[error("{why}")]
+    NotRecovered {
+        /// Why not, and what to do.
+        why: String,
     },
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
@@ -166,6 +198,23 @@ impl Error {
         move |source| Error::Source { what, source }
     }
 
+    /// Whether the engine did not answer, or not to the end: it is away, or was for a moment.
+    pub fn is_without_engine(&self) -> bool {
+        use bollard::errors::Error as Engine;
+        match self {
+            Error::NoDocker { .. } => true,
+            Error::Docker { source, .. } => matches!(
+                source,
+                Engine::HyperLegacyError { .. }
+                    | Engine::HyperResponseError { .. }
+                    | Engine::IOError { .. }
+                    | Engine::RequestTimeoutError
+                    | Engine::SocketNotFoundError(_)
+            ),
+            _ => false,
+        }
+    }
+
     /// The words for evidence, which is stored unencrypted: nothing that a program printed, a server answered or a file is
     /// called.
     pub fn public(&self) -> String {
@@ -183,6 +232,7 @@ impl Error {
             Error::Output { program, .. } => format!("unexpected output of {program}"),
             Error::NoRoom { free, needed, .. } => format!("no room: {free} are free, and the drill needs {needed}"),
             Error::Task(_) => "an internal task ended unexpectedly".to_owned(),
+            Error::Question { .. } => "the check cannot be asked".to_owned(),
             other => other.to_string(),
         }
     }
@@ -280,21 +330,6 @@ fn tells_of_data(code: &str) -> bool {
     !["08", "28", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
 }
 
-/// An error and its causes on one line, for a check's text.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        next = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +380,7 @@ mod tests {
         ];
         for error in errors {
             let public = error.public();
-            assert!(chain(&error).contains("Jane") && !public.contains("Jane"), "{public}");
+            assert!(with_causes(&error).contains("Jane") && !public.contains("Jane"), "{public}");
         }
     }
 }

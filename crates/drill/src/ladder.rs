@@ -10,7 +10,7 @@ use std::{
 
 use lifeboat_model::check::{Check, Outcome, Verdict, millis};
 
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result, with_causes};
 
 /// Follows a drill while it runs, for progress output.
 pub trait Observer: Send + Sync {
@@ -18,6 +18,10 @@ pub trait Observer: Send + Sync {
     fn phase(&self, _name: &str) {}
     /// A check has answered.
     fn check(&self, _check: &Check) {}
+    /// The same, with its words for evidence.
+    fn answered(&self, answered: &Answered) {
+        self.check(&answered.check);
+    }
 }
 
 /// Follows nothing.
@@ -102,13 +106,13 @@ impl Answer {
 
     /// Could not be asked, because of an error: evidence is not told what servers and programs said.
     pub fn impossible(error: &Error) -> Answer {
-        Answer::not_executed(chain(error)).in_public(error.public())
+        Answer::not_executed(with_causes(error)).in_public(error.public())
     }
 
     /// Failed, because of an error that tells of the backup. Any other says nothing of it: see [`Answer::impossible`].
     pub fn broken(error: &Error) -> Answer {
         match error.is_damage() {
-            true => Answer::failed(chain(error)).in_public(error.public()),
+            true => Answer::failed(with_causes(error)).in_public(error.public()),
             false => Answer::impossible(error),
         }
     }
@@ -235,7 +239,7 @@ impl Ladder {
         let check = &answered.check;
         if self.checks.iter().all(|known| known.check.id != check.id) {
             tracing::debug!(check = %check.id, verdict = check.verdict.word(), "check");
-            self.observer.check(check);
+            self.observer.answered(&answered);
             if matches!(check.verdict, Verdict::Failed(_)) {
                 self.failures.push((check.id.clone(), Instant::now()));
             }
@@ -281,7 +285,7 @@ impl Ladder {
 
     /// Says which error ended the climb; evidence is not told what servers and programs said.
     pub fn stop_by(&mut self, error: &Error) {
-        self.stopped.get_or_insert((chain(error), error.public()));
+        self.stopped.get_or_insert((with_causes(error), error.public()));
     }
 
     /// Fills in what was not reached, and orders by rung.

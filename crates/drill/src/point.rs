@@ -52,6 +52,7 @@ pub struct RepositoryPoint {
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     progress: Arc<dyn Progress>,
     cancel: CancellationToken,
+    parts: Parts,
     plan: OnceCell<Plan>,
     staging: Mutex<Option<WalStaging>>,
 }
@@ -68,7 +69,20 @@ impl RepositoryPoint {
     ) -> Self {
         let (trusted, identities) = keys;
         let (plan, staging) = (OnceCell::new(), Mutex::default());
-        Self { repo, wish, trusted, identities, fetch_with: None, clock, progress, cancel, plan, staging }
+        let (fetch_with, parts) = (None, Parts::ALL);
+        Self { repo, wish, trusted, identities, fetch_with, clock, progress, cancel, parts, plan, staging }
+    }
+
+    /// By a plan that was made for the same wish.
+    pub fn planned(mut self, plan: Plan) -> Self {
+        self.plan = OnceCell::new_with(Some(plan));
+        self
+    }
+
+    /// Only these parts, where nobody looks at the others: no drill is one.
+    pub fn only(mut self, parts: Parts) -> Self {
+        self.parts = parts;
+        self
     }
 
     /// With other identities from the moment on when it fetches: for a negative control, whose keys are the wrong ones.
@@ -253,7 +267,7 @@ impl Source for RepositoryPoint {
             identities: self.fetch_with.as_ref().unwrap_or(&self.identities),
             to: to.to_owned(),
             delta: false,
-            parts: Parts::ALL,
+            parts: self.parts,
         };
         let restored = restore::run(request, Arc::clone(&self.progress), &self.cancel).await;
         let mut restored =
@@ -332,7 +346,7 @@ pub(crate) fn describe(damage: &Damage) -> String {
 }
 
 /// The witness that proves most: the one at the later position. The base's own counts only where recovery passes it.
-fn later(plan: &Plan, own: Option<Witness>, newer: Option<Witness>) -> Option<Witness> {
+pub(crate) fn later(plan: &Plan, own: Option<Witness>, newer: Option<Witness>) -> Option<Witness> {
     let position = |witness: &Witness| match witness.comparison {
         Comparison::Exact { lsn, .. } => Some(lsn),
         _ => None,

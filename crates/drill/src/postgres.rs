@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use lifeboat_engine::recovery::{Action, Settings, Stop};
@@ -26,7 +27,8 @@ use tokio::{sync::watch, time::timeout};
 use tokio_postgres::Client;
 
 use crate::{
-    error::{Error, Result, chain},
+    checks::extensions::Sessions,
+    error::{Error, Result, with_causes},
     sandbox::{Bind, Container, User, tree},
 };
 
@@ -44,7 +46,8 @@ const SOCKET: &str = "/lifeboat/socket";
 pub const ROLE: &str = "lifeboat_sandbox";
 /// Only members of this group are let in from other containers: no role of production with its own password.
 const GROUP: &str = "lifeboat_sandbox_logins";
-const PORT: u16 = 5432;
+/// The number in the socket's name.
+pub const PORT: u16 = 5432;
 
 /// The mounts of the PostgreSQL container. Links to tablespaces are absolute, so their folder keeps its path.
 pub fn binds(restored: &Path, settings: &Path, socket: &Path) -> Vec<Bind> {
@@ -292,7 +295,7 @@ impl Server {
             match asked.await {
                 Ok(Some(row)) => return Ok(row.get(0)),
                 Ok(None) => "none of them can log in".clone_into(&mut last),
-                Err(error) => last = chain(&error),
+                Err(error) => last = with_causes(&error),
             }
         }
         Err(Error::Output {
@@ -323,6 +326,13 @@ impl Server {
         );
         client.batch_execute(&sql).await.map_err(Error::sql(format!("give role \"{owner}\" a sandbox password")))?;
         Ok((owner.clone(), password))
+    }
+}
+
+#[async_trait]
+impl Sessions for Server {
+    async fn open(&self, database: &str) -> Result<Client> {
+        self.connect(database).await
     }
 }
 

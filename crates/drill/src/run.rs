@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     climb::Climb,
-    error::{Result, chain},
+    error::{Result, with_causes},
+    hold::Hold,
     ladder::{self, Answer, Observer},
     report::DrillReport,
     sandbox::{
@@ -65,6 +66,15 @@ pub struct DrillRequest {
     pub budget: DrillsConfig,
     /// Whether rows of small tables that differ from the source are shown with their values.
     pub show_rows: bool,
+    /// Holds the sandbox once everything has been asked.
+    pub hold: Option<Arc<dyn Hold>>,
+}
+
+impl DrillRequest {
+    /// How much longer than its checks the sandbox may be there.
+    pub(crate) fn held_at_most(&self) -> Duration {
+        self.hold.as_ref().map_or(Duration::ZERO, |hold| hold.limit())
+    }
 }
 
 /// Runs a drill to its end. Always gives a report; an error only where nothing could be begun.
@@ -87,16 +97,16 @@ pub async fn run(
             Ok(_) => climb.climb(&request, started, &work).await,
             Err(why) => {
                 climb.ladder.stop(why.as_str());
-                Ok(())
+                Ok(None)
             }
         }
     })
     .catch_unwind();
-    let mut interrupted = true;
+    let (mut interrupted, mut standing) = (true, None);
     let stopped = tokio::select! {
         done = climbing => match done {
-            Ok(Ok(())) => {
-                interrupted = false;
+            Ok(Ok(served)) => {
+                (interrupted, standing) = (false, served);
                 None
             }
             Ok(Err(error)) => {
@@ -110,6 +120,9 @@ pub async fn run(
         () = pulse.lost(request.run) => Some(pulse::LOST.to_owned()),
         () = tokio::time::sleep(limit) => Some(format!("the drill took longer than {} (drill.timeout)", request.config.timeout)),
     };
+    if let Some((hold, standing)) = request.hold.as_ref().zip(standing) {
+        climb.hold(&request, &**hold, cancel, standing).await;
+    }
     if pulse.is_lost(request.run).await {
         climb.ladder.doubt(pulse.last().unwrap_or(begun), pulse::LOST);
         climb.ladder.stop_instead(pulse::LOST);
@@ -155,7 +168,7 @@ async fn wait(request: &DrillRequest, observer: &dyn Observer, cancel: &Cancella
         why.clone_into(&mut told.lock().unwrap_or_else(PoisonError::into_inner));
     });
     tokio::select! {
-        taken = taking => taken.map_err(|error| chain(&error)),
+        taken = taking => taken.map_err(|error| with_causes(&error)),
         () = cancel.cancelled() => Err("stopped by a person or a signal".to_owned()),
         () = tokio::time::sleep(request.config.timeout.0) => {
             let why = told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,8 @@ struct Book {
     spans: Vec<Span>,
     /// What Docker needs to begin a program.
     lead: u64,
+    /// What does not count.
+    apart: Duration,
 }
 
 /// A phase that has begun, and ends where the next one does.
@@ -112,6 +114,12 @@ impl Timing {
         done
     }
 
+    /// Time that counts nowhere, also where it is given up in the middle: nobody works for the drill in it.
+    pub async fn not_counted<T>(&self, work: impl Future<Output = T>) -> T {
+        let _apart = Apart { timing: self, from: Instant::now() };
+        work.await
+    }
+
     /// How many bytes went through the newest span of this name.
     pub fn carried(&self, name: &str, bytes: u64) {
         if let Some(span) = self.book().spans.iter_mut().rev().find(|span| span.name == name) {
@@ -145,7 +153,7 @@ impl Timing {
     }
 
     fn now(&self) -> u64 {
-        millis(self.begun.elapsed())
+        millis(self.begun.elapsed().saturating_sub(self.book().apart))
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -171,6 +179,18 @@ impl Drop for Open<'_> {
         let own = millis(own_cpu().saturating_sub(self.cpu)) + lead;
         let (name, worker, from) = (self.name, self.worker, self.from);
         book.spans.push(Span { name, worker, from, to, own: own.min(to - from), bytes: None });
+    }
+}
+
+/// Time that does not count, and is not over.
+struct Apart<'a> {
+    timing: &'a Timing,
+    from: Instant,
+}
+
+impl Drop for Apart<'_> {
+    fn drop(&mut self) {
+        self.timing.book().apart += self.from.elapsed();
     }
 }
 
@@ -310,6 +330,7 @@ mod tests {
             phases: vec![begun("fetch", 2), begun("replay", 50), begun("use", 140)],
             spans: vec![span("place", Own, 5, 40), replay, span("login", Odoo, 141, 150)],
             lead: 0,
+            apart: Duration::ZERO,
         };
         let (phases, sums) = draw_up(&book, 160);
         for phase in &phases {
@@ -319,6 +340,17 @@ mod tests {
         assert_eq!((sums.total_ms, sums.postgres_ms, sums.odoo_ms, sums.own_ms), (160, 90, 9, 61));
         let bytes = |phase: &Phase| phase.parts.iter().filter_map(|part| part.bytes).sum::<u64>();
         assert_eq!((bytes(&phases[0]), bytes(&phases[1])), (0, 7), "counted where the work ended");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_count_is_in_no_phase() {
+        let timing = Timing::new(Instant::now());
+        timing.begin_phase("use");
+        timing.not_counted(tokio::time::sleep(Duration::from_millis(300))).await;
+        timing.begin_phase("tear down");
+        let (phases, sums) = timing.finish();
+        assert!(sums.total_ms < 300, "{sums:?}");
+        assert_eq!(phases.iter().map(|phase| phase.duration_ms).sum::<u64>(), sums.total_ms);
     }
 
     #[tokio::test]

@@ -2,15 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use lifeboat_odoo::extensions::{self, Extension};
+use tokio_postgres::Client;
 
-use crate::{checks::some, error::Result, ladder::Answer, postgres::Server};
+use crate::{checks::some, error::Result, ladder::Answer};
+
+/// Opens sessions with the databases of a server.
+#[async_trait]
+pub(crate) trait Sessions: Sync {
+    /// One of its own.
+    async fn open(&self, database: &str) -> Result<Client>;
+}
 
 /// Extensions and libraries of every database, in sessions of their own: see `extensions::missing_libraries`.
-pub(crate) async fn available(server: &Server, databases: &[String]) -> Result<Answer> {
+pub(crate) async fn available(server: &dyn Sessions, databases: &[String]) -> Result<Answer> {
     let (mut present, mut wrong) = (BTreeSet::new(), Vec::new());
     for database in databases {
-        let client = server.connect(database).await?;
+        let client = server.open(database).await?;
         for extension in extensions::installed(&client).await? {
             match extension.is_available() {
                 true => drop(present.insert(format!("{} {}", extension.name, extension.version))),

@@ -16,7 +16,7 @@ use lifeboat_postgres::verify::{self, Findings, Options, Report};
 
 use crate::{
     checks::some,
-    error::{Error, Result, chain},
+    error::{Error, Result, with_causes},
     ladder::{self, Answer, Answered},
     postgres::PGDATA,
     sandbox::{Container, User},
@@ -47,6 +47,17 @@ pub(crate) async fn verify(
     let (manifest, pages) = match &report {
         Ok(report) => (manifest(report, wal), pages(report)),
         Err(error) => (Answer::broken(error), Answer::impossible(error)),
+    };
+    let took = started.elapsed();
+    vec![ladder::MANIFEST.answered(manifest, took), ladder::PAGES.answered(pages, took)]
+}
+
+/// The same of a cluster that no container has yet. Its log is read by the replay that comes.
+pub(crate) async fn read_back(pgdata: &Path) -> Vec<Answered> {
+    let started = Instant::now();
+    let (manifest, pages) = match read(pgdata).await {
+        Ok(report) => (manifest(&report, Ok(Answer::passed("the log is for the replay to read"))), pages(&report)),
+        Err(error) => (Answer::broken(&error), Answer::impossible(&error)),
     };
     let took = started.elapsed();
     vec![ladder::MANIFEST.answered(manifest, took), ladder::PAGES.answered(pages, took)]
@@ -90,7 +101,7 @@ fn manifest(report: &Report, wal: Result<Answer>) -> Answer {
         Ok(Answer { observed, verdict, .. }) if verdict.is_passed() => Answer::passed(format!("{seen}; {observed}")),
         Ok(answer) => answer,
         Err(error) => {
-            Answer::not_executed(format!("{seen}, but the write-ahead log could not be read: {}", chain(&error)))
+            Answer::not_executed(format!("{seen}, but the write-ahead log could not be read: {}", with_causes(&error)))
                 .in_public(format!("{seen}, but the write-ahead log could not be read: {}", error.public()))
         }
     }

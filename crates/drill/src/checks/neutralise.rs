@@ -7,7 +7,7 @@ use lifeboat_odoo::neutralise::{self, Asserted};
 use tokio_postgres::Client;
 
 use crate::{
-    error::{Error, Result, chain},
+    error::{Error, Result, with_causes},
     ladder::Answer,
     odoo::{self, Program},
     sandbox::{Container, User},
@@ -45,7 +45,7 @@ pub(crate) async fn apply(own: Option<OwnProgram<'_>>, database: &str, client: &
 
 /// Only a program that ended with a failure tells of the backup: one that had no time, or that the engine did not run, does not.
 fn not_by_odoo(error: &Error, ours: &str) -> Answer {
-    let why = format!("odoo neutralize failed: {}; {ours}", chain(error));
+    let why = format!("odoo neutralize failed: {}; {ours}", with_causes(error));
     match error {
         Error::Program { .. } => Answer::failed(why).in_public("odoo neutralize failed"),
         _ => Answer::not_executed(why).in_public(format!("odoo neutralize could not be run: {}", error.public())),

@@ -19,6 +19,15 @@ const CUT_RECORD: u64 = 1 << 20;
 /// Without a mark, replay must reach the very page of the log's end: page headers and padding are not records.
 const PAGE: u64 = 8192;
 
+/// When what comes behind the target ended, where PostgreSQL stopped before it and said so: no commit lies between.
+pub(crate) fn next_end(replay: &Replay) -> Option<Timestamp> {
+    let stopped = replay.stopped.as_deref().unwrap_or_default();
+    // A rollback that comes later is an end as good as a commit.
+    let is_end = ["before commit", "before abort"].iter().any(|words| stopped.starts_with(words));
+    let next = is_end.then(|| stopped.split_once(", time ")).flatten();
+    next.and_then(|(_, time)| parse_time(time))
+}
+
 /// Whether replay came to its target and the server is promoted; `newest` is the newest commit that was replayed.
 pub(crate) fn judge(replay: &Replay, newest: Option<Timestamp>, fetched: &Fetched, pgdata: &Path) -> Answer {
     if !replay.ready && !replay.ended && replay.fatal.is_empty() {
@@ -83,11 +92,7 @@ fn at_a_position(seen: &str, end: Lsn, target: Lsn, replay: &Replay) -> Answer {
 }
 
 fn at_a_time(seen: &str, newest: Option<Timestamp>, target: Timestamp, replay: &Replay) -> Answer {
-    let stopped = replay.stopped.as_deref().unwrap_or_default();
-    // A rollback that comes later is an end as good as a commit.
-    let is_end = ["before commit", "before abort"].iter().any(|words| stopped.starts_with(words));
-    let next = is_end.then(|| stopped.split_once(", time ")).flatten();
-    let Some(next) = next.and_then(|(_, time)| parse_time(time)) else {
+    let Some(next) = next_end(replay) else {
         return Answer::failed(format!("{seen}; PostgreSQL does not say that it stopped at {target}"));
     };
     match newest {
@@ -100,7 +105,7 @@ fn at_a_time(seen: &str, newest: Option<Timestamp>, target: Timestamp, replay: &
 }
 
 /// Where the old timeline ended: the last line of `0000000N.history` names it.
-fn switch_point(pgdata: &Path, timeline: u32) -> Option<Lsn> {
+pub(crate) fn switch_point(pgdata: &Path, timeline: u32) -> Option<Lsn> {
     let path = pgdata.join("pg_wal").join(format!("{timeline:08X}.history"));
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().rfind(|line| line.starts_with(|c: char| c.is_ascii_digit()))?;

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     ladder::Answer,
     postgres::{ROLE, Server},
-    sandbox::{Container, User},
+    sandbox::{Container, Ran, User},
 };
 
 /// Every database of the cluster, with the check that each heap tuple is in its indexes.
@@ -20,14 +20,19 @@ pub(crate) async fn amcheck(container: &Container, user: User, server: &Server, 
         }
         other => other?,
     };
-    Ok(match ran.code {
+    Ok(judge(&ran))
+}
+
+/// What its answer means.
+pub(crate) fn judge(ran: &Ran) -> Answer {
+    match ran.code {
         0 => Answer::passed("no corruption found"),
         // 2: it ran and found something (PostgreSQL documentation, pg_amcheck, "Notes").
         2 => Answer::failed(format!("pg_amcheck found corruption: {}", ran.tail()))
             .in_public("pg_amcheck found corruption"),
         code => Answer::not_executed(format!("pg_amcheck ended with code {code}: {}", ran.tail()))
             .in_public(format!("pg_amcheck ended with code {code}")),
-    })
+    }
 }
 
 /// A check that ran out of time goes on in the server and would block what comes next.

@@ -51,7 +51,7 @@ pub(crate) async fn confirm(server: &Server, settings: &Path, clients: &[(String
         match seen {
             Ok(seen) => wrong.extend(differences(&wanted, &seen).into_iter().map(|why| format!("{database}: {why}"))),
             // Any other server does not have the file.
-            Err(error) => wrong.push(format!("{database}: {}", crate::error::chain(&error))),
+            Err(error) => wrong.push(format!("{database}: {}", crate::error::with_causes(&error))),
         }
     }
     std::fs::remove_file(&file).map_err(Error::io("cannot remove", &file))?;

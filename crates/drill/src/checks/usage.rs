@@ -199,7 +199,7 @@ fn asset(page: &str, kind: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     url::form_urlencoded::byte_serialize(name.as_bytes()).collect()
 }
 
@@ -211,7 +211,7 @@ pub(crate) async fn printer(container: &Container, user: User) -> std::result::R
         Ok(ran) if ran.is_ok() => Ok(()),
         Ok(ran) if ran.code == 3 => Err(ran.stdout.trim().to_owned()),
         Ok(ran) => Err(format!("wkhtmltopdf does not work in the sandbox: code {}, {}", ran.code, ran.tail())),
-        Err(error) => Err(format!("wkhtmltopdf could not be tried: {}", crate::error::chain(&error))),
+        Err(error) => Err(format!("wkhtmltopdf could not be tried: {}", crate::error::with_causes(&error))),
     }
 }
 

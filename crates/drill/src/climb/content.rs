@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::{Climb, Places, prepare::Prepared, replay::Replayed, serve::merge};
 use crate::{
     checks,
-    error::{Error, Result, chain},
+    error::{Error, Result, with_causes},
     ladder::{self, Answer},
     odoo::{self, Layout},
     run::DrillRequest,
@@ -110,7 +110,7 @@ impl Climb {
         let odoo = &prepared.odoo;
         let probed = match odoo {
             Ok(odoo) => odoo.probed.clone(),
-            Err(error) => Err(chain(error)),
+            Err(error) => Err(with_causes(error)),
         };
         let image = match odoo {
             Ok(_) => checks::boot::image(&request.config.odoo_image, &probed, &installed),
@@ -165,7 +165,8 @@ impl Climb {
     }
 }
 
-async fn verify_attachments(
+/// Every database's rows against its folder.
+pub(crate) async fn verify_attachments(
     clients: &[(String, Client)],
     layout: &Layout,
     fetched: &Fetched,

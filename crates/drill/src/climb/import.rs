@@ -65,8 +65,9 @@ impl Climb {
             }
             // What PostgreSQL does not take is no backup; an engine that does not answer says nothing of it.
             Err(error @ Error::Program { .. }) => {
-                let answer = Answer::failed(format!("the dump cannot be loaded: {}", crate::error::chain(&error)))
-                    .in_public("the dump cannot be loaded");
+                let answer =
+                    Answer::failed(format!("the dump cannot be loaded: {}", crate::error::with_causes(&error)))
+                        .in_public("the dump cannot be loaded");
                 let passed = self.stop_unless_passed(&ladder::REPLAY, answer, begun.elapsed());
                 Ok(passed.and(None))
             }

@@ -6,11 +6,15 @@
 
 mod content;
 mod control;
+pub(crate) mod hold;
 mod import;
 mod own;
 mod prepare;
 mod replay;
 mod serve;
+
+pub(crate) use content::verify_attachments;
+pub(crate) use serve::merge;
 
 use std::{
     path::{Path, PathBuf},
@@ -22,6 +26,8 @@ use jiff::Timestamp;
 use lifeboat_evidence::drill::{Comparison, Prediction, SoftwareVersions};
 use lifeboat_odoo::attachments;
 use tokio_util::sync::CancellationToken;
+
+use hold::Standing;
 
 use crate::{
     error::{Error, Result},
@@ -115,28 +121,27 @@ impl Climb {
         }
     }
 
-    /// From the first rung to the last but teardown.
-    pub async fn climb(&mut self, request: &DrillRequest, started: Timestamp, work: &Path) -> Result<()> {
+    /// From the first rung to the last but teardown; gives a sandbox in which Odoo serves.
+    pub async fn climb(&mut self, request: &DrillRequest, started: Timestamp, work: &Path) -> Result<Option<Standing>> {
         let places = Places::new(work);
         self.notes
             .extend(request.sabotage.iter().map(|sabotage| format!("damaged on purpose: {}", sabotage.describe())));
-        let Some(found) = self.select(request, started).await? else { return Ok(()) };
-        let Some(fetched) = self.fetch(request, started, &found, &places).await? else { return Ok(()) };
+        let Some(found) = self.select(request, started).await? else { return Ok(None) };
+        let Some(fetched) = self.fetch(request, started, &found, &places).await? else { return Ok(None) };
         let (mut prepared, mut replayed) = if request.source.form() == Form::Sql {
-            let Some(imported) = self.import(request, fetched, &places).await? else { return Ok(()) };
+            let Some(imported) = self.import(request, fetched, &places).await? else { return Ok(None) };
             imported
         } else {
-            let Some(mut prepared) = self.prepare(request, fetched, &places).await? else { return Ok(()) };
-            let Some(replayed) = self.replay(request, &mut prepared, &places).await? else { return Ok(()) };
+            let Some(mut prepared) = self.prepare(request, fetched, &places).await? else { return Ok(None) };
+            let Some(replayed) = self.replay(request, &mut prepared, &places).await? else { return Ok(None) };
             (prepared, replayed)
         };
-        let Some(ready) = self.content(request, &mut prepared, &mut replayed, &places).await? else { return Ok(()) };
-        if !self.serve(request, &prepared, &mut replayed, &ready).await? {
-            return Ok(());
-        }
+        self.tell_restored(request, &prepared, &places).await;
+        let Some(ready) = self.content(request, &mut prepared, &mut replayed, &places).await? else { return Ok(None) };
+        let Some(served) = self.serve(request, &prepared, &mut replayed, &ready).await? else { return Ok(None) };
         self.measure(request, &found.selected, &prepared.fetched);
         self.ladder.stop("not asked");
-        Ok(())
+        Ok(Some(Standing::new(request, &places, self.rpo, replayed, served)))
     }
 
     /// Rung 13.

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{Climb, Places, own};
 use crate::{
     checks,
-    error::{Error, Result, chain},
+    error::{Error, Result, with_causes},
     ladder::{self, Answer},
     odoo::{self, Layout},
     postgres,
@@ -110,7 +110,7 @@ impl Climb {
             tenant: request.tenant.clone(),
             instance: request.instance.clone(),
             started,
-            deadline: (request.clock)() + request.config.timeout.0,
+            deadline: (request.clock)() + request.config.timeout.0 + request.held_at_most(),
             work: places.work.clone(),
         };
         let fetching = Instant::now();
@@ -227,7 +227,7 @@ pub(super) async fn start_odoo(
     let user = match User::of(&container, &image, "odoo").await {
         Ok(user) => user,
         Err(error) => {
-            let probed = Err(format!("image {} has no user for Odoo: {}", image.reference, chain(&error)));
+            let probed = Err(format!("image {} has no user for Odoo: {}", image.reference, with_causes(&error)));
             return Ok(Odoo { container, user: User { uid: 65534, gid: 65534 }, probed, hidden });
         }
     };

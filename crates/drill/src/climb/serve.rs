@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use super::{Climb, content::Ready, prepare::Prepared, replay::Replayed};
 use crate::{
     checks::{self, own::Running},
-    error::{Error, Result, chain},
+    error::{Error, Result, with_causes},
     ladder::{self, Answer, Answered, Ladder, Spec},
     odoo,
     run::DrillRequest,
@@ -24,16 +24,23 @@ pub(crate) const BOOT: &str = "boot";
 /// The same of a login.
 pub(crate) const LOGIN: &str = "login";
 
+/// An Odoo that serves.
+pub(super) struct Served {
+    pub odoo: odoo::Server,
+    /// By database, where one could be made: the sandbox's user.
+    pub logins: Vec<(String, SandboxLogin)>,
+}
+
 impl Climb {
-    /// Rungs 10 to 12; whether Odoo served at all.
+    /// Rungs 10 to 12; nothing where Odoo did not serve at all.
     pub(super) async fn serve(
         &mut self,
         request: &DrillRequest,
         prepared: &Prepared,
         replayed: &mut Replayed,
         ready: &Ready,
-    ) -> Result<bool> {
-        let Ok(odoo) = &prepared.odoo else { return Ok(false) };
+    ) -> Result<Option<Served>> {
+        let Ok(odoo) = &prepared.odoo else { return Ok(None) };
         self.begin_phase("boot");
         let modules = checks::boot::modules(&ready.program, &ready.installed, &prepared.layout.missing_addons);
         self.ladder.record(ladder::MODULES.ask(async { Ok(modules) }).await);
@@ -92,7 +99,7 @@ impl Climb {
         };
         self.ladder.record(ladder::LOG.ask(read).await);
         if booted.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         if let Some(code) = serving.exit_code().await? {
             self.public_notes.push(format!("Odoo ended with code {code} while it was used"));
@@ -100,7 +107,8 @@ impl Climb {
         if let Some(code) = replayed.server.exit_code().await? {
             self.public_notes.push(format!("PostgreSQL ended with code {code} while it was used"));
         }
-        Ok(true)
+        let known = visits.into_iter().filter_map(|(database, login, _)| Some((database, login.ok()?)));
+        Ok(Some(Served { odoo: serving, logins: known.collect() }))
     }
 
     /// Rungs 11 and 12 in one database: after the login all at the same time.
@@ -113,7 +121,7 @@ impl Climb {
                 let opening = checks::usage::login(&serving.base, database, login);
                 timing.during(Worker::Odoo, LOGIN, opening).await
             }
-            Err(error) => Err(Error::Task(format!("no sandbox user could be made: {}", chain(error)))),
+            Err(error) => Err(Error::Task(format!("no sandbox user could be made: {}", with_causes(error)))),
         };
         let session = match opened {
             Ok((session, answer)) => {
@@ -218,7 +226,7 @@ impl Use {
 }
 
 /// One check of many databases' answers: the worst verdict, everything that was seen, the time of all.
-pub(super) fn merge(spec: &Spec, answers: Vec<Answered>) -> Answered {
+pub(crate) fn merge(spec: &Spec, answers: Vec<Answered>) -> Answered {
     merge_as(spec.not_executed("no database was reached"), answers)
 }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, Result},
-    sandbox::{Docker, Exec, Image, Scope, Spawned},
+    sandbox::{Docker, Exec, Image, Scope, Spawned, teardown},
 };
 
 /// No dump may take longer; the container is gone then, whatever has become of us.
@@ -64,7 +64,8 @@ pub struct ImageProgram {
 }
 
 impl ImageProgram {
-    /// Starts a container of the image and asks its `pg_dump` for its version.
+    /// Starts a container of the image and asks its `pg_dump` for its version. Containers of runs that died are removed before:
+    /// of a dump that was cut off from Docker, nobody else may come by for a day.
     pub async fn start(docker: &Docker, image: &str, options: &ConnectOptions, owner: &Owner) -> Result<ImageProgram> {
         let image = docker.image("postgres", image).await?;
         let scope = Scope {
@@ -73,8 +74,11 @@ impl ImageProgram {
             instance: owner.instance.clone(),
             started: owner.now,
             deadline: owner.now + LONGEST,
-            work: crate::sandbox::teardown::folder(&owner.work_root, owner.run),
+            work: teardown::folder(&owner.work_root, owner.run),
         };
+        if let Err(error) = teardown::orphans(docker, &owner.work_root, owner.now).await {
+            tracing::warn!(%error, "containers of runs that died may be left");
+        }
         let container = docker.start(&format!("lifeboat-dump-{}", owner.run), body(&image, &scope)).await?;
         let mut program =
             ImageProgram { docker: docker.clone(), container, image, version: String::new(), options: options.clone() };

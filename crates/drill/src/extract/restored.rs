@@ -27,7 +27,7 @@ use crate::{
     error::{Error, Result},
     ladder::{Answer, Observer},
     odoo::Layout,
-    postgres::{self, ROLE, Server, Start},
+    postgres::{self, ROLE, Replay, Server, Start},
     sandbox::{Container, Docker, Limits, Sandbox, Scope, User, teardown},
     source::{Fetched, Selected, Source},
 };
@@ -88,8 +88,11 @@ pub struct Restored {
     pub databases: Vec<String>,
     /// What was restored.
     pub selected: Selected,
+    /// How replay ended.
+    pub(crate) replay: Replay,
+    /// When the base backup began.
+    pub(crate) began: Option<Timestamp>,
     postgres_version: String,
-    newest_commit: Option<Timestamp>,
     notes: Vec<String>,
 }
 
@@ -132,7 +135,8 @@ pub async fn run<T>(
         let program = format!("the teardown of {}", folder.display());
         return Err(Error::Output { program, detail: format!("left: {}", teardown.left.join("; ")) });
     }
-    let Restored { selected, postgres_version, newest_commit, notes, .. } = restored;
+    let Restored { selected, postgres_version, replay, notes, .. } = restored;
+    let newest_commit = replay.newest_commit;
     Ok(Extracted { value, selected, postgres_version, newest_commit, notes, teardown })
 }
 
@@ -206,17 +210,17 @@ impl Job<'_> {
         let control = ControlData::read(&folder.join("pgdata"))?;
         let start = Start { control: &control, socket: &socket, login_hint: &request.login_hint, stop_at: None };
         let mut server = Server::start(&container, user, start).await?;
-        let newest_commit = self.replayed(&mut server, &fetched, &folder).await?;
+        let replay = self.replayed(&mut server, &fetched, &folder).await?;
         server.make_role().await?;
         let (databases, postgres_version) = look(&server).await?;
-        let notes = fetched.notes;
+        let (began, notes) = (fetched.began, fetched.notes);
         let restored =
-            Restored { server, container, user, folder, databases, selected, postgres_version, newest_commit, notes };
+            Restored { server, container, user, folder, databases, selected, replay, began, postgres_version, notes };
         Ok((sandbox, restored))
     }
 
     /// Waits for the end of replay, and judges it as a drill does.
-    async fn replayed(&self, server: &mut Server, fetched: &Fetched, folder: &Path) -> Result<Option<Timestamp>> {
+    async fn replayed(&self, server: &mut Server, fetched: &Fetched, folder: &Path) -> Result<Replay> {
         let begun = Instant::now();
         let replay = server.promoted(self.request.config.timeout.0).await?;
         let staged = self.request.source.staged().await?;
@@ -228,7 +232,7 @@ impl Job<'_> {
         let Answer { verdict, .. } =
             checks::replay::judge(&replay, replay.newest_commit, fetched, &folder.join("pgdata"));
         match verdict {
-            Verdict::Passed => Ok(replay.newest_commit),
+            Verdict::Passed => Ok(replay),
             Verdict::Failed(why) | Verdict::NotExecuted(why) => {
                 Err(Error::Output { program: "the replay in the sandbox".to_owned(), detail: why })
             }

@@ -71,12 +71,21 @@ impl Replay {
     }
 }
 
-/// `2026-11-21 20:37:59.123456+00`; the log is in UTC.
+/// `2026-11-21 20:37:59.123456+00`, with whatever distance from UTC it names; the sandbox's log is in UTC.
 pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let text = text.trim().trim_end_matches('.');
     let (date, rest) = text.split_once(' ')?;
-    let time = rest.split(['+', '-', ' ']).next()?;
-    format!("{date}T{time}Z").parse().ok()
+    let (time, zone) = match rest.find(['+', '-']) {
+        Some(at) => rest.split_at(at),
+        None => (rest.split(' ').next()?, ""),
+    };
+    let zone = zone.split(' ').next().unwrap_or_default();
+    let zone = match zone.len() {
+        0 => "Z".to_owned(),
+        3 => format!("{zone}:00"),
+        _ => zone.to_owned(),
+    };
+    format!("{date}T{}{zone}", time.trim()).parse().ok()
 }
 
 /// Cuts a program's output into lines; a line longer than the limit is cut.

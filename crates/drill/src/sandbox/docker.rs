@@ -12,6 +12,7 @@ use bollard::{
         ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
     },
 };
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
@@ -27,7 +28,7 @@ const OUTPUT_LIMIT: usize = 4 << 20;
 /// A connection to the engine.
 #[derive(Clone)]
 pub struct Docker {
-    engine: Engine,
+    pub(super) engine: Engine,
 }
 
 /// An image, as it is on this host.
@@ -90,6 +91,11 @@ impl Docker {
         Ok(Docker { engine })
     }
 
+    /// The connection itself.
+    pub(crate) fn into_engine(self) -> Engine {
+        self.engine
+    }
+
     /// Finds an image on this host, or pulls it.
     pub async fn image(&self, role: &str, reference: &str) -> Result<Image> {
         let found = match self.engine.inspect_image(reference).await {
@@ -122,6 +128,19 @@ impl Docker {
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(Error::docker(format!("inspect image {reference}"))(error)),
         }
+    }
+
+    /// Images of this host in one archive, as `docker save` writes it and `docker load` reads it, piece by piece. An engine may lay
+    /// all of it out on its disk before the first piece; one that gives nothing for a minute after that has stopped.
+    pub fn save_images(&self, references: &[&str]) -> impl Stream<Item = Result<Bytes>> {
+        let what = format!("save {}", references.join(", "));
+        let pieces = Box::pin(self.engine.export_images(references));
+        let (laying_out, between) = (Duration::from_secs(3600), Duration::from_secs(60));
+        futures::stream::unfold((pieces, laying_out), move |(mut pieces, patience)| async move {
+            let next = timeout(patience, pieces.next()).await;
+            Some((next.unwrap_or(Some(Err(bollard::errors::Error::RequestTimeoutError)))?, (pieces, between)))
+        })
+        .map(move |piece| piece.map_err(Error::docker(what.clone())))
     }
 
     async fn pull(&self, reference: &str) -> Result<()> {
@@ -198,7 +217,7 @@ impl Docker {
         }
     }
 
-    pub(super) async fn remove_volume(&self, name: &str) -> Result<()> {
+    pub(crate) async fn remove_volume(&self, name: &str) -> Result<()> {
         let options = RemoveVolumeOptionsBuilder::default().force(true).build();
         gone(self.engine.remove_volume(name, Some(options)).await)
             .map_err(Error::docker(format!("remove volume {name}")))
@@ -314,7 +333,7 @@ fn by_label(label: &str) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![label.to_owned()])])
 }
 
-fn status(error: &bollard::errors::Error) -> Option<u16> {
+pub(super) fn status(error: &bollard::errors::Error) -> Option<u16> {
     match error {
         bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,

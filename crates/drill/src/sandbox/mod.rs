@@ -11,6 +11,7 @@
 
 pub(crate) mod disk;
 mod docker;
+pub(crate) mod existing;
 mod gate;
 pub mod isolation;
 mod network;
@@ -152,6 +153,17 @@ impl Sandbox {
 }
 
 impl Container {
+    /// One that is no sandbox's, for what is asked in it.
+    pub(crate) fn existing(docker: &Docker, role: &'static str, id: &str) -> Container {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Container { docker: docker.clone(), role, id: id.to_owned(), address, gate: PathBuf::new() }
+    }
+
+    /// What it has printed since it was started last.
+    pub(crate) async fn log_lines(&self, each: impl FnMut(&str)) -> Result<()> {
+        self.docker.log_lines(&self.id, each).await
+    }
+
     /// Runs a program as a user of the image.
     pub async fn run(&self, user: &str, command: &[&str], limit: Duration) -> Result<Ran> {
         let exec = Exec { container: &self.id, user: Some(user), command, environment: &["HOME=/tmp"] };
@@ -218,7 +230,7 @@ impl User {
     }
 
     /// `1000:1000`, or `1000` with the group of the same number.
-    fn from_numbers(text: &str) -> Option<User> {
+    pub fn from_numbers(text: &str) -> Option<User> {
         let (uid, gid) = text.split_once(':').unwrap_or((text, text));
         Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
     }

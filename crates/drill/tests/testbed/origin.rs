@@ -264,6 +264,7 @@ pub fn request(work_root: &Path) -> DrillRequest {
         sabotage: None,
         budget: DrillsConfig { concurrent: 64, memory: None },
         show_rows: false,
+        hold: None,
     }
 }
 
