@@ -5,7 +5,9 @@
 //! missing server is a failure, never a skip. Everything here panics when it cannot do its job: a test ends there.
 
 pub mod account;
+pub mod browser;
 pub mod bucket;
+pub mod cable;
 pub mod clock;
 pub mod disk;
 pub mod folder;
