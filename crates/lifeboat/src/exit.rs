@@ -30,10 +30,12 @@ pub enum Exit {
     Full,
     /// Stopped by a signal.
     Interrupted,
+    /// As monitoring plugins end: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. `status --plugin` alone ends so.
+    Plugin(u8),
 }
 
 impl Exit {
-    /// Every way to end, by number.
+    /// Every way to end, by number, but those of plugins.
     #[cfg(test)]
     pub const ALL: [Exit; 12] = [
         Exit::Ok,
@@ -65,6 +67,7 @@ impl Exit {
             Exit::Unavailable => 10,
             Exit::Full => 11,
             Exit::Interrupted => 130,
+            Exit::Plugin(code) => code,
         }
     }
 
@@ -83,6 +86,7 @@ impl Exit {
             Exit::Unavailable => "unavailable",
             Exit::Full => "full",
             Exit::Interrupted => "interrupted",
+            Exit::Plugin(_) => "plugin",
         }
     }
 }

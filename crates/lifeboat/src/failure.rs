@@ -78,6 +78,39 @@ impl Failure {
     }
 }
 
+/// An error in one line: its message, then each cause that adds words to the one before it.
+pub fn causes(error: &(dyn StdError + 'static)) -> String {
+    let mut messages: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !messages.last().is_some_and(|last| last.contains(&text)) {
+            messages.push(text);
+        }
+        next = cause.source();
+    }
+    messages.join(": ")
+}
+
+/// Of the daemon. What is wrong with a policy is told line by line.
+pub fn of_daemon(error: lifeboat_daemon::Error) -> Failure {
+    use lifeboat_daemon::Error;
+    match error {
+        Error::Unusable { file, problems } => {
+            let message = Error::Unusable { file, problems: Vec::new() }.to_string();
+            let failure = Failure { details: problems, ..Failure::new(Exit::Config, message) };
+            failure.safe("nothing was done").next("lifeboat schedule check")
+        }
+        error @ Error::Busy { .. } => Failure { exit: Exit::Busy, ..Failure::from(error) }
+            .hint("each daemon has a state folder of its own; stop the other, or wait until it has ended"),
+        error @ Error::Listen { .. } => {
+            Failure::from(error).hint("free the address, or choose another with --listen or in the settings")
+        }
+        Error::Engine(error) => Failure::from(error),
+        error => Failure::from(error),
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = anyhow::Error::new(error);

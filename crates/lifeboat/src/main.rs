@@ -10,16 +10,21 @@ use std::{process::ExitCode, time::Duration};
 use clap::Parser;
 
 mod checks;
+mod child;
 mod cli;
 mod exit;
 mod failure;
+mod hands;
+mod incidents;
+mod kept;
 mod keyfile;
 mod log;
 mod output;
 mod passphrase;
 mod progress;
-mod protection;
+mod runner;
 mod signals;
+mod supervisor;
 mod wire;
 
 use cli::{Cli, Session};
@@ -37,7 +42,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(told) => return usage(&told),
     };
-    let voice = log::start(&cli.global);
+    let voice = log::start(&cli);
     match run(cli, &voice) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -55,12 +60,22 @@ fn usage(told: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli, voice: &log::Voice) -> failure::Result<Exit> {
+    let _alive = child::begin(&cli.global.child)?;
+    if cli.verb.may_start_containers() {
+        // A daemon's or an administrator's 077 would lock the sandbox out; its folder lets nobody else in, and what is secret
+        // has a mode of its own.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    }
     // Few threads, because every one that allocates gets an arena of the allocator's with buffers it does not give back.
     // Enough for what blocks at the same time: one walk, workers, uploads to a folder, a restore's placing.
+    let is_urgent = cli.verb.is_urgent();
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let ended = runtime.block_on(async {
         let signals = signals::watch(voice)?;
-        let session = Session::new(&cli.global, voice.clone(), signals.cancel.clone());
+        if cli.global.child.until_stdin_closes {
+            signals::watch_stdin(&signals.cancel, voice);
+        }
+        let session = Session::new(&cli.global, voice.clone(), signals.cancel.clone(), is_urgent);
         tokio::select! {
             ended = cli.verb.run(&session) => match ended {
                 // Work that was told to stop may name any error; what counts is why it stopped.

@@ -1,4 +1,7 @@
-//! Ctrl-C and SIGTERM. The first asks the work to stop and tear down, the second ends the program at once.
+//! Ctrl-C and SIGTERM. The first asks the work to stop and tear down, the second ends the program at once. To a run of the
+//! daemon, or of a runbook, the end of standard input says the same as the first: it is gone, however it ended.
+
+use std::io::{self, Read as _};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -35,6 +38,25 @@ pub fn watch(voice: &Voice) -> Result<Signals> {
         }
     });
     Ok(Signals { cancel, count })
+}
+
+/// Cancels when standard input ends. A thread of its own: a read that waits for ever would keep the runtime from ending.
+pub fn watch_stdin(cancel: &CancellationToken, voice: &Voice) {
+    let (told, voice) = (cancel.clone(), voice.clone());
+    std::thread::spawn(move || {
+        let (mut stdin, mut buffer) = (io::stdin().lock(), [0; 512]);
+        loop {
+            match stdin.read(&mut buffer) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        if !told.is_cancelled() {
+            voice.say("stopping: whoever started this is gone, or wants no more of it");
+        }
+        told.cancel();
+    });
 }
 
 impl Signals {

@@ -7,8 +7,7 @@ use std::{
 
 use lifeboat_engine::{
     context::{self, Context},
-    keys::{read_identities, revocation},
-    skew::Skew,
+    keys::read_identities,
 };
 use lifeboat_model::{
     config::{Config, Problem, RepositoryConfig, Warning, parse},
@@ -88,13 +87,14 @@ fn unreadable(file: &Path, error: io::Error) -> Failure {
     if missing { failure.hint("write a starter file").next("lifeboat init") } else { failure }
 }
 
-/// Reads a configuration that must be usable. Its warnings are the business of `config check` and `doctor`.
+/// Reads a configuration that must be usable, and keeps to its limits. Its warnings are the business of `config check` and `doctor`.
 pub fn load_config(session: &Session) -> Result<Loaded> {
     match read_config(session)? {
         Reading::Usable(loaded) => {
             for warning in &loaded.warnings {
                 tracing::info!("{warning}");
             }
+            session.keep_to(loaded.config.limits);
             Ok(*loaded)
         }
         Reading::Wrong { file, problems } => {
@@ -118,22 +118,13 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// Opens the repository for a backup; it is made on first use.
 pub async fn open_or_make(session: &Session, loaded: &Loaded) -> Result<Repository> {
-    let store = context::open_store(&loaded.config.repository, &environment, true).await?;
-    context::check_lockable(&store, &loaded.config)?;
-    let skew = Skew::measure(&store, &session.clock).await?;
-    skew.check(&store.describe())?;
-    if let Some(remark) = skew.remark(&store.describe()) {
-        session.voice.warn(&remark);
-    }
-    believing(context::open_repository(store, &loaded.config.engine.state_dir, session.now()).await?, &loaded.config)
-        .await
+    let remark = |words: &str| session.voice.warn(words);
+    Ok(context::open_for_writing(&loaded.config, &environment, &session.clock, remark).await?)
 }
 
 /// Looks up which signing keys are not believed any more, and reads with that in mind.
 pub async fn believing(repository: Repository, config: &Config) -> Result<Repository> {
-    let found = revocation::load(&repository, &config.tenant, &config.keys).await?;
-    found.passed_over.iter().for_each(|why| tracing::warn!("{why}"));
-    Ok(repository.with_revocations(found.keys).with_doubts(found.doubted))
+    Ok(context::believing(repository, config).await?)
 }
 
 /// All that the engine's verbs need; `command` names what was started, for evidence.

@@ -1,6 +1,7 @@
 //! Looks at what a verb rests on before the verb needs it. Shared by `config check`, `key check` and `doctor`, so that
 //! all three say the same of the same thing.
 
+pub mod dependencies;
 pub mod docker;
 pub mod files;
 pub mod finding;

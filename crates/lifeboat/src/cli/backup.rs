@@ -27,7 +27,7 @@ use crate::{
 #[command(after_help = EXAMPLES)]
 pub struct Backup {
     /// The instance, as named in the configuration
-    instance: String,
+    pub(super) instance: String,
 }
 
 /// How many files are named to people.
@@ -224,7 +224,10 @@ impl Backup {
                 "no recovery point was made, those that were there are as they were; what was stored so far is reused",
             )
             .context(failed)?;
-        let done = Done::new(report);
+        let mut done = Done::new(report);
+        if session.is_for_others() {
+            (done.changed, done.skipped) = (Vec::new(), Vec::new()); // names of files; the counts stay
+        }
         session.output.show(&done)?;
         Ok(done.exit())
     }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifeboat_model::{
-    config::{Config, CopyConfig, CopyLock, EvidenceConfig, Problem, RepositoryConfig},
+    config::{Config, CopyConfig, CopyLock, Dependency, EvidenceConfig, Problem, RepositoryConfig},
+    id::DependencyName,
     retention::RetentionPolicy,
 };
 use serde::Serialize;
@@ -52,14 +53,15 @@ impl ConfigCommand {
 
 /// A problem or warning, for JSON.
 #[derive(Serialize)]
-struct Remark {
+pub(super) struct Remark {
     file: PathBuf,
     line: Option<usize>,
     key: String,
     message: String,
     hint: String,
+    /// For people.
     #[serde(skip)]
-    text: String,
+    pub(super) text: String,
 }
 
 impl From<&Problem> for Remark {
@@ -195,8 +197,25 @@ struct ShownInstance {
     postgres_image: String,
     odoo_image: String,
     addons: Vec<PathBuf>,
+    dependencies: Vec<ShownDependency>,
     #[serde(skip)]
     targets: String,
+}
+
+/// What an instance cannot work without.
+#[derive(Serialize)]
+struct ShownDependency {
+    name: String,
+    kind: &'static str,
+    address: String,
+    note: Option<String>,
+}
+
+impl From<(&DependencyName, &Dependency)> for ShownDependency {
+    fn from((name, dependency): (&DependencyName, &Dependency)) -> Self {
+        let Dependency { kind, address, note } = dependency.clone();
+        ShownDependency { name: name.to_string(), kind: kind.word(), address, note }
+    }
 }
 
 #[derive(Serialize)]
@@ -329,6 +348,7 @@ fn shown_instances(config: &Config) -> Vec<ShownInstance> {
             postgres_image: instance.drill.postgres_image.clone(),
             odoo_image: instance.drill.odoo_image.clone(),
             addons: instance.drill.addons.clone(),
+            dependencies: instance.dependencies.iter().map(ShownDependency::from).collect(),
             targets: tier.map(|tier| format!("RPO {}, RTO {}", tier.rpo, tier.rto)).unwrap_or_default(),
         }
     };
@@ -381,6 +401,14 @@ impl Answer for Shown {
             rows.plain(cells.into_iter().chain([&instance.odoo_image, &lock, &kept]));
         }
         page.table(rows);
+        for instance in self.instances.iter().filter(|instance| !instance.dependencies.is_empty()) {
+            page.heading(format_args!("What {} cannot work without", instance.name));
+            let mut rows = Rows::new(&["dependency", "kind", "address", "note"]);
+            for one in &instance.dependencies {
+                rows.plain([&one.name, one.kind, &one.address, one.note.as_deref().unwrap_or_default()]);
+            }
+            page.table(rows);
+        }
     }
 }
 

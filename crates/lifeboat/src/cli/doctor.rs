@@ -21,7 +21,7 @@ use crate::{
 /// Check every precondition and say how to mend each
 ///
 /// Configuration, files and keys; the repository (a small object is written, read and listed); free space; each
-/// instance's PostgreSQL (settings, rights, WAL senders, clock); Docker and the images that drills need.
+/// instance's PostgreSQL (settings, rights, WAL senders, clock) and dependencies; Docker and the images that drills need.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -80,6 +80,7 @@ impl Doctor {
         for (name, instance) in &instances {
             session.voice.say(&format!("looking at PostgreSQL of {name}"));
             findings.0.extend(checks::postgres::look(name, instance, &session.clock).await);
+            findings.0.extend(checks::dependencies::look(name, instance).await);
         }
         if !self.no_drill {
             session.voice.say("looking at Docker and images");

@@ -93,6 +93,7 @@ impl Import {
             budget: config.drills,
             sabotage: None,
             show_rows: false,
+            hold: None,
         };
         let report = lifeboat_drill::run(request, Arc::new(Teller::new(&session.voice)), &session.cancel).await;
         let report = report

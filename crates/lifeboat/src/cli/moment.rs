@@ -42,6 +42,15 @@ pub struct MomentArgs {
 }
 
 impl MomentArgs {
+    /// Whether nothing was asked for but the latest.
+    pub fn is_latest(&self) -> bool {
+        self.point.is_none()
+            && self.at.is_none()
+            && self.lsn.is_none()
+            && self.restore_point.is_none()
+            && self.timeline.is_none()
+    }
+
     /// What is wished for. Without any argument that is the latest moment where the log is archived, else the latest point.
     pub async fn wish(&self, repo: &InstanceRepo) -> Result<Wish> {
         let named = [
@@ -69,9 +78,7 @@ impl MomentArgs {
     /// Plans it. Where there is no point, and no such instance is configured either, the name is what is wrong.
     pub async fn plan(&self, repo: &InstanceRepo, config: &Config, identities: &[Identity]) -> Result<Plan> {
         let wish = self.wish(repo).await?;
-        let mut known = identities.to_vec();
-        // Opens lists and headers' details where a recovery identity is not of the time of the point.
-        known.extend(host_identity(&config.keys).ok());
+        let known = known(identities, config);
         match recovery::plan(repo, &config.keys.trusted_keys, &known, &wish).await {
             Err(lifeboat_engine::Error::Repo(error @ lifeboat_repo::Error::NoPoint { .. })) => {
                 config.instance(repo.instance().as_str())?;
@@ -82,8 +89,34 @@ impl MomentArgs {
     }
 }
 
+/// These identities and the host's own, which opens lists and headers' details where a recovery identity is not of the time of the
+/// point.
+pub fn known(identities: &[Identity], config: &Config) -> Vec<Identity> {
+    identities.iter().cloned().chain(host_identity(&config.keys).ok()).collect()
+}
+
+/// Any recovery point, each as likely as another. One that cannot be read is not passed over: that is for the drill to find.
+pub async fn random(repo: &InstanceRepo, config: &Config) -> Result<Wish> {
+    let mut points = repo.list_points().await?;
+    while !points.is_empty() {
+        let index = usize::try_from(getrandom::u64()? % points.len() as u64).unwrap_or_default();
+        let drawn = points.swap_remove(index);
+        let is_dump =
+            repo.read_point(&drawn, &config.keys.trusted_keys).await.is_ok_and(|point| point.header.is_dump());
+        if !is_dump {
+            return Ok(Wish {
+                point: Some(PointSelector::Id(drawn.id.to_string())),
+                target: Target::PointEnd,
+                timeline: None,
+            });
+        }
+    }
+    // Says in the usual words that there is none.
+    Ok(Wish { point: Some(PointSelector::Latest), target: Target::PointEnd, timeline: None })
+}
+
 /// A time that says in which zone it is: RFC 3339, or as PostgreSQL prints it.
-fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str) -> std::result::Result<Timestamp, String> {
     let text = text.trim();
     if let Ok(time) = text.parse() {
         return Ok(time);

@@ -18,6 +18,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether none was named.
+    pub fn is_primary(&self) -> bool {
+        self.repository.is_none()
+    }
+
+    /// What commands that go on from here must say as well.
+    pub fn words(&self) -> String {
+        self.repository.as_ref().map(|name| format!(" --repository {name}")).unwrap_or_default()
+    }
+
     /// The configuration, with that repository in the place of the primary.
     pub fn load(&self, session: &Session) -> Result<Loaded> {
         let loaded = wire::load_config(session)?;

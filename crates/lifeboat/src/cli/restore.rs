@@ -1,9 +1,17 @@
 //! `lifeboat restore`: a recovery point, or any moment that is held, back into a folder. Needs the repository, the configuration, a recovery identity
 //! and this binary; no daemon, no state, and not the instance's own section of the configuration.
 
-use std::{collections::BTreeSet, path::PathBuf};
+mod compose;
+mod docker;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use jiff::Timestamp;
+use lifeboat_drill::recovered::{Record, VolumeOf};
 use lifeboat_engine::{
     recovery::{Plan, Target},
     restore::{self, INCOMPLETE_MARKER, Parts, RestoreReport, RestoreRequest},
@@ -16,7 +24,7 @@ use super::{
     Session, dump,
     extract::{self, Wanted},
     identity::IdentityArgs,
-    moment::MomentArgs,
+    moment::{self as moments, MomentArgs},
     place::Place,
     points::Part,
 };
@@ -41,8 +49,10 @@ pub struct Restore {
     #[command(flatten)]
     moment: MomentArgs,
     /// An empty or new folder; with --database a new file
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["to_docker", "to_compose"])]
+    to: Option<PathBuf>,
+    #[command(flatten)]
+    docker: docker::DockerArgs,
     /// Only this database, as a file for pg_restore: restored and dumped in a sandbox
     #[arg(long, value_name = "NAME", conflicts_with_all = ["delta", "only"])]
     database: Option<String>,
@@ -65,6 +75,8 @@ Examples:
   lifeboat restore clinic --point 3fa9 --to /srv/restore --delta
   lifeboat restore clinic --point latest --to /srv/files --only filestore
   lifeboat restore clinic --database north --to /srv/north.dump
+  lifeboat restore clinic --to-docker postgres=odoo-db,filestore=odoo-data --folder /srv/clinic
+  lifeboat restore clinic --to-compose compose.yml --postgres db --odoo web --folder /srv/clinic
 Which moments are held: lifeboat points windows clinic";
 
 /// How many damaged objects and files are named to people.
@@ -80,6 +92,12 @@ struct Done {
     timeline: u32,
     to: PathBuf,
     complete: bool,
+    /// The newest commit that is known to be in it; none: nothing but the backup's own times is known.
+    newest_commit: Option<Timestamp>,
+    /// Work after this is not in it.
+    lost_since: Option<Timestamp>,
+    /// Volumes of Docker that were made of it.
+    volumes: Vec<VolumeOf>,
     parts: Vec<PartDone>,
     /// Files of an earlier restore that did not belong.
     removed: u64,
@@ -121,6 +139,9 @@ impl Done {
             target: plan.target.to_string(),
             timeline: plan.timeline,
             complete: report.is_complete(),
+            newest_commit: None,
+            lost_since: None,
+            volumes: Vec::new(),
             database: parts.iter().any(|part| part.name == "database"),
             parts,
             removed: report.removed,
@@ -172,6 +193,9 @@ impl Done {
         }
         let (to, major) = (self.to.display(), self.postgres_version / 10_000);
         page.heading("Next");
+        if !self.volumes.is_empty() {
+            return self.next_with_volumes(page);
+        }
         page.line(format_args!(
             "  1. Give the cluster to the user that is to run it: chown -R postgres: {}",
             self.cluster()
@@ -190,6 +214,18 @@ impl Done {
             "     and restart. Until then archive_mode is off, and synchronous_standby_names, primary_conninfo and",
         );
         page.line("     recovery_end_command are empty: a copy must not archive over, wait for or follow what the source did.");
+    }
+
+    fn next_with_volumes(&self, page: &mut Page) {
+        let major = self.postgres_version / 10_000;
+        for volume in &self.volumes {
+            page.line(format_args!("  volume {} is {}", volume.name, volume.folder.display()));
+        }
+        page.line(format_args!("  1. Start PostgreSQL {major} on its volume. It replays the WAL to {},", self.target));
+        page.line("     and promotes itself. Then start Odoo: its volume is the data folder, with filestore/ in it.");
+        page.line(format_args!("  2. lifeboat verify {} --recovered {}", self.instance, self.to.display()));
+        page.line("  3. Once this server is production: remove the lines of this restore from postgresql.auto.conf and restart.");
+        page.line(format_args!("     The folder {} is the data now: it stays where it is.", self.to.display()));
     }
 
     /// The folders that PostgreSQL has to own.
@@ -220,7 +256,8 @@ impl Done {
 
 impl Restore {
     /// Runs it.
-    pub async fn run(mut self, session: &Session) -> Result<Exit> {
+    pub async fn run(self, session: &Session) -> Result<Exit> {
+        let to = self.to.as_ref().or(self.docker.folder()).cloned().unwrap_or_default();
         if let Some(database) = &self.database {
             let wanted = Wanted {
                 instance: &self.instance,
@@ -229,19 +266,19 @@ impl Restore {
                 identity: &self.identity,
                 place: &self.place,
             };
-            return extract::restore_database(session, &wanted, &self.to).await;
+            return extract::restore_database(session, &wanted, &to).await;
         }
-        self.to = std::path::absolute(&self.to)?; // links to tablespaces name their target by it
+        let to = std::path::absolute(&to)?; // links to tablespaces name their target by it
         let loaded = self.place.load(session)?;
         let identities = wire::recovery_identities(&self.identity, &loaded.config)?;
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&config.tenant, &self.instance);
         if let Some(point) = self.moment.dump(&repo, config).await? {
-            if self.delta || self.only.iter().any(|part| *part != Part::Dump) {
+            if self.delta || self.docker.folder().is_some() || self.only.iter().any(|part| *part != Part::Dump) {
                 return Err(Failure::new(Exit::Usage, "a point with dumps is restored whole, into a new folder")
-                    .hint("leave out --delta and --only"));
+                    .hint("leave out --delta, --only, --to-docker and --to-compose"));
             }
-            return dump::restore(session, (&repo, &point), &identities, &self.to).await;
+            return dump::restore(session, (&repo, &point), &identities, &to).await;
         }
         if self.only.contains(&Part::Dump) {
             return Err(Failure::new(Exit::Usage, "only a point with dumps has that part: name one with --point")
@@ -249,23 +286,28 @@ impl Restore {
         }
         let plan = self.moment.plan(&repo, config, &identities).await?;
         wire::opens(&plan.base, &identities)?;
-        self.tell(session, &plan);
+        let target = self.docker.begin((config, &self.instance), (&to, self.delta)).await?;
+        if let Some(target) = &target {
+            target.fits(&plan, &to)?;
+        }
+        self.tell(session, &plan, &to);
+        docker::say_begin(session, target.as_ref());
         let meter = Meter::start(&session.voice, format!("restore {}", self.instance));
         let request = RestoreRequest {
             repo: &repo,
             plan: &plan,
             trusted: &config.keys.trusted_keys,
             identities: &identities,
-            to: self.to.clone(),
+            to: to.clone(),
             delta: self.delta,
             parts: self.parts(),
         };
         let restored = async {
             let mut report = restore::run(request, meter.clone(), &session.cancel).await?;
-            if report.staging.is_some() {
+            if report.staging.is_some() && target.is_none() {
                 session.voice.say(&format!(
                     "all files are in place; PostgreSQL may be started on {}/pgdata while the rest of the WAL is fetched",
-                    self.to.display()
+                    to.display()
                 ));
             }
             report.stage(&session.cancel).await?;
@@ -273,17 +315,26 @@ impl Restore {
         };
         let report = restored.await;
         drop(meter);
-        let report = report.safe(self.what_is_safe()).context(format!("restore of {} failed", self.instance))?;
-        let done = Done::new(&self.instance, &plan, report);
+        let report = report.safe(what_is_safe(&to)).context(format!("restore of {} failed", self.instance))?;
+        let mut record = None;
+        let parts = self.parts();
+        if report.is_complete() && (parts.database || parts.filestore) {
+            let known = moments::known(&identities, config);
+            let keys = (config.keys.trusted_keys.as_slice(), known.as_slice());
+            let mut made = Record::of(&repo, keys, &plan, &report, (parts.database, session.now())).await?;
+            if let Some(target) = target {
+                target.finish(&to, &mut made).await?;
+            }
+            made.write(&to)?;
+            record = Some(made);
+        }
+        let mut done = Done::new(&self.instance, &plan, report);
+        if let Some(record) = record {
+            (done.newest_commit, done.lost_since) = (record.newest_held, Some(record.lost_since));
+            done.volumes = record.volumes;
+        }
         session.output.show(&done)?;
         Ok(if done.complete { Exit::Ok } else { Exit::CheckFailed })
-    }
-
-    fn what_is_safe(&self) -> &'static str {
-        match self.to.join(INCOMPLETE_MARKER).exists() {
-            true => "the repository is as it was; the folder is marked RESTORE-INCOMPLETE and must not be used",
-            false => "the repository is as it was",
-        }
     }
 
     fn parts(&self) -> Parts {
@@ -294,7 +345,7 @@ impl Restore {
         Parts { database: has(Part::Database), filestore: has(Part::Filestore), config: has(Part::Config) }
     }
 
-    fn tell(&self, session: &Session, plan: &Plan) {
+    fn tell(&self, session: &Session, plan: &Plan, to: &Path) {
         for why in &plan.base.skipped {
             session.voice.warn(&format!("a newer recovery point was passed over: {why}"));
         }
@@ -316,8 +367,15 @@ impl Restore {
             moment(header.finished),
             ago(session.now(), header.finished),
             parts.join(", "),
-            self.to.display(),
+            to.display(),
             if self.delta { ", removing there what does not belong" } else { "" },
         ));
+    }
+}
+
+fn what_is_safe(to: &Path) -> &'static str {
+    match to.join(INCOMPLETE_MARKER).exists() {
+        true => "the repository is as it was; the folder is marked RESTORE-INCOMPLETE and must not be used",
+        false => "the repository is as it was",
     }
 }

@@ -38,6 +38,11 @@ pub fn advice(error: &anyhow::Error) -> Advice {
         if let Some(error) = cause.downcast_ref::<DumpError>() {
             return dump(error);
         }
+        if let Some(error) = cause.downcast_ref::<lifeboat_drill::Error>()
+            && error.is_without_engine()
+        {
+            return no_docker();
+        }
         if let Some(error) = cause.downcast_ref::<KeyError>() {
             return key(error);
         }
@@ -55,6 +60,10 @@ pub fn advice(error: &anyhow::Error) -> Advice {
         }
     }
     Advice::new(Exit::Failed)
+}
+
+fn no_docker() -> Advice {
+    Advice::new(Exit::Unavailable).hint("run it again when Docker answers").next("lifeboat doctor")
 }
 
 /// The message itself names the nearest instance, or all of them.
@@ -102,6 +111,11 @@ fn dump(error: &DumpError) -> Advice {
         DumpError::NoFileName { .. } | DumpError::WrongKind { .. } => Advice::new(Exit::Usage),
         DumpError::NoProgram { .. } | DumpError::WrongMajor { .. } | DumpError::NoAuthorities { .. } => {
             Advice::new(Exit::Config)
+        }
+        DumpError::Elsewhere { source, .. }
+            if source.downcast_ref::<lifeboat_drill::Error>().is_some_and(lifeboat_drill::Error::is_without_engine) =>
+        {
+            no_docker()
         }
         DumpError::Start { source, .. } | DumpError::File { source, .. } => io(source),
         _ => Advice::new(Exit::Failed),

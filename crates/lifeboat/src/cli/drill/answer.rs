@@ -160,6 +160,20 @@ impl Done {
         self.evidence = evidence;
     }
 
+    /// The last check, once [`Done::signed`] has answered it.
+    pub fn signature(&self) -> Option<Check> {
+        let row = self.checks.iter().find(|row| row.id == SIGNED.id)?;
+        Some(Check {
+            id: row.id.clone(),
+            rung: row.rung,
+            purpose: row.purpose.clone(),
+            expected: row.expected.clone(),
+            observed: row.observed.clone(),
+            verdict: row.verdict.clone(),
+            duration_ms: row.duration_ms,
+        })
+    }
+
     /// Puts this drill beside those before it.
     pub fn compared(&mut self, mut past: Vec<Past>, statement: &Statement) {
         let this = match &statement.predicate {

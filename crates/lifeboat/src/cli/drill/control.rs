@@ -4,12 +4,13 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
+use lifeboat_daemon::runner::RunEvent;
 use lifeboat_drill::{
     report::DrillReport,
     sabotage::{Control, Kind, Seed},
 };
 use lifeboat_evidence::drill as evidence;
-use lifeboat_model::check::{Outcome, Verdict};
+use lifeboat_model::check::{Check, Outcome, Verdict};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -111,12 +112,13 @@ struct Failed {
 impl Row {
     fn new(
         control: &Control,
+        checks: &[Check],
         report: &DrillReport,
         answer: evidence::Control,
         kept: std::result::Result<String, String>,
         seconds: f64,
     ) -> Row {
-        let failed = report.checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
+        let failed = checks.iter().filter(|check| matches!(check.verdict, Verdict::Failed(_)));
         let failed =
             failed.map(|check| Failed { id: check.id.clone(), rung: check.rung, observed: check.observed.clone() });
         let (evidence, no_evidence) = match kept {
@@ -187,7 +189,8 @@ impl<'a> Set<'a> {
 
     async fn climb(&self, kind: Kind, place: usize, lines: Arc<Lines>) -> Result<Row> {
         let context = &self.rehearsal.context;
-        lines.say(&format!("control {} of {}: {kind} (seed {})", place + 1, self.count, self.seed));
+        let line = format!("control {} of {}: {kind} (seed {})", place + 1, self.count, self.seed);
+        lines.event(RunEvent::Phase { name: format!("control {kind}") }, &line);
         let (control, begun) = (Arc::new(Control::new(kind, self.seed)), Instant::now());
         let climbing = self.rehearsal.climb(Some(Arc::clone(&control)), Arc::clone(&lines), self.side_by_side);
         let report = climbing.await?;
@@ -199,7 +202,10 @@ impl<'a> Set<'a> {
             let _alone = self.keeping.lock().await;
             keep(context, &statement).await
         };
-        Ok(Row::new(&control, &report, answer, kept, begun.elapsed().as_secs_f64()))
+        // What is answered to the daemon is shown to people who may not see what is inside the backup.
+        let for_others = self.rehearsal.session.is_for_others();
+        let checks = if for_others { &report.evidence_checks } else { &report.checks };
+        Ok(Row::new(&control, checks, &report, answer, kept, begun.elapsed().as_secs_f64()))
     }
 }
 

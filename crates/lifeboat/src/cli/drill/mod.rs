@@ -6,9 +6,11 @@ use std::{
 };
 
 use clap::Args;
+use lifeboat_daemon::runner::RunEvent;
 use lifeboat_drill::{
     DrillRequest,
-    ladder::{LOCKS, Observer, SIGNED},
+    hold::Hold,
+    ladder::{Answered, LOCKS, Observer, SIGNED},
     point::RepositoryPoint,
     report::DrillReport,
     sabotage::{Control, Seed},
@@ -23,8 +25,14 @@ use lifeboat_model::{
     time::Span,
 };
 use lifeboat_repo::{point::PointSelector, seal::Identity};
+use tokio_util::sync::CancellationToken;
 
-use super::{Session, identity::IdentityArgs, moment::MomentArgs, place::Place};
+use super::{
+    Session,
+    identity::IdentityArgs,
+    moment::{self, MomentArgs},
+    place::Place,
+};
 use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
@@ -36,12 +44,14 @@ use crate::{
 
 mod answer;
 mod control;
+pub mod hold;
 mod order;
 mod statement;
 mod trend;
 
 pub use answer::Done;
 use control::Choice;
+use hold::{HoldArgs, Holder};
 use order::{Lines, Noted};
 
 /// Prove that an instance comes back: restore it into a sandbox, check, sign
@@ -52,9 +62,12 @@ use order::{Lines, Noted};
 #[command(after_help = EXAMPLES)]
 pub struct Drill {
     /// The instance
-    instance: Instance,
+    pub(super) instance: Instance,
     #[command(flatten)]
     moment: MomentArgs,
+    /// Rehearse one of all recovery points that are held, drawn at random
+    #[arg(long, conflicts_with_all = ["point", "target", "timeline"])]
+    random: bool,
     #[command(flatten)]
     identity: IdentityArgs,
     /// Show the values of rows that differ from the source; they may be personal data
@@ -71,6 +84,8 @@ pub struct Drill {
     #[arg(long, value_name = "SEED", requires = "sabotage", help_heading = CONTROL)]
     seed: Option<Seed>,
     #[command(flatten)]
+    hold: HoldArgs,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -82,6 +97,8 @@ Examples:
   lifeboat drill clinic --identity /media/key/recovery.identity
   lifeboat drill clinic --at 2026-11-21T14:03:10+01:00
   lifeboat drill clinic --point 3fa9 --json --quiet
+  lifeboat drill clinic --random
+  lifeboat drill clinic --hold=1h
   lifeboat drill clinic --sabotage all
   lifeboat drill clinic --sabotage deleted-row --seed 00000000000000ff
 
@@ -113,7 +130,17 @@ impl Teller {
 
 impl Observer for Teller {
     fn phase(&self, name: &str) {
-        self.lines.say(&format!("{name} …"));
+        self.lines.event(RunEvent::Phase { name: name.to_owned() }, &format!("{name} …"));
+    }
+
+    fn answered(&self, answered: &Answered) {
+        if !self.lines.tells_events() {
+            return self.check(&answered.check);
+        }
+        if answered.check.id != SIGNED.id {
+            let (event, line) = event(answered.for_evidence());
+            self.lines.event(event, &line);
+        }
     }
 
     fn check(&self, check: &Check) {
@@ -130,8 +157,20 @@ impl Observer for Teller {
     }
 }
 
+/// An answer for programs: what they are told goes to people who may not see what is inside the backup, so it is in the
+/// words of evidence.
+fn event(check: Check) -> (RunEvent, String) {
+    let detail = match &check.verdict {
+        Verdict::Passed => &check.observed,
+        Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
+    };
+    let line = format!("{} {}: {detail}", check.verdict.word(), check.id);
+    let Check { id, verdict, observed, duration_ms, .. } = check;
+    (RunEvent::Check { id, verdict, observed, seconds: duration_ms as f64 / 1000.0 }, line)
+}
+
 /// A verdict as people read it.
-fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
+pub fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
     match verdict {
         Verdict::Passed => (Tone::Good, "passed"),
         Verdict::Failed(_) => (Tone::Bad, "FAILED"),
@@ -140,6 +179,19 @@ fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
 }
 
 impl Drill {
+    /// What a daemon is asked for; none where something is asked for that it does not take.
+    pub(super) fn for_daemon(&self) -> Option<serde_json::Value> {
+        let only_here = self.show_rows || self.screenshot.is_some() || self.seed.is_some() || self.hold.is_given();
+        if only_here || !self.moment.is_latest() || !self.identity.identity.is_empty() || !self.place.is_primary() {
+            return None;
+        }
+        match &self.sabotage {
+            Some(_) if self.random => None,
+            Some(choice) => Some(serde_json::json!({ "verb": "control", "kind": choice.to_string() })),
+            None => Some(serde_json::json!({ "verb": "drill", "random": self.random })),
+        }
+    }
+
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
         let loaded = self.place.load(session)?;
@@ -150,7 +202,10 @@ impl Drill {
         read_signing_key(&loaded.config.keys.signing_key_file)?; // told now, not when there is something to sign
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let repo = repository.instance(&loaded.config.tenant, &self.instance);
-        let wish = self.moment.wish(&repo).await?;
+        let wish = match self.random {
+            false => self.moment.wish(&repo).await?,
+            true => moment::random(&repo, &loaded.config).await?,
+        };
         let any = wish.point.clone().unwrap_or(PointSelector::Latest);
         if let Ok(point) = repo.find_point(&any, &loaded.config.keys.trusted_keys).await {
             wire::opens(&point, &identities)?; // that there is no valid point is for the drill to find, and to record
@@ -159,6 +214,7 @@ impl Drill {
             None => format!("lifeboat drill {}", self.instance),
             Some(choice) => format!("lifeboat drill {} --sabotage {choice}", self.instance),
         };
+        let hold = self.hold.prepare(session, &self.instance)?;
         let context = wire::context(session, loaded, repository, &command);
         let config = required(&instance.drill, &tier.drill, tier.lock.is_some() && !context.repository.is_replica());
         let rehearsal = Rehearsal {
@@ -172,6 +228,7 @@ impl Drill {
             wish,
             show_rows: self.show_rows,
             screenshot: self.screenshot,
+            hold,
         };
         match self.sabotage {
             None => rehearsal.rehearse().await,
@@ -195,21 +252,32 @@ struct Rehearsal<'a> {
     show_rows: bool,
     /// Where the picture goes in plain.
     screenshot: Option<PathBuf>,
+    /// Keeps the sandbox up when everything has been asked.
+    hold: Option<Arc<Holder>>,
 }
 
 impl Rehearsal<'_> {
+    /// What stops it: what ends the holding does not.
+    fn cancel(&self) -> &CancellationToken {
+        self.hold.as_ref().map_or(&self.session.cancel, |hold| &hold.stop)
+    }
+
     /// One drill, told, signed and shown.
     async fn rehearse(&self) -> Result<Exit> {
         let report = self.climb(None, order::alone(&self.session.voice), 1).await?;
         let written = self.screenshot.as_deref().zip(report.picture.as_ref());
         let written = written.map(|(path, picture)| write_picture(path, &picture.png));
+        let report = if self.session.is_for_others() { in_public(report) } else { report };
         let mut done = sign(&self.context, report).await?;
+        if let Some((event, line)) = done.signature().map(event) {
+            self.session.voice.event(&event, &line);
+        }
         if let Some(Err(error)) = written {
             done.note(format!("the picture could not be written: {error}"));
         }
         self.session.output.show(&done)?;
         Ok(match done.outcome {
-            _ if self.session.cancel.is_cancelled() => Exit::Interrupted,
+            _ if self.cancel().is_cancelled() => Exit::Interrupted,
             Outcome::Failed => Exit::CheckFailed,
             Outcome::Incomplete => Exit::Incomplete,
             // A drill that cannot be shown to anybody has not done what it is for.
@@ -244,7 +312,7 @@ impl Rehearsal<'_> {
             (trusted, self.identities.clone()),
             context.clock.clone(),
             progress,
-            session.cancel.clone(),
+            self.cancel().clone(),
         );
         let request = DrillRequest {
             run: lifeboat_engine::record::new_run()?,
@@ -263,13 +331,19 @@ impl Rehearsal<'_> {
             budget: context.config.drills,
             sabotage: control.map(|control| control as Arc<dyn Sabotage>),
             show_rows: self.show_rows,
+            hold: self.hold.clone().map(|hold| hold as Arc<dyn Hold>),
         };
-        let report = lifeboat_drill::run(request, Arc::new(Teller::of(lines)), &session.cancel).await;
+        let report = lifeboat_drill::run(request, Arc::new(Teller::of(lines)), self.cancel()).await;
         drop(meter);
         report
             .safe("the instance and the repository are as they were")
             .context(format!("drill of {name} could not begin"))
     }
+}
+
+/// The report in the words of evidence, for people who may not see what is inside the backup.
+fn in_public(report: DrillReport) -> DrillReport {
+    DrillReport { checks: report.evidence_checks.clone(), notes: report.public_notes.clone(), ..report }
 }
 
 /// What the instance asks for and what its tier demands. A tier that demands locks demands that drills read them back; those

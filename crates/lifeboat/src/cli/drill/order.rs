@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lifeboat_daemon::runner::RunEvent;
 use lifeboat_repo::progress::{Counter, Progress};
 
 use crate::{log::Voice, progress::Meter};
@@ -21,8 +22,15 @@ struct State {
 
 #[derive(Default, Clone)]
 struct Place {
-    held: Vec<String>,
+    held: Vec<Said>,
     is_over: bool,
+}
+
+/// A line, and what it says to programs.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    line: String,
+    event: Option<RunEvent>,
 }
 
 /// The lines of one of them. When it is dropped, the next one speaks.
@@ -46,16 +54,16 @@ pub fn alone(voice: &Voice) -> Arc<Lines> {
 
 impl State {
     /// A line: to be said now, or held back.
-    fn take(&mut self, place: usize, line: &str) -> bool {
-        let speaks = place <= self.front;
-        if !speaks {
-            self.places[place].held.push(line.to_owned());
+    fn take(&mut self, place: usize, said: Said) -> Option<Said> {
+        if place <= self.front {
+            return Some(said);
         }
-        speaks
+        self.places[place].held.push(said);
+        None
     }
 
     /// One is over: gives what those behind it had to say, as far as it is their turn.
-    fn end(&mut self, place: usize) -> Vec<String> {
+    fn end(&mut self, place: usize) -> Vec<Said> {
         self.places[place].is_over = true;
         let mut said = Vec::new();
         while self.places.get(self.front).is_some_and(|place| place.is_over) {
@@ -71,9 +79,32 @@ impl State {
 impl Lines {
     /// Says a line, or holds it back. Said under the lock: lines of two do not change places.
     pub fn say(&self, line: &str) {
+        self.tell(line, None);
+    }
+
+    /// The same for programs as well: they are given the event in place of the line.
+    pub fn event(&self, event: RunEvent, line: &str) {
+        self.tell(line, Some(event));
+    }
+
+    /// Whether events are asked for in place of lines.
+    pub fn tells_events(&self) -> bool {
+        self.order.voice.tells_events()
+    }
+
+    fn tell(&self, line: &str, event: Option<RunEvent>) {
         let mut state = self.order.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.take(self.place, line) {
-            self.order.voice.say(line);
+        if let Some(said) = state.take(self.place, Said { line: line.to_owned(), event }) {
+            self.order.say(&said);
+        }
+    }
+}
+
+impl Order {
+    fn say(&self, said: &Said) {
+        match &said.event {
+            Some(event) if self.voice.tells_events() => self.voice.event(event, &said.line),
+            _ => self.voice.say(&said.line),
         }
     }
 }
@@ -81,8 +112,8 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         let mut state = self.order.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for line in state.end(self.place) {
-            self.order.voice.say(&line);
+        for said in state.end(self.place) {
+            self.order.say(&said);
         }
     }
 }
@@ -109,14 +140,15 @@ mod tests {
 
     #[test]
     fn the_second_speaks_when_the_first_is_over() {
+        let said = |line: &str| Said { line: line.to_owned(), event: None };
         let mut state = State { front: 0, places: vec![Place::default(); 3] };
-        assert!(state.take(0, "a"));
-        assert!(!state.take(1, "b") && !state.take(2, "c"));
-        assert_eq!(state.end(1), Vec::<String>::new());
-        assert!(state.take(0, "a"));
+        assert!(state.take(0, said("a")).is_some());
+        assert!(state.take(1, said("b")).is_none() && state.take(2, said("c")).is_none());
+        assert_eq!(state.end(1), Vec::new());
+        assert!(state.take(0, said("a")).is_some());
         // The second is over too, so all of it and what the third has said come now, in this order.
-        assert_eq!(state.end(0), ["b", "c"]);
-        assert!(state.take(2, "c"));
-        assert_eq!(state.end(2), Vec::<String>::new());
+        assert_eq!(state.end(0), [said("b"), said("c")]);
+        assert!(state.take(2, said("c")).is_some());
+        assert_eq!(state.end(2), Vec::new());
     }
 }

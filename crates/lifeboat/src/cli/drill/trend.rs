@@ -50,7 +50,11 @@ impl Past {
         counts.then(|| Past {
             run: drill.run,
             started: drill.started,
-            seconds: drill.finished.duration_since(drill.started).as_secs_f64(),
+            // Without the time in which it was only held.
+            seconds: match &drill.breakdown {
+                Some(breakdown) => breakdown.total_ms as f64 / 1000.0,
+                None => drill.finished.duration_since(drill.started).as_secs_f64(),
+            },
             rto_seconds: drill.rto_seconds,
             prediction_seconds: drill.prediction.as_ref().map(|prediction| prediction.seconds),
         })

@@ -24,7 +24,7 @@ pub struct List {
     /// Only this instance; `repository`: what is about no instance
     instance: Option<Instance>,
     /// Only this kind: backup, dump, drill, prune, hold, release, retain, check, rehearsal, revocation, rotation, copy,
-    /// scrub, verify or signoff
+    /// scrub, verify, signoff, access, policy, runbook or incident
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// How many; 0: all

@@ -15,6 +15,7 @@ use crate::{
 
 mod audited;
 mod export;
+mod journals;
 mod ledger;
 mod list;
 mod report;

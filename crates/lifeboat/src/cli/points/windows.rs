@@ -22,10 +22,14 @@ use crate::{
 /// Any commit between the two can be brought back with restore --at, --lsn or --restore-point. Times are the server's own, of
 /// its commits.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lifeboat points windows\n  lifeboat points windows clinic --json")]
+#[command(
+    after_help = "Examples:\n  lifeboat points windows\n  lifeboat points windows clinic --json\n  lifeboat points windows clinic --identity /media/key/recovery.identity   on another machine"
+)]
 pub struct Windows {
     /// Only this instance
     instance: Option<Instance>,
+    #[command(flatten)]
+    identity: IdentityArgs,
     #[command(flatten)]
     place: Place,
 }
@@ -110,10 +114,10 @@ impl Windows {
         let (repository, config) = wire::open_for_reading(&loaded).await?;
         let names = wire::instances(self.instance.as_ref(), config);
         // The host's own identity opens what has to be read; on another machine a recovery identity does.
-        let mut identities: Vec<_> = host_identity(&config.keys).into_iter().collect();
-        if identities.is_empty() {
-            identities = wire::recovery_identities(&IdentityArgs::default(), config)?;
-        }
+        let identities = match host_identity(&config.keys) {
+            Ok(own) if self.identity.identity.is_empty() => vec![own],
+            _ => wire::recovery_identities(&self.identity, config)?,
+        };
         let mut shown = Shown { instances: Vec::new(), now: session.now() };
         for name in names {
             let repo = repository.instance(&config.tenant, &name);

@@ -20,6 +20,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 mod proof;
+mod recovered;
 
 use super::{Session, identity::IdentityArgs, place::Place};
 use crate::{
@@ -35,7 +36,8 @@ use crate::{
 /// Reads every object and compares its SHA-256 with the signed header; this needs no decryption key. With --read-data
 /// it also opens every object and checks every chunk, which needs a recovery identity.
 ///
-/// With --locks, --signs or --sample it proves something else instead, and keeps the answer as signed evidence.
+/// With --locks, --signs or --sample it proves something else instead, and keeps the answer as signed evidence. With
+/// --recovered it asks a system that was restored and runs again what a drill asks in its sandbox.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
@@ -66,6 +68,8 @@ pub struct Verify {
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["point", "quick", "read_data"], help_heading = "Proofs")]
     sample: Option<Share>,
     #[command(flatten)]
+    recovered: recovered::RecoveredArgs,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -75,7 +79,10 @@ Examples:
   lifeboat verify clinic --point latest --read-data --identity /media/key/recovery.identity
   lifeboat verify --quick --json
   lifeboat verify --locks --signs                is it immutable in fact, and did anybody try
-  lifeboat verify --sample 1%/day                daily, from a timer";
+  lifeboat verify --sample 1%/day                daily, from a timer
+  lifeboat verify clinic --recovered /srv/clinic --rungs replay,structure,data,attachments
+  lifeboat verify clinic --recovered /srv/clinic --rungs boot,use --url http://localhost:8069 \\
+      --user it@example.org --password-file /root/it.password";
 
 #[derive(Serialize)]
 struct Verified {
@@ -168,6 +175,9 @@ impl Verify {
 
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
+        if let Some(folder) = &self.recovered.recovered {
+            return self.recovered.run(session, (self.instance.as_ref(), folder), &self.place).await;
+        }
         if self.locks || self.signs || self.sample.is_some() {
             return self.prove(session).await;
         }

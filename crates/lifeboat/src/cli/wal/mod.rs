@@ -36,6 +36,11 @@ enum WalVerb {
 }
 
 impl WalCommand {
+    /// Whether it streams.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.verb, WalVerb::Stream(_))
+    }
+
     /// Runs it.
     pub async fn run(self, session: &Session) -> Result<Exit> {
         match self.verb {

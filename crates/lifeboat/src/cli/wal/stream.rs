@@ -1,13 +1,18 @@
 //! `lifeboat wal stream`: runs until it is stopped. What it has done is the answer.
 
+use std::time::Duration;
+
 use clap::Args;
+use jiff::Timestamp;
+use lifeboat_daemon::runner::RunEvent;
 use lifeboat_engine::{
+    context::Clock,
     keys::writer_keys,
     stream::{self, Phase, State, Until},
 };
 use lifeboat_model::{id::Instance, lsn::Lsn};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::super::Session;
 use crate::{
@@ -44,7 +49,7 @@ struct Done {
     system_id: String,
     timeline: u32,
     durable: Lsn,
-    newest_commit: Option<jiff::Timestamp>,
+    newest_commit: Option<Timestamp>,
     slices: u64,
     segments: u64,
     wal_bytes: u64,
@@ -140,7 +145,8 @@ impl Stream {
         let context = wire::context(session, loaded, repository, &format!("lifeboat wal stream {}", self.instance));
         let (connect, _) = super::server(&context, &self.instance)?;
         let (state, watched) = watch::channel(State::default());
-        let teller = tokio::spawn(tell(session.voice.clone(), self.instance.to_string(), watched));
+        let teller =
+            tokio::spawn(tell(session.voice.clone(), session.clock.clone(), self.instance.to_string(), watched));
         let until = if self.once { Until::CaughtUp } else { Until::Cancelled };
         let ended = stream::run(&context, self.instance.as_str(), &connect, until, &state, &session.cancel).await;
         let done = Done::new(&self.instance, state.borrow().clone());
@@ -159,26 +165,104 @@ impl Stream {
     }
 }
 
-/// Tells when the phase changes.
-async fn tell(voice: Voice, instance: String, mut watched: watch::Receiver<State>) {
+/// Programs are told at most so often.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Tells when the phase changes; programs also how far it is.
+async fn tell(voice: Voice, clock: Clock, instance: String, mut watched: watch::Receiver<State>) {
     let mut told = String::new();
+    let mut progress = Progress::default();
+    let mut last = None;
     loop {
-        let text = {
+        let (text, event) = {
             let state = watched.borrow_and_update();
-            match &state.phase {
-                Phase::Connecting => String::new(),
-                Phase::Streaming => format!("{instance}: streaming timeline {}", state.timeline),
-                Phase::Waiting { why, pause } => {
-                    format!("{instance}: {why}; trying again every {}", seconds(pause.as_secs_f64()))
-                }
-            }
+            let event = voice.tells_events().then(|| progress.event(&state, &clock));
+            (words(&instance, &state), event)
         };
-        if !text.is_empty() && text != told {
-            voice.say(&text);
-            told = text;
+        match event {
+            Some(event) if last.as_ref() != Some(&event) => {
+                voice.event(&event, &text);
+                last = Some(event);
+            }
+            None if !text.is_empty() && text != told => {
+                voice.say(&text);
+                told = text;
+            }
+            _ => {}
         }
+        let spoke = Instant::now();
         if watched.changed().await.is_err() {
             return;
         }
+        if voice.tells_events() {
+            tokio::time::sleep_until(spoke + PACE).await; // what changes meanwhile is told together
+        }
+    }
+}
+
+fn words(instance: &str, state: &State) -> String {
+    match &state.phase {
+        Phase::Connecting => String::new(),
+        Phase::Streaming => format!("{instance}: streaming timeline {}", state.timeline),
+        Phase::Waiting { why, pause } => {
+            format!("{instance}: {why}; trying again every {}", seconds(pause.as_secs_f64()))
+        }
+    }
+}
+
+/// Since when something waits.
+#[derive(Default)]
+struct Progress {
+    waiting_since: Option<Timestamp>,
+}
+
+impl Progress {
+    fn event(&mut self, state: &State, clock: &Clock) -> RunEvent {
+        let phase = match &state.phase {
+            Phase::Connecting => "connecting",
+            Phase::Streaming => "streaming",
+            Phase::Waiting { .. } => "waiting",
+        };
+        let end = state.server_end.max(state.received);
+        // Before the first connection nothing is known of the server.
+        let waiting_bytes = (end.0 > 0).then(|| end.0.saturating_sub(state.durable.0));
+        match waiting_bytes {
+            Some(0) => self.waiting_since = None,
+            Some(_) => {
+                self.waiting_since.get_or_insert_with(|| clock());
+            }
+            None => {}
+        }
+        let (newest_commit, waiting_since) = (state.newest_commit, self.waiting_since);
+        RunEvent::Wal { phase: phase.to_owned(), newest_commit, waiting_bytes, waiting_since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_waits_has_waited_since_it_was_first_seen() {
+        let at = |second| -> Clock { Arc::new(move || Timestamp::from_second(second).unwrap_or_default()) };
+        let mut progress = Progress::default();
+        let mut since = |state: &State, second: i64| match progress.event(state, &at(second)) {
+            RunEvent::Wal { waiting_bytes, waiting_since, .. } => {
+                (waiting_bytes, waiting_since.map(Timestamp::as_second))
+            }
+            _ => panic!("not about WAL"),
+        };
+        let mut state = State::default();
+        assert_eq!(since(&state, 1), (None, None));
+        (state.durable, state.server_end) = (Lsn(100), Lsn(100));
+        assert_eq!(since(&state, 2), (Some(0), None));
+        state.server_end = Lsn(150);
+        assert_eq!(since(&state, 3), (Some(50), Some(3)));
+        state.durable = Lsn(120);
+        assert_eq!(since(&state, 9), (Some(30), Some(3)));
+        state.durable = Lsn(150);
+        assert_eq!(since(&state, 10), (Some(0), None));
     }
 }

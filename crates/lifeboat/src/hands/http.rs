@@ -1,0 +1,148 @@
+//! `http` and `webhook`: one request each, and what must be answered.
+
+use std::time::Duration;
+
+use lifeboat_runbook::{
+    action::{
+        http::Http,
+        webhook::{Place, Webhook},
+    },
+    execute::{Acting, Outputs},
+    template::Template,
+    values::Secret,
+};
+use reqwest::{Client, Method, Response};
+
+use super::Tools;
+
+/// Of an answer so much is looked at.
+const READ: usize = 64 << 10;
+/// Of an answer so much is kept.
+const KEPT: usize = 2_000;
+/// The step's own limit counts; this one frees what nobody waits for.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What is sent.
+struct Request<'r> {
+    method: &'r str,
+    url: String,
+    headers: &'r [(String, Template)],
+    bearer: Option<&'r Secret>,
+    body: Option<&'r Template>,
+    /// The same for every try of a step: a system that honours it does nothing twice.
+    once: Option<String>,
+}
+
+pub(super) async fn act(http: &Http, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
+    ask(http, acting.course.fill(&http.url), acting, tools).await
+}
+
+/// The same at another address.
+pub(super) async fn ask(http: &Http, url: String, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
+    let (headers, bearer, body) = (&http.headers, http.bearer.as_ref(), http.body.as_ref());
+    let request = Request { method: http.method, url: url.clone(), headers, bearer, body, once: None };
+    let (status, body) = send(request, acting, tools).await?;
+    expect(&url, status, &http.status, &body)?;
+    if let Some(wanted) = http.contains.as_ref().map(|text| acting.course.fill(text))
+        && !body.contains(&wanted)
+    {
+        return Err(format!("{url}: the answer does not hold \"{wanted}\": {}", shortened(&body)));
+    }
+    Ok(outputs(status, &body))
+}
+
+pub(super) async fn was_done(http: &Http, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
+    let Some(probe) = &http.done_when else { return Ok(None) };
+    let (url, bearer) = (acting.course.fill(probe), http.bearer.as_ref());
+    let request = Request { method: "GET", url, headers: &http.headers, bearer, body: None, once: None };
+    let (status, _) = send(request, acting, tools).await?;
+    // What was answered then is lost with the executor that asked.
+    Ok((status == 200).then(Outputs::new))
+}
+
+pub(super) async fn call(webhook: &Webhook, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
+    let (url, shown) = match &webhook.url {
+        Place::Url(url) => (acting.course.fill(url), acting.course.fill(url)),
+        Place::Secret(secret) => (tools.secret(secret, acting)?.expose().to_owned(), "the URL of its file".to_owned()),
+    };
+    let once = Some(format!("{}-{}", tools.run, acting.id.replace('/', ".")));
+    let (headers, bearer, body) = (&webhook.headers, webhook.bearer.as_ref(), webhook.body.as_ref());
+    let request = Request { method: webhook.method, url, headers, bearer, body, once };
+    let (status, body) = send(request, acting, tools).await?;
+    expect(&shown, status, &webhook.status, &body)?;
+    Ok(outputs(status, &body))
+}
+
+fn expect(url: &str, status: u16, expected: &[u16], body: &str) -> Result<(), String> {
+    if expected.contains(&status) {
+        return Ok(());
+    }
+    let expected: Vec<String> = expected.iter().map(u16::to_string).collect();
+    Err(format!("{url} answered {status} and not {}: {}", expected.join(" or "), shortened(body)))
+}
+
+fn outputs(status: u16, body: &str) -> Outputs {
+    Outputs::from([("status".to_owned(), status.to_string()), ("body".to_owned(), shortened(body))])
+}
+
+fn shortened(body: &str) -> String {
+    body.chars().take(KEPT).collect()
+}
+
+async fn send(request: Request<'_>, acting: &Acting<'_>, tools: &Tools) -> Result<(u16, String), String> {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // an error says that it is chosen
+    let client = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(20))
+        .timeout(LONGEST)
+        .build()
+        .map_err(|error| told(&error))?;
+    let method: Method = request.method.parse().map_err(|_| format!("{} is no method", request.method))?;
+    let mut asked = client.request(method, &request.url);
+    for (name, value) in request.headers {
+        asked = asked.header(name, acting.course.fill(value));
+    }
+    if let Some(bearer) = request.bearer {
+        asked = asked.bearer_auth(tools.secret(bearer, acting)?.expose());
+    }
+    if let Some(once) = request.once {
+        asked = asked.header("Idempotency-Key", once);
+    }
+    if let Some(body) = request.body {
+        asked = asked.body(acting.course.fill(body));
+    }
+    let answer = asked.send().await.map_err(|error| told(&error))?;
+    let status = answer.status().as_u16();
+    Ok((status, read(answer).await?))
+}
+
+/// The beginning of an answer.
+async fn read(mut answer: Response) -> Result<String, String> {
+    let mut body = Vec::new();
+    while body.len() < READ
+        && let Some(piece) = answer.chunk().await.map_err(|error| told(&error))?
+    {
+        body.extend_from_slice(&piece[..piece.len().min(READ - body.len())]);
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// With its causes, and without the URL: it may be a secret.
+fn told(error: &reqwest::Error) -> String {
+    let mut words = match error.url() {
+        Some(url) => url.host_str().unwrap_or("the server").to_owned(),
+        None => "the request".to_owned(),
+    };
+    let mut cause = std::error::Error::source(error);
+    let mut causes = Vec::new();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    let kind = if error.is_timeout() { "did not answer in time" } else { "could not be asked" };
+    words = format!("{words} {kind}");
+    match causes.last() {
+        Some(last) => format!("{words}: {last}"),
+        None => words,
+    }
+}
