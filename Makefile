@@ -9,7 +9,7 @@ STORAGE ?= local
 CARGO ?= cargo
 BIN := target/release/lifeboat
 
-.PHONY: help install azurite build demo test lint unit bench up down clean
+.PHONY: help install azurite packages axe schemathesis oidc build demo test surroundings compile lint unit bench up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | column -t -s $$'\t'
@@ -19,6 +19,19 @@ install: ## Install what is missing (apt), start Docker if it is not running
 
 azurite: install ## Install the emulator of Azure Blob Storage (npm)
 	@testbed/azurite
+
+packages: install ## Fetch Prometheus and a mail server for tests (nothing is installed)
+	@testbed/packages prometheus
+	@testbed/packages smtp
+
+axe: install ## Install the rules for accessible pages (npm)
+	@testbed/axe
+
+schemathesis: install ## Install what holds the API against its document (pip)
+	@testbed/schemathesis
+
+oidc: install ## Install an OpenID Connect provider (npm)
+	@testbed/oidc
 
 build: ## Build the release binary
 	$(CARGO) build --release --locked -p lifeboat
@@ -32,6 +45,12 @@ up: install ## Start PostgreSQL, Odoo 19, Odoo 14 and Ceph RGW of the testbed
 down: ## Stop the testbed
 	@testbed/testbed down
 
+surroundings:
+	@$(MAKE) --no-print-directory -j1 azurite packages axe schemathesis oidc up
+
+compile: lint
+	$(CARGO) test --locked --workspace --no-run
+
 lint: ## Format, clippy and documentation, all without warnings
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -40,11 +59,15 @@ lint: ## Format, clippy and documentation, all without warnings
 unit: ## Tests that need no Docker
 	$(CARGO) test --locked --workspace
 
-test: install azurite lint up ## Everything, against real PostgreSQL, Odoo, S3, Azurite and Docker
-	LIFEBOAT_TESTBED=1 $(CARGO) test --locked --workspace --no-fail-fast
+# The surroundings are mostly waiting for downloads and disks, compiling is not: together they take as long as the longer one.
+# Tests mostly wait as well, for servers and containers: one more at a time than there are processors.
+test: install ## Everything, against real PostgreSQL, Odoo, S3, Azurite and Docker
+	@$(MAKE) --no-print-directory -j2 surroundings compile
+	LIFEBOAT_TESTBED=1 RUST_TEST_THREADS=3 $(CARGO) test --locked --workspace --no-fail-fast
 
-bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic
+bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic; what an idle daemon costs
 	@testbed/bench/run
+	$(CARGO) test --release --locked -p lifeboat-daemon --test day -- idle
 	@[ ! -e .demo/local/lifeboat.toml ] || testbed/bench/drill
 
 clean: ## Remove build output and the demo's folder

@@ -1,6 +1,6 @@
 //! Copies in folders: what they hold, what stays out of them, and every verb that reads from one.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Instant};
 
 use serde_json::Value;
 
@@ -47,12 +47,12 @@ fn ids(answer: &Value) -> Vec<&str> {
 #[test]
 fn every_reading_verb_works_on_a_copy_with_the_primary_gone() {
     let (program, [older, newer]) = with_copies();
-    let lag = |answer: &Value| answer["instances"][0]["copies"][0]["lag"].clone();
-    assert_eq!(lag(&program.run("status --json").json()), Value::Null);
+    let copy = |answer: &Value| answer["instances"][0]["copies"][0].clone();
+    assert_eq!(copy(&program.run("status --json").json())["reaches"], Value::Null);
     let copied = program.run("copy clinic --to offsite --json").expect(0).json();
     assert_eq!((&copied["schema"], &copied["complete"]), (&"lifeboat.copy/1".into(), &true.into()), "{copied:#}");
     assert_eq!(ids(&copied["copies"][0]), [&newer, &older], "newest first: {copied:#}");
-    assert_eq!(lag(&program.run("status --json").json())["points_missing"], 0);
+    assert_eq!(copy(&program.run("status --json").json())["missing_points"], 0);
     let there = objects(&program.path("offsite"));
     let again = program.run("copy --to offsite --json").expect(0).json();
     assert_eq!((&again["copies"][0]["objects"], &again["copies"][0]["evidence"]), (&0.into(), &Value::Null));
@@ -76,6 +76,20 @@ fn every_reading_verb_works_on_a_copy_with_the_primary_gone() {
     program.run("wal check clinic --repository offsite").expect(5); // there is none
     program.run("restore clinic --to restored --identity keys/recovery.identity --repository offsite").expect(0);
     assert_eq!(fs::read_to_string(program.path("restored/filestore/odoo/ab/abc")).unwrap(), "attachment");
+}
+
+#[test]
+fn a_copy_keeps_to_its_part_of_the_line_and_a_restore_has_all_of_it() {
+    const RATE: f64 = 5_000.0;
+    let (program, _) = with_copies();
+    let begun = Instant::now();
+    program.run(&format!("copy clinic --to offsite --upload-limit={RATE}B/s")).expect(0);
+    let took = begun.elapsed().as_secs_f64();
+    let sent: u64 = objects(&program.path("offsite")).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    // A quarter of a second's worth may have been saved up, and more is never.
+    assert!(sent > 12_000 && took >= sent as f64 / RATE - 0.25, "{sent} bytes in {took} s");
+    // In days, if it were held back.
+    program.run("restore clinic --to restored --identity keys/recovery.identity --download-limit=1B/s").expect(0);
 }
 
 #[test]

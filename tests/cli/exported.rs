@@ -62,6 +62,10 @@ fn a_repositorys_ledger_is_verified() {
     for gone in ["ledger/entries/000000000002", "ledger/checkpoints/000000000003", statement] {
         fs::remove_file(program.path("repository/hospital/evidence").join(gone)).unwrap();
     }
+    // This host remembers the end; another one would not know.
+    let answer = program.run("evidence verify --json").expect(4).json();
+    assert_eq!((&answer["audit"]["proven"], words(&answer)), (&2.into(), vec!["cut"]));
+    fs::remove_dir_all(program.path("state/ledger")).unwrap();
     assert_eq!(program.run("evidence verify --json").expect(0).json()["audit"]["proven"], 2);
     assert_eq!(words(&against(4)), ["cut"]);
 }
@@ -77,8 +81,10 @@ fn what_is_done_to_a_repositorys_evidence_is_named() {
     assert!(words(&program.run("evidence verify --json").expect(4).json()).contains(&"edited"));
     fs::write(&entry, good).unwrap();
     program.run("evidence verify").expect(0);
-    // Without any ledger, as in a repository of an older release, nothing is wrong and nothing is proven.
+    // Without any ledger, as in a repository of an older release, nothing is wrong and nothing is proven; but to whom there was one.
     fs::rename(program.path(LEDGER), program.path("ledger")).unwrap();
+    assert!(words(&program.run("evidence verify --json").expect(4).json()).contains(&"cut"));
+    fs::remove_dir_all(program.path("state/ledger")).unwrap();
     let answer = program.run("evidence verify --json").expect(5).json();
     assert_eq!((words(&answer), &answer["believed"]), (vec!["not-in-ledger"], &true.into()));
     fs::rename(program.path("ledger"), program.path(LEDGER)).unwrap();

@@ -40,7 +40,9 @@ fn every_command_explains_itself() {
 #[test]
 fn wrong_arguments_are_told_apart_from_failures() {
     let program = Program::new();
-    for wrong in ["", "bakup", "backup", "restore clinic --point latest", "points show clinic xyz", "-q -v status"] {
+    let without_expectation = "find-corruption clinic --database odoo --sql 1";
+    let wrong = ["", "bakup", "backup", "restore clinic --point latest", "points show clinic xyz", "-q -v status"];
+    for wrong in wrong.into_iter().chain([without_expectation]) {
         let ended = program.run(wrong).expect(2);
         assert!(ended.stdout.is_empty(), "{wrong}: {}", ended.stdout);
         assert!(ended.stderr.contains("Usage") || ended.stderr.contains("--help"), "{wrong}: {}", ended.stderr);

@@ -1,6 +1,9 @@
 //! `evidence ledger`: where the log of all statements stands, and a checkpoint to keep elsewhere.
 
-use std::fs;
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use lifeboat_engine::keys::read_signing_key;
 use lifeboat_evidence::{ActPredicate, Predicate, Statement, ledger::checkpoint, seal, verify};
@@ -122,4 +125,32 @@ fn the_first_act_adopts_hundreds_and_nothing_is_missing_then() {
     fs::write(tile, bytes).unwrap();
     let answer = program.run("evidence verify --json").expect(0).json();
     assert_eq!(findings(&answer), 1, "{:#}", answer["audit"]);
+}
+
+/// Three writers who never pause; whoever verifies meanwhile finds nothing wrong, every time.
+#[test]
+fn somebody_who_writes_meanwhile_is_no_finding() {
+    let program = with_statements(1);
+    let stop = AtomicBool::new(false);
+    let (mut verified, mut entries) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    program.run("repo check --json").expect(0);
+                }
+            });
+        }
+        for _ in 0..12 {
+            let ended = program.run("evidence verify --json");
+            entries.push(ended.json()["audit"]["entries"].as_u64().unwrap_or_default());
+            verified.push(ended);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    for ended in verified {
+        let findings = ended.json()["audit"]["findings"].to_string();
+        assert!(ended.json()["believed"] == true, "{findings}");
+    }
+    assert!(entries.last() > entries.first(), "nobody wrote: {entries:?}");
 }

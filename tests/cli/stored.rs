@@ -219,6 +219,14 @@ fn status_never_flatters() {
     insta::assert_snapshot!("status-json", shape(&json));
     assert_eq!(json["instances"][0]["state"], "at-risk");
     program.run("status nobody").expect(6);
+    let line = program.run("status --plugin").expect(1).stdout;
+    assert!(line.starts_with("LIFEBOAT WARNING - clinic is at risk: ") && line.lines().count() == 1, "{line}");
+    let unknown = program.run("status nobody --plugin").expect(3).stdout;
+    assert!(unknown.starts_with("LIFEBOAT UNKNOWN - ") && unknown.contains("nobody"), "{unknown}");
+    let known = program.run("status clinic").expect(5).stdout;
+    for words in ["What is known of clinic", "never rehearsed", "not known: PostgreSQL of clinic"] {
+        assert!(known.contains(words), "no {words:?} in {known}");
+    }
     fs::remove_dir_all(program.path("repository/hospital/clinic")).unwrap();
     assert!(program.run("status").expect(4).stdout.contains("UNPROTECTED"));
 }
@@ -226,7 +234,8 @@ fn status_never_flatters() {
 /// Else whoever can write to the repository could hide the last drill behind an older one.
 #[test]
 fn a_drill_statement_that_does_not_verify_is_told() {
-    let (program, _) = with_points();
+    let program = Program::initialised();
+    add_point(&program, &jiff::Timestamp::now().to_string()); // its age is no reason
     program.write("repository/hospital/evidence/20261121T110000Z-clinic-drill-00000000000000aa.dsse.json", "{}");
     let status = program.run("status").expect(5).stdout;
     assert!(status.contains("1 newer drill statement does not verify"), "{status}");

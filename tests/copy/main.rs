@@ -77,7 +77,7 @@ fn a_live_odoo_is_drilled_from_a_copy_with_the_primary_gone() {
     assert_eq!(made["witness_exact"], true, "{made:#}");
     let status = site.run(&["status", "--json"]);
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!(status["instances"][0]["copies"][0]["lag"], Value::Null, "nothing was copied yet: {status:#}");
+    assert_eq!(status["instances"][0]["copies"][0]["reaches"], Value::Null, "nothing was copied yet: {status:#}");
 
     let done = site.json(&["copy", "clinic", "--to", "offsite"]);
     assert_eq!((&done["complete"], &done["copies"][0]["to"]), (&true.into(), &"offsite".into()), "{done:#}");
@@ -94,7 +94,7 @@ fn a_live_odoo_is_drilled_from_a_copy_with_the_primary_gone() {
     assert_eq!(missing, [""; 0], "all of the primary is in the copy");
     let status = site.run(&["status", "--json"]);
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert_eq!(status["instances"][0]["copies"][0]["lag"]["points_missing"], 0, "{status:#}");
+    assert_eq!(status["instances"][0]["copies"][0]["missing_points"], 0, "{status:#}");
 
     // From here on there is no primary.
     copied.configure(|text| text.replace("path = \"repository\"", "path = \"elsewhere\""));

@@ -4,7 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod believed;
+mod hold;
 mod kept;
+mod kit;
+mod loss;
+mod practice;
+mod recovered;
+mod rehearsed;
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-mod browser;
 mod year;
 
 use std::{
@@ -24,10 +23,9 @@ use lifeboat_model::{
     id::Sha256Digest,
     signature::SigningKey,
 };
-use lifeboat_testkit::testbed;
+use lifeboat_testkit::{browser::Browser, testbed};
 use serde_json::Value;
 
-use browser::Browser;
 use year::{CLINIC, LONG, TENANT};
 
 const TIERS: &str = "

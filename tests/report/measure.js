@@ -7,8 +7,8 @@
   const root = document.documentElement;
   const width = root.clientWidth;
   if (root.scrollWidth > width) say(`the page is ${root.scrollWidth} wide in ${width}`, root);
-  // On a narrow screen the heads of tables are for screen readers alone.
-  const hidden = (element) => { const head = element.closest("thead"); return head !== null && getComputedStyle(head).position === "absolute"; };
+  // What is for screen readers alone; on a narrow screen, the heads of tables are.
+  const hidden = (element) => { if (element.closest(".unseen, .skip, details:not([open]) > :not(summary)")) return true; const head = element.closest("thead"); return head !== null && getComputedStyle(head).position === "absolute"; };
   const boxOf = (element) => {
     let box = element;
     while (getComputedStyle(box).display.startsWith("inline") && box.parentElement) box = box.parentElement;

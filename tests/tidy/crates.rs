@@ -29,7 +29,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
 const TESTKIT: &str = "lifeboat-testkit";
 
 /// Heavy or dangerous dependencies, and the only crates that may bring them in.
-const FENCED: [(&str, &[&str]); 14] = [
+const FENCED: [(&str, &[&str]); 23] = [
     ("bollard", &["lifeboat-drill"]),
     ("aws-sdk-s3", &["lifeboat-store", "lifeboat-testkit"]),
     ("object_store", &["lifeboat-store"]),
@@ -37,8 +37,18 @@ const FENCED: [(&str, &[&str]); 14] = [
     ("zstd", &["lifeboat-repo"]),
     ("postgres-protocol", &["lifeboat-postgres", "lifeboat-drill"]),
     ("tokio-rustls", &["lifeboat-postgres"]),
-    // Odoo's RPC in a sandbox, and a time-stamping authority, to which a digest goes and nothing else.
-    ("reqwest", &["lifeboat-odoo", "lifeboat-engine"]),
+    // Odoo's RPC in a sandbox; a time-stamping authority, to which a digest goes and nothing else; the daemon's messages and
+    // its identity provider; a daemon elsewhere, for `--daemon`.
+    ("reqwest", &["lifeboat-odoo", "lifeboat-engine", "lifeboat-daemon", "lifeboat"]),
+    ("axum", &["lifeboat-daemon"]),
+    ("axum-server", &["lifeboat-daemon"]),
+    ("cron", &["lifeboat-daemon"]),
+    ("jsonwebtoken", &["lifeboat-daemon"]),
+    ("lettre", &["lifeboat-daemon"]),
+    ("pulldown-cmark", &["lifeboat-runbook", "lifeboat-daemon"]),
+    ("prometheus-client", &["lifeboat-daemon"]),
+    ("rusqlite", &["lifeboat-daemon"]),
+    ("utoipa", &["lifeboat-daemon"]),
     ("ed25519-dalek", &["lifeboat-model"]),
     ("clap", &["lifeboat", "lifeboat-verify"]),
     ("anstream", &["lifeboat"]),

@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeSet, process::Command};
 
+use lifeboat_runbook::{
+    check::{self, Surroundings},
+    document::Document,
+};
+
 use crate::tree::{files, none, read, root, shown};
 
 #[test]
@@ -20,6 +25,24 @@ fn runbooks_and_schedules_are_shipped() {
         }
     }
     none("schedules that do nothing", &wrong);
+}
+
+/// What people follow at night, and what the specification shows, is right.
+#[test]
+fn shipped_runbooks_have_no_error() {
+    let specification = read(&root().join("docs/runbook-format.md"));
+    let example = specification.split_once("````markdown\n").and_then(|(_, rest)| rest.split_once("````\n"));
+    let example = example.map(|(example, _)| ("docs/runbook-format.md".to_owned(), example.to_owned()));
+    let shipped = files(&root().join("runbooks"), "md").into_iter().map(|file| (shown(&file), read(&file)));
+    let mut wrong = Vec::new();
+    for (file, text) in shipped.chain([example.unwrap()]) {
+        let findings = match Document::parse(&text) {
+            Ok(document) => check::check(&document, &Surroundings::default()),
+            Err(findings) => findings,
+        };
+        wrong.extend(findings.iter().filter(|it| it.is_error()).map(|finding| format!("{file}:{finding}")));
+    }
+    none("runbooks with errors", &wrong);
 }
 
 /// Every `lifeboat …` in a document names a verb that exists, with options that it has.

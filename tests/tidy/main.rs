@@ -5,5 +5,6 @@
 
 mod crates;
 mod documents;
+mod schedules;
 mod sources;
 mod tree;

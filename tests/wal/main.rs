@@ -17,3 +17,4 @@ mod promotion;
 mod quiet;
 mod restored;
 mod transfers;
+mod watched;

@@ -34,8 +34,8 @@ pub struct Clients {
 
 /// What each client did, in order.
 pub struct Logs {
-    first: i32,
-    clients: Vec<Vec<Transfer>>,
+    pub first: i32,
+    pub clients: Vec<Vec<Transfer>>,
 }
 
 /// Makes the tables.
@@ -151,7 +151,8 @@ impl Logs {
     }
 }
 
-fn numbers(restored: &Postgres, client: i32) -> Vec<i64> {
+/// What a server has of a client.
+pub fn numbers(restored: &Postgres, client: i32) -> Vec<i64> {
     let sql = format!("SELECT number FROM transfer WHERE client = {client} ORDER BY 1");
     restored.psql("demo", &sql).unwrap().lines().map(|line| line.parse().unwrap()).collect()
 }

@@ -1,0 +1,82 @@
+//! The shipped runbooks are practised from their first step to their last: every question answered, what needs a sandbox done in one.
+
+use lifeboat_testkit::testbed;
+use serde_json::Value;
+
+use crate::support::{Settings, Site, text};
+
+/// Each drill takes its time: every run of the tests practises these; `LIFEBOAT_REHEARSE=all` all of them, or those that it names.
+/// Primary and standby change sides in a test of their own.
+const EVERY_TIME: &str = "total-loss lost-recovery-key";
+const ALL: &str = "total-loss database-corruption accidental-deletion ransomware lost-filestore one-tenant \
+                   loss-of-object-storage lost-recovery-key planned-migration damaged-repository";
+
+/// Every question of a plan with the answer that leads on, by two people.
+fn answers(items: &Value, path: &str, said: &mut Vec<String>) {
+    for item in items.as_array().into_iter().flatten() {
+        let id = format!("{path}{}", item["id"].as_str().unwrap());
+        let step = &item["step"];
+        let answer = match step["action"].as_str() {
+            Some("approve" | "manual") => Some("yes"),
+            Some("decide") => {
+                let known: Vec<&Value> = step["answers"].as_array().unwrap().iter().collect();
+                let on = known.iter().find(|answer| answer["leads_to"] == "continue").or(known.last());
+                Some(on.unwrap()["answer"].as_str().unwrap())
+            }
+            _ => None,
+        };
+        for who in ["ann", "bob"] {
+            said.extend(answer.iter().flat_map(|answer| ["--answer".to_owned(), format!("{id}={answer}@{who}")]));
+        }
+        answers(&item["called"], &format!("{id}/"), said);
+        answers(&item["items"], path, said);
+    }
+}
+
+/// Practises a shipped runbook, and gives the answer.
+fn practise(site: &Site, id: &str) -> Value {
+    let point = site.json(&["points", "list", "clinic"])["points"][0]["point"].as_str().unwrap().to_owned();
+    let known = [
+        ("instance", "clinic".to_owned()),
+        ("platform", "other".to_owned()),
+        ("key", site.identity().display().to_string()),
+        ("database", "demo".to_owned()),
+        ("moment", "latest".to_owned()),
+        ("point", point),
+        ("loaded", "demo_loaded".to_owned()),
+        ("way", "same-major".to_owned()),
+        ("locked", "no".to_owned()),
+        ("stolen-key", "lifeboat-ed25519:PPsSAeIobVcXp3TrhrYBUVUCXwbUfdRQlpbim8aOV38=".to_owned()),
+    ];
+    let plan = site.json(&["runbook", "show", id]);
+    let names: Vec<&str> =
+        plan["parameters"].as_array().unwrap().iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+    let settings = known.into_iter().filter(|(name, _)| names.contains(name));
+    let mut said: Vec<String> =
+        settings.flat_map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]).collect();
+    answers(&plan["items"], "", &mut said);
+    let run = ["runbook", "run", id, "--mode", "practice", "--json"];
+    let output = site.run(&run.iter().copied().chain(said.iter().map(String::as_str)).collect::<Vec<_>>());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{id}: {}", text(&output)));
+    assert_eq!((output.status.code(), &answer["stand"]), (Some(0), &"passed".into()), "{id}: {}", text(&output));
+    answer
+}
+
+#[test]
+fn what_is_shipped_can_be_rehearsed() {
+    if !testbed::enabled() {
+        return;
+    }
+    let site = Site::new(&Settings::default());
+    site.succeed(&["backup", "clinic"]);
+    let books = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runbooks");
+    std::os::unix::fs::symlink(books, site.dir.path().join("runbooks")).unwrap();
+    let chosen = std::env::var("LIFEBOAT_REHEARSE").unwrap_or_else(|_| EVERY_TIME.to_owned());
+    let chosen = if chosen == "all" { ALL.to_owned() } else { chosen };
+    for id in chosen.split_whitespace() {
+        let begun = std::time::Instant::now();
+        let answer = practise(&site, id);
+        let passed = answer["steps"].as_array().unwrap().iter().filter(|step| step["outcome"] == "passed").count();
+        eprintln!("{id}: {passed} steps passed, not practised {}, {:.1?}", answer["not_practised"], begun.elapsed());
+    }
+}
