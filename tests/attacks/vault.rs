@@ -126,9 +126,10 @@ fn policies(site: &Site) -> String {
 }
 
 /// Names, links and contents below a folder, in order.
+/// All but the record of the restore itself, which says when it was.
 fn digest(root: &Path, folder: &Path, hash: &mut Sha256) {
     let entries: BTreeSet<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    for path in entries {
+    for path in entries.into_iter().filter(|path| *path != root.join("RESTORED.json")) {
         hash.update(path.strip_prefix(root).unwrap().as_os_str().as_encoded_bytes());
         match fs::symlink_metadata(&path).unwrap().file_type() {
             kind if kind.is_dir() => digest(root, &path, hash),

@@ -99,7 +99,7 @@ fn a_dump_is_no_backup_and_a_backup_is_no_dump() {
     let refused = ["restore", "clinic", "--point", dump, "--lsn", "0/1", "--to", to, "--identity", &identity];
     site.refused(&refused, 2, &["holds logical dumps and not the instance"]);
     let refused = ["restore", "clinic", "--point", dump, "--only", "filestore", "--to", to, "--identity", &identity];
-    site.refused(&refused, 2, &["leave out --delta and --only"]);
+    site.refused(&refused, 2, &["leave out --delta, --only"]);
     assert!(!site.at("restored").exists());
     site.json(&["restore", "clinic", "--point", backup, "--to", to, "--identity", &identity]);
     assert!(site.at("restored/pgdata/global/pg_control").exists() && !site.at("restored/dump").exists());

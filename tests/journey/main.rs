@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod believed;
+mod corruption;
 mod hold;
 mod kept;
 mod kit;
 mod loss;
 mod practice;
+mod production;
 mod recovered;
 mod rehearsed;
 mod steps;

@@ -36,6 +36,8 @@ pub enum Block {
     Question(String),
     /// A list.
     List(Vec<String>),
+    /// What a program has printed, line by line as it was.
+    Printed(String),
     /// A table.
     Table {
         /// Names of the columns.
@@ -67,6 +69,7 @@ impl Paper {
                             Block::Text(text) => { p { (text) } }
                             Block::Question(text) => { p { strong { (text) } } p { "\u{2026}" } }
                             Block::List(items) => { ul { @for item in items { li { (item) } } } }
+                            Block::Printed(text) => { pre { (text) } }
                             Block::Table { header, rows } => {
                                 table {
                                     thead { tr { @for name in header { th scope="col" { (name) } } } }
@@ -96,6 +99,10 @@ impl Paper {
                     Block::Text(words) => text += &format!("{}\n", plain(words)),
                     Block::Question(words) => text += &format!("**{}**\n\n…\n", plain(words)),
                     Block::List(items) => items.iter().for_each(|item| text += &format!("- {}\n", plain(item))),
+                    // Four spaces: nothing in it is markup, whatever it holds.
+                    Block::Printed(words) => {
+                        words.lines().for_each(|line| text += &format!("    {}\n", line.replace(char::is_control, " ")));
+                    }
                     Block::Table { header, rows } => {
                         let row = |cells: &[String]| {
                             let cells: Vec<String> = cells.iter().map(|cell| plain(cell).replace('|', "\\|")).collect();
@@ -134,7 +141,7 @@ mod tests {
         let evil = "<script>alert(1)</script> **x** |\n# y";
         let table = Block::Table { header: vec![evil.into()], rows: vec![vec![evil.into()]] };
         let blocks = [Block::Heading, Block::Text, Block::Question].map(|block| block(evil.to_owned()));
-        let blocks = blocks.into_iter().chain([Block::List(vec![evil.into()]), table]).collect();
+        let blocks = blocks.into_iter().chain([Block::List(vec![evil.into()]), Block::Printed(evil.into()), table]).collect();
         let paper = Paper {
             title: evil.into(),
             facts: vec![(evil.into(), evil.into())],
@@ -145,9 +152,11 @@ mod tests {
         assert!(html.ends_with("</main></body></html>\n"));
         let markdown = paper.markdown();
         assert!(
-            !markdown.contains("<script>") && !markdown.contains("**x**") && !markdown.contains("\n# y"),
-            "{markdown}"
+            markdown.matches("<script>").count() == 1 && markdown.matches("**x**").count() == 1,
+            "only as printed: {markdown}"
         );
+        assert!(!markdown.contains("\n# y"), "{markdown}");
+        assert!(markdown.contains("\n    <script>alert(1)</script> **x** |\n    # y\n"), "{markdown}");
         assert!(markdown.contains("| \\<script\\>alert(1)\\</script\\> \\*\\*x\\*\\* \\| \\# y |"), "{markdown}");
     }
 }

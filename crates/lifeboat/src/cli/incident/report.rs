@@ -34,6 +34,8 @@ use crate::{
 const MOST: usize = 500;
 /// What `verify` gives, which tells how new the newest commit is that came back.
 const NEWEST: &str = "newest-commit";
+/// What `command` gives: the end of what the program printed.
+const PRINTED: &str = "output";
 /// What only `verify` gives.
 const MEASURED: &str = "rpo-seconds";
 
@@ -209,6 +211,7 @@ impl<'i> Told<'i> {
         };
         let fact = |name: &str, value: String| (name.to_owned(), value);
         let mut sections = vec![self.timeline(), self.steps(), self.decisions(), self.failures(), self.not_practised()];
+        sections.push(self.printed());
         sections.extend(questions());
         Paper {
             title: format!("Incident {}: {}", incident.id, incident.text()),
@@ -333,6 +336,21 @@ impl<'i> Told<'i> {
             }
         }
         of("What practice could not do", &["step", "why"], rows, "Nothing was left out of a practice run.")
+    }
+
+    /// What programs printed that were run to find something out: which moment is good, and what going back to it loses.
+    fn printed(&self) -> Section {
+        let mut section = Section::new("What steps printed");
+        for (run, line) in self.lines() {
+            let Event::Ended { step, outcome: Outcome::Passed, outputs, .. } = &line.event else { continue };
+            let Some(output) = outputs.get(PRINTED).filter(|output| !output.is_empty()) else { continue };
+            section.blocks.push(Block::Heading(format!("{step} ({})", run.id)));
+            section.blocks.push(Block::Printed(output.clone()));
+        }
+        if section.blocks.is_empty() {
+            section.blocks.push(Block::Text("No step ran a program that printed anything.".to_owned()));
+        }
+        section
     }
 
     fn lines(&self) -> impl Iterator<Item = (&Run, &Line)> {
