@@ -61,6 +61,10 @@ fn runbook(site: &Site, words: &[&str], settings: &[(&str, String)], answers: &[
     (output.status.code().unwrap(), answer)
 }
 
+fn is_running(container: &str) -> bool {
+    docker(&["inspect", "--format", "{{.State.Running}}", container]).trim() == "true"
+}
+
 fn step<'a>(run: &'a Value, id: &str) -> &'a Value {
     run["steps"].as_array().unwrap().iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("{id}: {run:#}"))
 }
@@ -90,11 +94,20 @@ fn a_planted_corruption_is_found_and_undone_and_only_later_work_is_lost() {
         ("good", "0".to_owned()),
         ("postgres", old.clone()),
         ("odoo", web.clone()),
-        ("postgres-volume", machine.volume("db")),
-        ("odoo-volume", machine.volume("files")),
+        ("new-postgres-volume", machine.volume("db")),
+        ("new-odoo-volume", machine.volume("files")),
         ("url", format!("http://127.0.0.1:{}", machine.web)),
     ];
     let begin = ["run", "database-corruption", "--instance", "clinic", "--yes", "--confirm", "clinic"];
+
+    // A volume that is there is refused before anything is stopped.
+    let mut taken = settings.clone();
+    taken.push(("new-odoo-volume", machine.part("files")));
+    taken.retain(|setting| *setting != ("new-odoo-volume", machine.volume("files")));
+    let (code, refused) = runbook(&site, &begin, &taken, &[]);
+    assert_eq!((code, &refused["at"]), (1, &"free-odoo-volume".into()), "{refused:#}");
+    assert!(is_running(&web), "Odoo was stopped before the names were looked at");
+
     let (code, found) = runbook(&site, &begin, &settings, &["known=end and begin again@lead"]);
     assert_eq!((code, &found["stand"]), (0, &"ended by an answer".into()), "{found:#}");
     assert_eq!(machine.psql("demo", "SELECT 1").as_deref(), Some("1"), "only Odoo was stopped");
@@ -104,8 +117,17 @@ fn a_planted_corruption_is_found_and_undone_and_only_later_work_is_lost() {
     let good: Timestamp = told.unwrap_or_else(|| panic!("{printed}")).parse().unwrap();
     assert!(good < planted.after && good >= planted.before - Duration::from_secs(2), "{good}: {printed}");
 
-    // Again, with the moment. Whoever is to make the containers is waited for.
+    // Again, with the moment. What an aborted run has stopped runs again.
     settings.push(("moment", good.to_string()));
+    let (code, waits) = runbook(&site, &begin, &settings, &[]);
+    assert_eq!((code, &waits["at"]), (5, &"known".into()), "{waits:#}");
+    assert!(!is_running(&web));
+    let abort = ["abort", waits["run"].as_str().unwrap(), "--why", "not yet", "--yes"];
+    let (code, back) = runbook(&site, &abort, &[], &[]);
+    assert_eq!((code, &back["stand"]), (1, &"rolled back".into()), "{back:#}");
+    assert!(is_running(&web), "an aborted run left Odoo off");
+
+    // Whoever is to make the containers is waited for.
     let agreed = ["known=go back to it@lead", "approve=yes@ann", "approve=yes@lead"];
     let (code, waits) = runbook(&site, &begin, &settings, &agreed);
     assert_eq!((code, &waits["stand"], &waits["at"]), (5, &"waits".into(), &"make-containers".into()), "{waits:#}");
@@ -116,11 +138,7 @@ fn a_planted_corruption_is_found_and_undone_and_only_later_work_is_lost() {
     let maker = machine.maker(site.dir.path());
     assert!(Command::new(&maker).status().unwrap().success());
     let run = waits["run"].as_str().unwrap();
-    let rest = [
-        "make-containers=yes@ann",
-        "the-wrong-figures-are-right=yes@ann",
-        "tell-by-hand=yes@lead",
-    ];
+    let rest = ["make-containers=yes@ann", "the-wrong-figures-are-right=yes@ann", "tell-by-hand=yes@lead"];
     let (code, passed) = runbook(&site, &["resume", run], &[], &rest);
     assert_eq!((code, &passed["stand"]), (0, &"passed".into()), "{passed:#}");
     assert_eq!(step(&passed, "verify-volumes")["outcome"], "passed", "{passed:#}");

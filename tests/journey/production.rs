@@ -36,7 +36,12 @@ pub struct Machine {
 impl Machine {
     pub fn new(of: &str) -> Machine {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let machine = Machine { name: format!("lifeboat-loss-{of}-{}", std::process::id()), port: free(), web: free(), generation: "" };
+        let machine = Machine {
+            name: format!("lifeboat-loss-{of}-{}", std::process::id()),
+            port: free(),
+            web: free(),
+            generation: "",
+        };
         docker(&["network", "create", &machine.name]);
         machine
     }

@@ -101,7 +101,9 @@ impl Paper {
                     Block::List(items) => items.iter().for_each(|item| text += &format!("- {}\n", plain(item))),
                     // Four spaces: nothing in it is markup, whatever it holds.
                     Block::Printed(words) => {
-                        words.lines().for_each(|line| text += &format!("    {}\n", line.replace(char::is_control, " ")));
+                        words
+                            .lines()
+                            .for_each(|line| text += &format!("    {}\n", line.replace(char::is_control, " ")));
                     }
                     Block::Table { header, rows } => {
                         let row = |cells: &[String]| {
@@ -141,7 +143,8 @@ mod tests {
         let evil = "<script>alert(1)</script> **x** |\n# y";
         let table = Block::Table { header: vec![evil.into()], rows: vec![vec![evil.into()]] };
         let blocks = [Block::Heading, Block::Text, Block::Question].map(|block| block(evil.to_owned()));
-        let blocks = blocks.into_iter().chain([Block::List(vec![evil.into()]), Block::Printed(evil.into()), table]).collect();
+        let blocks =
+            blocks.into_iter().chain([Block::List(vec![evil.into()]), Block::Printed(evil.into()), table]).collect();
         let paper = Paper {
             title: evil.into(),
             facts: vec![(evil.into(), evil.into())],
