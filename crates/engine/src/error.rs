@@ -202,6 +202,16 @@ pub enum Error {
         /// Its `postmaster.pid`.
         path: PathBuf,
     },
+    /// A delta restore over a cluster that has become a server of its own.
+    #[error(
+        "a server was started on {path} after the restore and has left recovery: what was written there since would be lost. Choose another folder; if that data is really given up, remove {control}"
+    )]
+    Promoted {
+        /// PGDATA.
+        path: PathBuf,
+        /// The file without which it is no cluster any more.
+        control: PathBuf,
+    },
     /// The folder to restore into holds something.
     #[error(
         "{path} is not empty: choose an empty or new folder, or pass --delta to reuse the files in it that match (everything else in it will be removed)"

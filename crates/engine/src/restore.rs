@@ -455,7 +455,19 @@ fn path_hash(path: &[u8]) -> u64 {
 /// belong.
 pub const RESTORED_MARKER: &str = ".lifeboat-restore";
 
-fn check_reuse(to: &Path, delta: bool) -> Result<()> {
+/// Whether a restore may be made into the folder, as it is now. Nothing is changed.
+///
+/// A cluster that is startable and has no `recovery.signal` any more was promoted: what it holds since then is in no
+/// backup perhaps. Every restore writes that signal before it lets the cluster be started, and the server removes it when it
+/// leaves recovery, so one that was never started, or still replays, is mended.
+pub fn check_target(to: &Path, delta: bool) -> Result<()> {
+    if !to.exists() {
+        return Ok(());
+    }
+    let mut content = fs::read_dir(to).map_err(Error::io("cannot read", to))?;
+    if content.next().is_none() {
+        return Ok(());
+    }
     if !delta {
         return Err(Error::TargetNotEmpty { path: to.to_owned() });
     }
@@ -463,16 +475,20 @@ fn check_reuse(to: &Path, delta: bool) -> Result<()> {
         return Err(Error::NotOurs { path: to.to_owned(), marker: RESTORED_MARKER });
     }
     let path = to.join("pgdata/postmaster.pid");
-    if path.exists() { Err(Error::ServerRunning { path }) } else { Ok(()) }
+    if path.exists() {
+        return Err(Error::ServerRunning { path });
+    }
+    let control = to.join("pgdata/global/pg_control");
+    let is_startable = control.symlink_metadata().is_ok();
+    if is_startable && to.join("pgdata/recovery.signal").symlink_metadata().is_err() {
+        return Err(Error::Promoted { path: to.join("pgdata"), control });
+    }
+    Ok(())
 }
 
 fn prepare_target(to: &Path, delta: bool) -> Result<()> {
-    if to.exists() {
-        let mut content = fs::read_dir(to).map_err(Error::io("cannot read", to))?;
-        if content.next().is_some() {
-            check_reuse(to, delta)?;
-        }
-    } else {
+    check_target(to, delta)?;
+    if !to.exists() {
         make_folder(to, 0o755)?;
     }
     let marker = to.join(INCOMPLETE_MARKER);

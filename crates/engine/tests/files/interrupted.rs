@@ -113,6 +113,30 @@ async fn a_cancelled_delta_restore_takes_the_name_of_pg_control_away() {
     assert!(world.at("to/pgdata/global/pg_control").is_file());
 }
 
+/// A server that leaves recovery removes its signal, and writes: what it wrote is in no backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_promoted_since_is_refused_and_not_touched() {
+    let world = World::new().await;
+    let point = point(&world).await;
+    world.restore(&point, "to", false).await.unwrap();
+    let signal = world.at("to/pgdata/recovery.signal");
+    assert!(signal.is_file(), "what was never started is known by it");
+    fs::remove_file(&signal).unwrap();
+    for written in ["to/pgdata/base-of-the-day", "to/filestore/attachment-of-the-day"] {
+        fs::write(world.at(written), "written since").unwrap();
+    }
+    let refused = world.restore(&point, "to", true).await.unwrap_err();
+    assert!(matches!(refused, Error::Promoted { .. }), "{refused}");
+    for written in ["to/pgdata/base-of-the-day", "to/filestore/attachment-of-the-day"] {
+        assert_eq!(fs::read_to_string(world.at(written)).unwrap(), "written since");
+    }
+    assert!(world.at("to/pgdata/global/pg_control").is_file() && !world.at("to").join(INCOMPLETE_MARKER).exists());
+    // What was started and still replays has nothing of its own.
+    fs::write(&signal, "").unwrap();
+    assert!(world.restore(&point, "to", true).await.unwrap().is_complete());
+    assert!(!world.at("to/filestore/attachment-of-the-day").exists());
+}
+
 /// A part that fails for good (here: a name is taken) stops the others too, and leaves the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_part_keeps_the_cluster_unstartable() {

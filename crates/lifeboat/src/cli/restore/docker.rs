@@ -12,7 +12,7 @@ use lifeboat_drill::{
     sandbox::{Docker, User},
     volumes::{self, Wanted},
 };
-use lifeboat_engine::{record, recovery::Plan};
+use lifeboat_engine::{record, recovery::Plan, restore};
 use lifeboat_model::{config::Config, id::Instance};
 
 use super::compose;
@@ -157,6 +157,7 @@ impl DockerArgs {
             (Some(_), None, None) => return Err(no_image(instance, "--odoo-user")),
         };
         if delta {
+            restore::check_target(folder, delta).safe("nothing was done")?;
             volumes::put_back(folder)?;
         }
         Ok(Some(Target { docker, wanted, replace: self.replace, postgres, odoo }))
