@@ -7,6 +7,7 @@
 mod map;
 mod names;
 mod paths;
+mod promises;
 mod sense;
 mod surroundings;
 
@@ -40,6 +41,7 @@ pub fn check(document: &Document, around: &Surroundings<'_>) -> Vec<Finding> {
     let mut findings = document.warnings.clone();
     findings.extend(names::check(document, &flow));
     findings.extend(paths::check(document, &flow));
+    findings.extend(promises::check(document, &flow));
     findings.extend(surroundings::check(document, around));
     findings.extend(sense::check(document, &flow));
     in_order(findings)

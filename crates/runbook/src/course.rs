@@ -4,6 +4,9 @@
 //! durable how it ended, and asks again. Cut off anywhere, the same lines give the same place: a step that was begun and has no end
 //! is [`Next::Doubt`], and only there may something have been done that no line tells of.
 
+mod back;
+pub(crate) mod calls;
+
 use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
@@ -20,9 +23,11 @@ use crate::{
     execute::people_decide,
     flow::Flow,
     plan::Mode,
-    step::{OUTCOME, OnFailure, Step},
+    step::{OUTCOME, OnFailure, Step, Undo},
     template::{Name, Template},
 };
+
+pub use back::Left;
 
 /// Consent, and *it was done*.
 pub const YES: &str = "yes";
@@ -159,6 +164,10 @@ struct Standing {
     /// What a person chose after it failed.
     chosen: Option<AfterFailure>,
     undo: Undoing,
+    /// How often it was taken back.
+    undone: u32,
+    /// What it did before the runbook was begun anew, and nothing took back.
+    left: Option<Left>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -286,20 +295,12 @@ impl<'d> Course<'d> {
             }
             Event::UndoEnded { step, outcome, .. } => {
                 let id = self.id(step).map_err(misfit)?;
-                self.steps.entry(id).or_default().undo = Undoing::Done(*outcome);
+                let standing = self.steps.entry(id).or_default();
+                standing.undo = Undoing::Done(*outcome);
+                standing.undone += u32::from(*outcome == Outcome::Passed);
             }
         }
         Ok(())
-    }
-
-    /// The lines of a runbook that a step runs, as if it ran by itself.
-    pub fn of_call(call: &str, line: &Line) -> Option<Line> {
-        let mut line = line.clone();
-        let Some(step) = line.event.step_mut() else {
-            return matches!(line.event, Event::Resumed).then_some(line);
-        };
-        *step = step.strip_prefix(call)?.strip_prefix('/')?.to_owned();
-        Some(line)
     }
 
     fn id(&self, step: &str) -> Result<&'d str, String> {
@@ -307,20 +308,9 @@ impl<'d> Course<'d> {
         known.map(|section| section.id.as_str()).ok_or_else(|| format!("the runbook has no step \"{step}\""))
     }
 
-    /// From now on what was begun is taken back.
-    pub fn go_back(&mut self) {
-        self.goes_back = true;
-    }
-
     /// What the run is for.
     pub fn mode(&self) -> Mode {
         self.mode
-    }
-
-    /// A runbook that a step of this run runs.
-    pub fn inner(&self, document: &'d Document, values: BTreeMap<String, String>) -> Course<'d> {
-        let run = self.run.clone();
-        Course { run, ..Course::new(document, self.mode, values, "", "") }
     }
 
     /// How often a step was tried.
@@ -328,14 +318,28 @@ impl<'d> Course<'d> {
         self.steps.get(id).map_or(0, |standing| standing.attempts)
     }
 
+    /// How often a step was taken back.
+    pub fn undone(&self, id: &str) -> u32 {
+        self.steps.get(id).map_or(0, |standing| standing.undone)
+    }
+
+    /// Why a step failed, where its last try has ended so.
+    pub fn failure(&self, id: &str) -> Option<&str> {
+        match self.state(id) {
+            State::Failed(why) => Some(why),
+            _ => None,
+        }
+    }
+
     /// When a step was first begun.
     pub fn since(&self, id: &str) -> Option<Timestamp> {
         self.steps.get(id)?.since
     }
 
-    /// A step by its id.
-    pub fn step_of(&self, id: &str) -> Option<&'d Step> {
-        self.document.find(id)?.step.as_ref()
+    /// A step by its id, with its section.
+    pub fn step_of(&self, id: &str) -> Option<(&'d Section, &'d Step)> {
+        let section = self.document.find(id)?;
+        Some((section, section.step.as_ref()?))
     }
 
     /// What is next.
@@ -378,8 +382,19 @@ impl<'d> Course<'d> {
     pub fn missing(&self, id: &str, step: &Step) -> Vec<String> {
         // What takes a step back may ask for what the step itself gave.
         let is_own = |name: &Name| matches!(name, Name::Output { step, .. } if step == id);
-        let names = step.asks.iter().map(|(name, _)| name).filter(|name| !is_own(name) && self.value(name).is_none());
-        names.map(|name| format!("{{{{{name}}}}}")).collect()
+        self.without_value(step.asks.iter().map(|(name, _)| name).filter(|name| !is_own(name)))
+    }
+
+    /// The same of what takes a step back.
+    pub fn missing_to_undo(&self, step: &Step) -> Vec<String> {
+        match step.undo.as_ref().map(|undo| &undo.value) {
+            Some(Undo::Step(by)) => self.step_of(by).map(|(_, step)| self.missing(by, step)).unwrap_or_default(),
+            _ => self.without_value(&step.undo_asks),
+        }
+    }
+
+    fn without_value<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<String> {
+        names.into_iter().filter(|name| self.value(name).is_none()).map(|name| format!("{{{{{name}}}}}")).collect()
     }
 
     /// What a step asks for and a step would have given that practice has passed over.
@@ -491,21 +506,6 @@ impl<'d> Course<'d> {
             }
         }
     }
-
-    /// What was begun, the last first.
-    fn back(&self) -> Next<'d> {
-        let mut failed = false;
-        for id in self.begun.iter().rev() {
-            let Some(section) = self.document.find(id) else { continue };
-            let Some(step) = section.step.as_ref().filter(|step| can_go_back(step)) else { continue };
-            match self.steps.get(id).map(|standing| standing.undo).unwrap_or_default() {
-                Undoing::Not => return Next::Undo { section, step, doubt: false },
-                Undoing::Begun => return Next::Undo { section, step, doubt: true },
-                Undoing::Done(outcome) => failed |= outcome == Outcome::Failed,
-            }
-        }
-        Next::Finish(if failed { Ending::HalfRolledBack } else { Ending::RolledBack })
-    }
 }
 
 impl State {
@@ -531,11 +531,6 @@ impl Standing {
         let is_known = matches!(self.state, State::Passed | State::Failed(_));
         self.outputs.get("answer").filter(|_| is_known).map(String::as_str)
     }
-}
-
-/// A runbook that is run goes back by its own steps.
-fn can_go_back(step: &Step) -> bool {
-    step.undo.is_some() || matches!(step.action, Action::Runbook(_))
 }
 
 fn ends(action: &Action, answer: Option<&str>) -> bool {

@@ -4,7 +4,10 @@
 //! [`Course`]'s alone, so a run that was killed at any moment goes on by reading its journal. A step in the middle of which it was
 //! killed is not simply done again: what its action says of that ([`Again`]) decides.
 
-use std::{collections::BTreeMap, time::Duration};
+mod asking;
+mod back;
+
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use async_trait::async_trait;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -13,18 +16,15 @@ use lifeboat_model::time::Span;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    action::{
-        Action, Again, Practice,
-        approve::Approve,
-        decide::{By, Decide},
-        runbook::Runbook,
-    },
-    course::{Course, Given, Misfit, NO, Next, YES},
+    action::{Action, Again, Practice, runbook::Runbook},
+    course::{Course, Given, Misfit, Next, calls::of_call},
     document::{Document, Section},
-    event::{AfterFailure, Asked, Ending, Event, Line, Outcome},
+    event::{Asked, Ending, Event, Line, Outcome},
     plan::Mode,
-    step::{Step, Undo},
+    step::Step,
 };
+
+pub(crate) use asking::people_decide;
 
 /// Keeps lines. A line that was given back is durable.
 #[async_trait]
@@ -43,6 +43,12 @@ pub struct Acting<'a> {
     pub attempt: u32,
     /// When the first of them began.
     pub since: Option<Timestamp>,
+    /// Why the last of them failed; none: it was the first, or was cut off.
+    pub failed: Option<String>,
+    /// Whether the step is taken back by this.
+    pub undoing: bool,
+    /// How often the step was taken back before, and is done anew.
+    pub round: u32,
     /// Where values come from.
     pub course: &'a Course<'a>,
 }
@@ -55,7 +61,7 @@ pub type Outputs = BTreeMap<String, String>;
 pub trait Hands: Sync {
     /// Does it; or why it failed. Dropped in the middle when it takes too long or the run is stopped.
     async fn act(&self, acting: &Acting<'_>) -> Result<Outputs, String>;
-    /// Whether it was done by an executor that was killed; or why that cannot be told.
+    /// Whether it was done, by an executor that was killed or by a try that failed; or why that cannot be told.
     async fn was_done(&self, acting: &Acting<'_>) -> Result<Option<Outputs>, String>;
     /// Why it cannot be practised, where its action alone does not tell. Asked in practice only, before it is begun.
     async fn not_practised(&self, _acting: &Acting<'_>) -> Option<String> {
@@ -188,6 +194,10 @@ impl<'e> Executor<'e> {
         match stand? {
             Stand::Over(ending) if scope.course.next() != Next::Over(ending) => {
                 let ending = if why.is_some() && ending == Ending::Passed { Ending::Failed } else { ending };
+                let why = match ending {
+                    Ending::RolledBack | Ending::HalfRolledBack => self.left(&scope)?.or(why),
+                    _ => why,
+                };
                 self.write(&mut scope, None, Event::Finished { ending, outputs, why }).await?;
                 Ok(Stand::Over(ending))
             }
@@ -235,7 +245,7 @@ impl<'e> Executor<'e> {
         self.people.told(&line);
         let own = match scope.prefix.strip_suffix('/') {
             None => Some(line.clone()),
-            Some(call) => Course::of_call(call, &line),
+            Some(call) => of_call(call, &line),
         };
         self.lines.push(line);
         own.map_or(Ok(()), |line| scope.course.take(&line)).map_err(Broken::Misfit)
@@ -260,17 +270,16 @@ impl<'e> Executor<'e> {
                 () = self.cancel.cancelled() => return Ok(Some(Stand::Interrupted)),
             }
         }
+        let failed = scope.course.failure(&section.id).map(str::to_owned);
         self.write(scope, None, Event::Started { step: id, attempt }).await?;
-        let missing = scope.course.missing(&section.id, step);
-        if !missing.is_empty() {
-            // Done with a hole in its text, it would do something else.
-            let why = format!("{} has no value: what gives it did not run, or was cut off", missing.join(", "));
-            return self.end(scope, section, attempt, Err(why), None).await.map(|()| None);
+        // What a try did before it failed may be all that there is to do. The sandbox of a practice is not looked at.
+        if attempt > 1 && scope.course.mode() == Mode::Real && scope.course.missing(&section.id, step).is_empty() {
+            let looked = self.look(scope, section, step, attempt, Before::Failed(failed)).await?;
+            if let ControlFlow::Break(stand) = looked {
+                return Ok(stand);
+            }
         }
-        match people_decide(&step.action) {
-            true => Ok(None),
-            false => self.act(scope, section, step, attempt).await,
-        }
+        self.act(scope, section, step, attempt).await
     }
 
     async fn act(
@@ -280,16 +289,17 @@ impl<'e> Executor<'e> {
         step: &'e Step,
         attempt: u32,
     ) -> Done<Option<Stand>> {
+        let missing = scope.course.missing(&section.id, step);
+        if !missing.is_empty() {
+            return self.end(scope, section, attempt, Err(no_value(&missing)), None).await.map(|()| None);
+        }
+        if people_decide(&step.action) {
+            return Ok(None);
+        }
         if let Action::Runbook(call) = &step.action {
             return self.call(scope, section, call, attempt, false).await;
         }
-        let acting = Acting {
-            id: scope.id(section),
-            action: &step.action,
-            attempt,
-            since: scope.course.since(&section.id),
-            course: &scope.course,
-        };
+        let acting = acting(scope, section, step, attempt, None);
         let done = limited(self.hands.act(&acting), step.limit().map(|span| span.0), &self.cancel).await;
         match done {
             None => Ok(Some(Stand::Interrupted)),
@@ -323,98 +333,58 @@ impl<'e> Executor<'e> {
         if let Action::Runbook(call) = &step.action {
             return self.call(scope, section, call, attempt, false).await;
         }
-        let id = scope.id(section);
-        match step.action.again() {
-            Again::Harmless => {}
-            Again::Look(_) | Again::Probe => {
-                let since = scope.course.since(&section.id);
-                let acting = Acting { id: id.clone(), action: &step.action, attempt, since, course: &scope.course };
-                let looked = limited(self.hands.was_done(&acting), step.limit().map(|span| span.0), &self.cancel).await;
-                match looked {
-                    None => return Ok(Some(Stand::Interrupted)),
-                    Some(Ok(None)) => {}
-                    Some(Ok(Some(outputs))) => {
-                        self.end(scope, section, attempt, Ok(outputs), Some("found done after a break")).await?;
-                        return Ok(None);
-                    }
-                    Some(Err(why)) => {
-                        let why = format!("cut off, and whether it was done cannot be told: {why}");
-                        self.end(scope, section, attempt, Err(why), None).await?;
-                        return Ok(None);
-                    }
-                }
-            }
-            Again::Ask => return self.ask(scope, section, step, Asked::Doubt, None, Vec::new()).await,
+        if !scope.course.missing(&section.id, step).is_empty() {
+            // It was not begun with a hole in its text, and is not now.
+            return self.act(scope, section, step, attempt).await;
         }
-        self.write(scope, None, Event::Started { step: id, attempt: attempt + 1 }).await?;
+        if step.action.again() == Again::Ask {
+            return self.ask(scope, section, step, Asked::Doubt, None, Vec::new()).await;
+        }
+        if let ControlFlow::Break(stand) = self.look(scope, section, step, attempt, Before::CutOff).await? {
+            return Ok(stand);
+        }
+        self.write(scope, None, Event::Started { step: scope.id(section), attempt: attempt + 1 }).await?;
         self.act(scope, section, step, attempt + 1).await
     }
 
-    async fn ask(
+    /// Where it can be seen whether an earlier try has done it, that is looked at, and if so, or if it cannot be told now, this try
+    /// ends with that.
+    async fn look(
         &mut self,
         scope: &mut Scope<'e>,
         section: &'e Section,
         step: &'e Step,
-        asked: Asked,
-        why: Option<String>,
-        already: Vec<String>,
-    ) -> Done<Option<Stand>> {
-        let id = scope.id(section);
-        let question = question(&scope.course, &id, section, step, asked, why, already.clone());
-        let answered = tokio::select! {
-            answered = self.people.ask(&question) => answered,
-            () = self.cancel.cancelled() => return Ok(Some(Stand::Interrupted)),
+        attempt: u32,
+        before: Before,
+    ) -> Done<ControlFlow<Option<Stand>>> {
+        let can_be_seen = matches!(step.action.again(), Again::Look(_) | Again::Probe);
+        if !can_be_seen || people_decide(&step.action) || matches!(step.action, Action::Runbook(_)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let (found, unknown, failed) = match before {
+            Before::CutOff => ("found done after a break", "cut off, and whether it was done cannot be told", None),
+            Before::Failed(failed) => {
+                ("found done before it was tried again", "whether it was done already cannot be told", failed)
+            }
         };
-        let Some(given) = answered else { return Ok(Some(Stand::Waits { step: id })) };
-        if !question.answers.contains(&given.answer) || (asked == Asked::Question && already.contains(&given.who)) {
-            return Ok(None); // asked again
+        let acting = acting(scope, section, step, attempt, failed);
+        let looked = limited(self.hands.was_done(&acting), step.limit().map(|span| span.0), &self.cancel).await;
+        match looked {
+            None => return Ok(ControlFlow::Break(Some(Stand::Interrupted))),
+            Some(Ok(None)) => return Ok(ControlFlow::Continue(())),
+            Some(Ok(Some(outputs))) => self.end(scope, section, attempt, Ok(outputs), Some(found)).await?,
+            Some(Err(why)) => self.end(scope, section, attempt, Err(format!("{unknown}: {why}")), None).await?,
         }
-        let Given { who, answer, comment } = given.clone();
-        let event = Event::Answered { step: id.clone(), asked, answer, comment };
-        self.write(scope, Some(&who), event).await?;
-        let Next::Doubt { attempt, .. } = scope.course.next() else { return Ok(None) };
-        match given.answer.as_str() {
-            YES => {
-                let known = format!("done, says {who}");
-                self.end(scope, section, attempt, Ok(Outputs::new()), Some(&known)).await?;
-                Ok(None)
-            }
-            _ => {
-                self.write(scope, None, Event::Started { step: id, attempt: attempt + 1 }).await?;
-                match people_decide(&step.action) {
-                    true => Ok(None),
-                    false => self.act(scope, section, step, attempt + 1).await,
-                }
-            }
-        }
+        Ok(ControlFlow::Break(None))
     }
 
-    /// A step that people decide ends with what they said.
-    async fn settle(
-        &mut self,
-        scope: &mut Scope<'e>,
-        section: &'e Section,
-        step: &'e Step,
-        given: Given,
-        consent: &[String],
-    ) -> Done<Option<Stand>> {
-        let attempt = scope.course.attempts(&section.id);
-        let Given { who, answer, comment } = given;
-        let words = comment.clone().unwrap_or_default();
-        let done = match &step.action {
-            Action::Decide(_) => Ok(Outputs::from([("answer".to_owned(), answer)])),
-            _ if answer != YES => {
-                Err(format!("{who} says {answer}{}", comment.map_or(String::new(), |why| format!(": {why}"))))
-            }
-            Action::Approve(Approve { people, .. }) if (consent.len() as u64) < u64::from(*people) => {
-                return self.ask(scope, section, step, Asked::Question, None, consent.to_vec()).await;
-            }
-            Action::Approve(_) => {
-                Ok(Outputs::from([("who".to_owned(), consent.join(", ")), ("comment".to_owned(), words)]))
-            }
-            _ => Ok(Outputs::from([("who".to_owned(), who), ("note".to_owned(), words)])),
-        };
-        self.end(scope, section, attempt, done, None).await.map(|()| None)
+    /// A runbook that a step runs, as far as the lines tell.
+    fn inner(&self, scope: &Scope<'e>, section: &'e Section, call: &Runbook) -> Done<Scope<'e>> {
+        let name = &call.runbook.value;
+        let document = (self.runbooks)(name).ok_or_else(|| Broken::NoRunbook(name.clone()))?;
+        let path = scope.id(section);
+        let course = scope.course.called(call, document, &path, &self.lines).map_err(Broken::Misfit)?;
+        Ok(Scope { course, prefix: format!("{path}/") })
     }
 
     /// Another runbook, inside of this run.
@@ -427,18 +397,7 @@ impl<'e> Executor<'e> {
         back: bool,
     ) -> Done<Option<Stand>> {
         let name = &call.runbook.value;
-        let document = (self.runbooks)(name).ok_or_else(|| Broken::NoRunbook(name.clone()))?;
-        let mut values = BTreeMap::new();
-        for parameter in document.head.iter().flat_map(|head| &head.parameters) {
-            let with = call.with.iter().find(|(name, _)| *name == parameter.name);
-            let with = with.map(|(_, template)| scope.course.fill(&template.value));
-            let default = || parameter.default.as_ref().map(|default| default.value.clone());
-            values.extend(with.or_else(default).map(|value| (parameter.name.clone(), value)));
-        }
-        let path = scope.id(section);
-        let mut inner = Scope { course: scope.course.inner(document, values), prefix: format!("{path}/") };
-        let lines: Vec<Line> = self.lines.iter().filter_map(|line| Course::of_call(&path, line)).collect();
-        inner.course.replay(&lines).map_err(Broken::Misfit)?;
+        let mut inner = self.inner(scope, section, call)?;
         if back {
             inner.course.go_back();
         }
@@ -446,76 +405,50 @@ impl<'e> Executor<'e> {
             Stand::Over(ending) => ending,
             stand => return Ok(Some(stand)),
         };
+        let left = self.left(&inner)?.map(|left| format!("; {left}")).unwrap_or_default();
         let failed = match (back, ending) {
             (true, Ending::RolledBack) | (false, Ending::Passed | Ending::Answered) => None,
-            (_, Ending::HalfRolledBack) => Some(format!("not all that {name} did could be taken back")),
-            (_, Ending::RolledBack) => Some(format!("{name} took back what it did")),
+            (true, Ending::HalfRolledBack) => Some(format!("not all that {name} did could be taken back")),
+            (false, Ending::HalfRolledBack) => Some(format!("not all that {name} did could be taken back{left}")),
+            (false, Ending::RolledBack) => Some(format!("{name} took back what it did{left}")),
             (_, _) => Some(format!("steps of {name} failed")),
         };
         match back {
             true => {
                 let outcome = if failed.is_none() { Outcome::Passed } else { Outcome::Failed };
-                self.write(scope, None, Event::UndoEnded { step: path, outcome, why: failed }).await?;
+                let step = scope.id(section);
+                self.write(scope, None, Event::UndoEnded { step, outcome, why: failed }).await?;
             }
             false => self.end(scope, section, attempt, failed.map_or(Ok(Outputs::new()), Err), None).await?,
         }
         Ok(None)
     }
+}
 
-    async fn undo(
-        &mut self,
-        scope: &mut Scope<'e>,
-        section: &'e Section,
-        step: &'e Step,
-        doubt: bool,
-    ) -> Done<Option<Stand>> {
-        let id = scope.id(section);
-        if !doubt {
-            self.write(scope, None, Event::UndoStarted { step: id.clone() }).await?;
-        }
-        let undoing = match step.undo.as_ref().map(|undo| &undo.value) {
-            Some(Undo::Action(action)) => &**action,
-            Some(Undo::Step(by)) => match scope.course.step_of(by) {
-                Some(by) => &by.action,
-                None => return Err(Broken::NoRunbook(by.clone())),
-            },
-            None => match &step.action {
-                Action::Runbook(call) => return self.call(scope, section, call, 1, true).await,
-                _ => return Ok(None),
-            },
-        };
-        // Undoing is written so that twice is as once, or it is asked whether it was done.
-        let acting = Acting { id: id.clone(), action: undoing, attempt: 1, since: None, course: &scope.course };
-        let limit = undoing.limit().map(|span| span.0);
-        let unpractised = match scope.course.mode() {
-            Mode::Practice => match undoing.practice() {
-                Practice::Not(why) => Some(why.to_owned()),
-                _ => self.hands.not_practised(&acting).await,
-            },
-            _ => None,
-        };
-        if let Some(why) = unpractised {
-            // It is passed over, as the step would be: the way back goes on.
-            let why = Some(format!("not practised: {why}"));
-            self.write(scope, None, Event::UndoEnded { step: id, outcome: Outcome::Passed, why }).await?;
-            return Ok(None);
-        }
-        let done = match doubt && !matches!(undoing.again(), Again::Harmless) {
-            true => limited(self.hands.was_done(&acting), limit, &self.cancel).await,
-            false => Some(Ok(None)),
-        };
-        let done = match done {
-            Some(Ok(None)) => limited(self.hands.act(&acting), limit, &self.cancel).await,
-            done => done.map(|done| done.map(|_| Outputs::new())),
-        };
-        let (outcome, why) = match done {
-            None => return Ok(Some(Stand::Interrupted)),
-            Some(Ok(_)) => (Outcome::Passed, None),
-            Some(Err(why)) => (Outcome::Failed, Some(why)),
-        };
-        self.write(scope, None, Event::UndoEnded { step: id, outcome, why }).await?;
-        Ok(None)
-    }
+/// What is known of the tries before this one.
+enum Before {
+    /// Nobody saw how the last one ended.
+    CutOff,
+    /// It failed, so, as far as that is known.
+    Failed(Option<String>),
+}
+
+/// A step that is done, or of which it is asked whether it was.
+fn acting<'a>(
+    scope: &'a Scope<'_>,
+    section: &Section,
+    step: &'a Step,
+    attempt: u32,
+    failed: Option<String>,
+) -> Acting<'a> {
+    let (id, course) = (scope.id(section), &scope.course);
+    let (since, round) = (course.since(&section.id), course.undone(&section.id));
+    Acting { id, action: &step.action, attempt, since, failed, undoing: false, round, course }
+}
+
+/// Done with a hole in its text, it would do something else.
+fn no_value(missing: &[String]) -> String {
+    format!("{} has no value: what gives it did not run, or was cut off", missing.join(", "))
 }
 
 /// Why a step is passed over in practice; none: it is practised, or this is real.
@@ -530,48 +463,7 @@ async fn not_practised(hands: &dyn Hands, scope: &Scope<'_>, section: &Section, 
     if !lacks.is_empty() {
         return Some(format!("it needs {}, which a step gives that was not practised", lacks.join(", ")));
     }
-    let id = scope.id(section);
-    let acting = Acting { id, action: &step.action, attempt: 1, since: None, course: &scope.course };
-    hands.not_practised(&acting).await
-}
-
-/// What people decide, and nobody does.
-pub(crate) fn people_decide(action: &Action) -> bool {
-    match action {
-        Action::Approve(_) | Action::Manual(_) => true,
-        Action::Decide(decide) => matches!(decide.by, By::Question(_)),
-        _ => false,
-    }
-}
-
-fn question<'q>(
-    course: &Course<'_>,
-    id: &str,
-    section: &'q Section,
-    step: &'q Step,
-    asked: Asked,
-    why: Option<String>,
-    already: Vec<String>,
-) -> Question<'q> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let (text, answers, role, comment) = match (asked, &step.action) {
-        (Asked::Failure, _) => {
-            let text = format!("It failed: {}. What now?", why.unwrap_or_default());
-            (text, AfterFailure::WORDS.iter().map(|(word, _)| (*word).to_owned()).collect(), None, false)
-        }
-        (Asked::Doubt, _) => {
-            ("The run was cut off in the middle of this step. Was it done?".to_owned(), words(&[YES, NO]), None, false)
-        }
-        (Asked::Question, Action::Approve(Approve { question, role, comment, .. })) => {
-            (course.fill(question), words(&[YES, NO]), Some(role.value.as_str()), *comment)
-        }
-        (Asked::Question, Action::Decide(Decide { by: By::Question(question), answers })) => {
-            (course.fill(question), answers.iter().map(|(answer, _)| answer.clone()).collect(), None, false)
-        }
-        (Asked::Question, action) => (action.words(&|template| course.fill(template)), words(&[YES, NO]), None, false),
-    };
-    let role = role.or(step.role.as_ref().map(|role| role.value.as_str()));
-    Question { id: id.to_owned(), section, asked, text, answers, role, comment, already }
+    hands.not_practised(&acting(scope, section, step, 1, None)).await
 }
 
 /// Waits for it, but not longer than its limit. None: the run was stopped.

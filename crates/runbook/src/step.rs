@@ -35,7 +35,7 @@ pub struct Step {
     /// Where the block begins.
     pub at: At,
     /// How long it may take. None: what its action says; people are waited for without end.
-    pub timeout: Option<Span>,
+    pub timeout: Option<Placed<Span>>,
     /// How often it is tried again.
     pub retries: Placed<u32>,
     /// Not before this has passed.
@@ -56,6 +56,8 @@ pub struct Step {
     pub role: Option<Placed<String>>,
     /// Everything that `{{…}}` asks for in it, and where.
     pub asks: Vec<(Name, At)>,
+    /// What an action that takes it back asks for.
+    pub undo_asks: Vec<Name>,
 }
 
 /// What happens when a step fails.
@@ -107,7 +109,7 @@ pub(crate) fn read(table: &Table<'_>, at: At) -> Result<Draft> {
     let word = table.required("action", &hint, word)?;
     let action = Action::read(word, table);
     let id = table.optional("id", name);
-    let timeout = table.optional("timeout", |value| value.span("1s", "7d"));
+    let timeout = table.optional("timeout", |value| placed(value, |value| value.span("1s", "7d")));
     let retries = table.optional("retries", |value| {
         let number = value.whole(0, 100)?;
         Ok(Placed { value: u32::try_from(number).unwrap_or(0), at: At::from(&value.place) })
@@ -116,7 +118,13 @@ pub(crate) fn read(table: &Table<'_>, at: At) -> Result<Draft> {
     let on_failure = table.optional("on_failure", |value| placed(value, |value| one_of(value, &OnFailure::WORDS)));
     let only_when = table.optional("only_when", condition);
     let expected = table.optional("expected", |value| placed(value, |value| value.span("1s", "7d")));
-    let undo = table.optional("undo", |value| placed(value, undo));
+    let mut undo_asks = Vec::new();
+    let undo = table.optional("undo", |value| {
+        value.texts(&mut |value, text| {
+            undo_asks.extend(Template::names_in(value, text).into_iter().map(|(name, _)| name))
+        });
+        placed(value, undo)
+    });
     let needs = table.optional("needs", |value| value.list_of(|value| placed(value, name)));
     // An empty list is an answer: nothing outside changes.
     let touches = table.optional("touches", |value| value.list()?.iter().map(Template::of).collect::<Result<Vec<_>>>());
@@ -138,6 +146,7 @@ pub(crate) fn read(table: &Table<'_>, at: At) -> Result<Draft> {
         touches: touches?,
         role: role?,
         asks,
+        undo_asks,
     };
     Ok(Draft { id: id?, step })
 }
@@ -150,7 +159,7 @@ impl Step {
 
     /// How long it may take; none: people are waited for without end.
     pub fn limit(&self) -> Option<Span> {
-        self.timeout.or_else(|| self.action.limit())
+        self.timeout.as_ref().map(|timeout| timeout.value).or_else(|| self.action.limit())
     }
 }
 

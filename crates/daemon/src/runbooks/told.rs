@@ -139,16 +139,7 @@ fn called<'d>(
     lines: &[Line],
 ) -> Option<Standing> {
     let document = documents.get(&call.runbook.value)?;
-    let mut values = BTreeMap::new();
-    for parameter in document.head.iter().flat_map(|head| &head.parameters) {
-        let with = call.with.iter().find(|(name, _)| *name == parameter.name);
-        let with = with.map(|(_, template)| course.fill(&template.value));
-        let default = || parameter.default.as_ref().map(|default| default.value.clone());
-        values.extend(with.or_else(default).map(|value| (parameter.name.clone(), value)));
-    }
-    let mut inner = course.inner(document, values);
-    let own: Vec<Line> = lines.iter().filter_map(|line| Course::of_call(path, line)).collect();
-    inner.replay(&own).ok()?;
+    let inner = course.called(call, document, path, lines).ok()?;
     of_course(&inner, &format!("{path}/"), documents, lines)
 }
 
@@ -320,7 +311,7 @@ pub(crate) fn words(event: &Event) -> String {
             with(format!("{step} could not be taken back"), why)
         }
         Event::Aborted { why } => format!("called off: {why}"),
-        Event::Finished { ending: how, .. } => format!("over: {}", ending(*how)),
+        Event::Finished { ending: how, why, .. } => with(format!("over: {}", ending(*how)), why),
     }
 }
 

@@ -65,12 +65,19 @@ pub(super) async fn call(webhook: &Webhook, acting: &Acting<'_>, tools: &Tools) 
         Place::Url(url) => (acting.course.fill(url), acting.course.fill(url)),
         Place::Secret(secret) => (tools.secret(secret, acting)?.expose().to_owned(), "the URL of its file".to_owned()),
     };
-    let once = Some(format!("{}-{}", tools.run, acting.id.replace('/', ".")));
+    let once = Some(once(&tools.run, acting));
     let (headers, bearer, body) = (&webhook.headers, webhook.bearer.as_ref(), webhook.body.as_ref());
     let request = Request { method: webhook.method, url, headers, bearer, body, once };
     let (status, body) = send(request, acting, tools).await?;
     expect(&shown, status, &webhook.status, &body)?;
     Ok(outputs(status, &body))
+}
+
+/// The same for every try, another for what takes it back, and for what is done anew after that.
+fn once(run: &str, acting: &Acting<'_>) -> String {
+    let round = if acting.round > 0 { format!("-{}", acting.round) } else { String::new() };
+    let undo = if acting.undoing { "-undo" } else { "" };
+    format!("{run}-{}{round}{undo}", acting.id.replace('/', "."))
 }
 
 fn expect(url: &str, status: u16, expected: &[u16], body: &str) -> Result<(), String> {
@@ -144,5 +151,33 @@ fn told(error: &reqwest::Error) -> String {
     match causes.last() {
         Some(last) => format!("{words}: {last}"),
         None => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lifeboat_runbook::{course::Course, document::Document, plan::Mode};
+
+    use super::*;
+
+    /// A system that honours the key gives the stored answer to what it has had before: so only to another try of the same.
+    #[test]
+    fn the_same_is_told_once_and_its_opposite_as_well() {
+        let text = "# T\n```toml\n[runbook]\nid = \"t\"\nsummary = \"s\"\n```\n## Drain\n```toml\naction = \"webhook\"\n\
+                    url = \"https://lb/drain\"\nundo = { action = \"webhook\", url = \"https://lb/enable\" }\n```\n";
+        let document = Document::parse(text).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let course = Course::new(&document, Mode::Real, BTreeMap::new(), "r", "now");
+        let (_, step) = course.step_of("drain").expect("a step");
+        let key = |attempt, undoing, round| {
+            let (id, action, since) = ("call/drain".to_owned(), &step.action, None);
+            once("r", &Acting { id, action, attempt, since, failed: None, undoing, round, course: &course })
+        };
+        assert_eq!(key(1, false, 0), "r-call.drain");
+        assert_eq!(key(2, false, 0), key(1, false, 0));
+        let keys = [key(1, false, 0), key(1, true, 0), key(1, false, 1), key(1, true, 1)];
+        let different: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), 4, "{keys:?}");
     }
 }

@@ -13,6 +13,8 @@ use super::{Tools, sql};
 
 /// The database that every server has.
 const DATABASE: &str = "postgres";
+/// What this step says of a server that it has not promoted.
+const NO_STANDBY: &str = "is no standby: it takes writes already, and nobody knows since when";
 /// How long PostgreSQL itself is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -22,7 +24,7 @@ pub(super) async fn act(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -
     let server = options.server();
     let mut client = sql::connect(&options, DATABASE).await?;
     if !is_in_recovery(&mut client, &options).await? {
-        return Err(format!("{server} is no standby: it takes writes already, and nobody knows since when"));
+        return Err(format!("{server} {NO_STANDBY}"));
     }
     let statement = format!("SELECT pg_promote(wait => true, wait_seconds => {})", PATIENCE.as_secs());
     // In recovery every transaction is read-only: one that is asked to write is refused.
@@ -37,6 +39,11 @@ pub(super) async fn act(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -
 }
 
 pub(super) async fn was_done(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
+    if acting.failed.as_ref().is_some_and(|why| why.contains(NO_STANDBY)) {
+        // It wrote before anything was done here: trying again does not make it this step's doing.
+        return Ok(None);
+    }
+    fenced(promote, acting)?;
     let options = sql::server(&promote.standby, acting, tools)?;
     let mut client = sql::connect(&options, DATABASE).await?;
     match is_in_recovery(&mut client, &options).await? {

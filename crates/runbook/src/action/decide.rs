@@ -121,7 +121,11 @@ impl Act for Decide {
     }
 
     fn again(&self) -> Again {
-        Again::Look("the answer stands in the journal")
+        match &self.by {
+            By::Question(_) => Again::Look("the answer stands in the journal"),
+            // It changes nothing.
+            By::Check(_) => Again::Harmless,
+        }
     }
 
     fn practice(&self) -> Practice {

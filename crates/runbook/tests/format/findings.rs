@@ -309,6 +309,24 @@ fn where_things_lead() {
     assert!(findings.is_empty(), "{findings:#?}");
 }
 
+/// A limit that nobody keeps, and a way back that cannot be gone.
+#[test]
+fn what_no_run_would_keep() {
+    let asked = [
+        "action = 'approve'\nrole = 'lead'\nquestion = 'q'",
+        "action = 'manual'\nlook_for = 'x'\ntouches = []",
+        "action = 'decide'\nquestion = 'q'\nanswers = { a = 'continue', b = 'end' }",
+    ];
+    for block in asked {
+        one(&after(&[("## A", &format!("{block}\n¦timeout = '1h'"))]), "error: people are waited for without end");
+    }
+    let call = "action = 'runbook'\nrunbook = 'other'";
+    let limited = after(&[("## A", &format!("{call}\n¦timeout = '1h'"))]);
+    one(&limited, "error: the steps of the other runbook have limits of their own");
+    let back = after(&[("## A", "action = 'stop'\nunit = 'odoo'\nundo = 'b'"), ("## B", call)]);
+    one(&back.replace("## B\n", "## B\n¦"), "error: a runbook cannot take back \"a\"");
+}
+
 #[test]
 fn what_is_doubtful() {
     let retried = "action = 'command'\nrun = ['x']\ntouches = []\n¦retries = 1";

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod again;
+mod back;
+mod calls;
 mod practice;
 mod world;
 

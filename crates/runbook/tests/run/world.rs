@@ -6,11 +6,13 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use lifeboat_runbook::{
+    action::Action,
     course::{Course, Given, Misfit},
     document::Document,
     event::{Asked, Event, Line},
@@ -27,6 +29,12 @@ pub struct World {
     effects: Mutex<BTreeMap<String, u32>>,
     /// Steps that fail so many times more.
     pub failing: Mutex<BTreeMap<String, u32>>,
+    /// Steps that have their effect and say so many times that they failed.
+    pub lost: Mutex<BTreeMap<String, u32>>,
+    /// Steps of which it cannot be told so many times whether they were done.
+    pub hidden: Mutex<BTreeMap<String, u32>>,
+    /// What was done, in its order: the step, whether that takes it back, and how often it was taken back before.
+    pub acts: Mutex<Vec<(String, bool, u32)>>,
     /// What people say to questions, by step; otherwise yes.
     pub says: BTreeMap<&'static str, &'static str>,
     /// Steps that cannot be practised here.
@@ -128,6 +136,11 @@ impl World {
     }
 }
 
+/// Whether it happens this time, where it happens so many times.
+fn once_less(times: &Mutex<BTreeMap<String, u32>>, id: &str) -> bool {
+    times.lock().unwrap().get_mut(id).filter(|left| **left > 0).map(|left| *left -= 1).is_some()
+}
+
 struct Kept<'w>(&'w World);
 
 #[async_trait]
@@ -153,21 +166,31 @@ impl Journal for Kept<'_> {
 impl Hands for World {
     async fn act(&self, acting: &Acting<'_>) -> Result<Outputs, String> {
         self.tick().await;
-        let fails = {
-            let mut failing = self.failing.lock().unwrap();
-            failing.get_mut(&acting.id).filter(|left| **left > 0).map(|left| *left -= 1).is_some()
-        };
-        if fails {
+        if once_less(&self.failing, &acting.id) {
             return Err("the world says no".to_owned());
         }
         let name = format!("{}: {}", acting.id, acting.action.words(&|template| acting.course.fill(template)));
+        if name.contains("slow") {
+            tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+        }
         *self.effects.lock().unwrap().entry(name).or_default() += 1;
+        self.acts.lock().unwrap().push((acting.id.clone(), acting.undoing, acting.round));
         self.tick().await;
-        Ok(Outputs::from([("output".to_owned(), format!("of {}", acting.id))]))
+        if once_less(&self.lost, &acting.id) {
+            return Err("the connection was lost".to_owned());
+        }
+        let given = match acting.action {
+            Action::Decide(_) => ("answer", "passed".to_owned()),
+            _ => ("output", format!("of {}", acting.id)),
+        };
+        Ok(Outputs::from([(given.0.to_owned(), given.1)]))
     }
 
     async fn was_done(&self, acting: &Acting<'_>) -> Result<Option<Outputs>, String> {
         self.tick().await;
+        if once_less(&self.hidden, &acting.id) {
+            return Err("it does not answer yet".to_owned());
+        }
         let name = format!("{}: {}", acting.id, acting.action.words(&|template| acting.course.fill(template)));
         let done = self.effects.lock().unwrap().contains_key(&name);
         Ok(done.then(|| Outputs::from([("output".to_owned(), format!("of {}", acting.id))])))
@@ -191,9 +214,14 @@ impl People for World {
         let answer = match question.asked {
             Asked::Question => self.says.get(question.id.as_str()).copied().unwrap_or("yes"),
             Asked::Failure => self.says.get("failure").copied()?,
+            Asked::Doubt if self.says.contains_key("back") => "yes",
             // Who looks sees whether it was done.
             Asked::Doubt => {
-                match self.effects.lock().unwrap().keys().any(|name| name.starts_with(&format!("{}:", question.id))) {
+                let is_back = question.text.contains("take");
+                let is_it = |name: &String| {
+                    name.starts_with(&format!("{}:", question.id)) && name.contains("run un-") == is_back
+                };
+                match self.effects.lock().unwrap().keys().any(is_it) {
                     true => "yes",
                     false => "no",
                 }

@@ -254,7 +254,10 @@ impl<'i> Told<'i> {
                     Event::Begun { runbook, mode, .. } => format!("begins {runbook} ({}), run {}", mode.word(), run.id),
                     Event::Resumed => format!("takes up run {}", run.id),
                     Event::Aborted { why } => format!("calls off run {}: {why}", run.id),
-                    Event::Finished { ending, .. } => format!("run {} is over: {}", run.id, word(*ending)),
+                    Event::Finished { ending, why, .. } => {
+                        let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                        format!("run {} is over: {}{why}", run.id, word(*ending))
+                    }
                     _ => continue,
                 };
                 rows.push((line.at, line.who.clone(), what));
