@@ -171,13 +171,15 @@ fn volumes_are_started_and_verified() {
     let used = site.run(&[&restore, &["--delta"] as &[&str]].concat());
     assert!(!used.status.success() && text(&used).contains("docker stop"), "{}", text(&used));
     let db = machine.container("db");
-    until("PostgreSQL", || {
+    let answers = || {
         let asked = ["exec", "-u", "postgres", &db, "psql", "-XAtc", "SELECT pg_is_in_recovery()"];
         Command::new("docker").args(asked).output().unwrap().stdout.starts_with(b"f")
-    });
+    };
+    until("PostgreSQL", answers);
     let (code, answer) = verify(&site, &folder, "replay,structure,data,attachments", &[]);
     assert_eq!((code, answer["outcome"].as_str()), (0, Some("passed")), "{answer:#}");
     assert!(answer["rpo_seconds"].is_number() && answer["newest_commit"].is_string(), "{answer:#}");
+    let newest = answer["newest_commit"].clone();
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'lifeboat%'";
     let schemas = docker(&["exec", "-u", "postgres", &db, "psql", "-XAtd", "demo", "-c", schemas]);
     assert_eq!(schemas.trim(), "0", "nothing is left in the recovered database");
@@ -202,4 +204,22 @@ fn volumes_are_started_and_verified() {
     let (code, answer) = verify(&site, &folder, "attachments", &["--postgres", &old]);
     assert_eq!((code, verdict(&answer, "recovered.server")), (4, "failed"), "{answer:#}");
     assert_eq!(verdict(&answer, "attachments.filestore"), "not-executed", "{answer:#}");
+
+    // Started again, the server does not know any more which commit it replayed last.
+    docker(&["restart", &db]);
+    until("PostgreSQL", answers);
+    let (_, answer) = verify(&site, &folder, "replay,data", &[]);
+    assert_eq!((&answer["newest_commit"], verdict(&answer, "replay.end")), (&newest, "passed"), "{answer:#}");
+    let record = folder.join("RESTORED.json");
+    let mut known: Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    known.as_object_mut().unwrap().remove("newest_replayed").unwrap();
+    fs::write(&record, known.to_string()).unwrap();
+    let (_, answer) = verify(&site, &folder, "data", &[]);
+    assert!(answer["newest_commit"].is_null() && answer["rpo_seconds"].is_null(), "nobody knows: {answer:#}");
+
+    // Stopped cleanly it is production still: nothing is moved or removed.
+    docker(&["stop", &web, &db]);
+    let refused = site.run(&[&restore, &["--delta"] as &[&str]].concat());
+    assert!(!refused.status.success() && text(&refused).contains("has left recovery"), "{}", text(&refused));
+    assert!(files.is_dir() && !folder.join("RESTORE-INCOMPLETE").exists());
 }

@@ -73,6 +73,21 @@ pub(super) async fn newest_commit(server: &Server) -> Result<Option<Timestamp>> 
     Ok(row.get::<_, Option<String>>(0).as_deref().and_then(parse_time))
 }
 
+/// Whether the server was started again since it left recovery, and so cannot know. Its history file was written when it did.
+pub(super) async fn was_restarted(request: &Request, server: &Server) -> Result<bool> {
+    let client = server.open("postgres").await?;
+    let query = "SELECT extract(epoch FROM pg_postmaster_start_time())::bigint, \
+                 substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)";
+    let row = client.query_one(query, &[]).await.map_err(Error::sql("ask when the server was started"))?;
+    let (started, timeline): (i64, String) = (row.get(0), row.get(1));
+    Ok(started_behind(started, &request.folder.join(format!("pgdata/pg_wal/{timeline}.history"))))
+}
+
+/// Where there is no such file, nobody knows when recovery ended.
+fn started_behind(started: i64, history: &Path) -> bool {
+    std::fs::metadata(history).map_or(true, |metadata| started > metadata.mtime())
+}
+
 /// A session with every Odoo database.
 pub(super) async fn clients(request: &Request, server: &Server) -> Result<Vec<(String, Client)>> {
     let mut clients = Vec::with_capacity(request.record.databases.len());
@@ -250,6 +265,17 @@ pub(super) fn impossible(error: &Error, begun: Instant, found: &mut Found<'_>, s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_was_started_again_does_not_know_its_newest_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = folder.path().join("00000002.history");
+        assert!(started_behind(0, &history), "there is none");
+        std::fs::write(&history, "").unwrap();
+        let ended = std::fs::metadata(&history).unwrap().mtime();
+        assert!(!started_behind(ended - 1, &history) && !started_behind(ended, &history));
+        assert!(started_behind(ended + 1, &history));
+    }
 
     #[test]
     fn the_history_tells_why_recovery_ended() {

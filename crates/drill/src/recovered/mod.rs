@@ -190,6 +190,7 @@ async fn climb(request: &Request, observer: &dyn Observer) -> Result<Report> {
     rungs.dedup();
     let mut found = Found { checks: Vec::new(), observer };
     let (mut newest_commit, mut server_name, mut odoo_name) = (None, None, None);
+    let mut is_known = false;
     if rungs.contains(&Rung::Files) {
         database::files(request, &mut found).await;
     }
@@ -204,7 +205,7 @@ async fn climb(request: &Request, observer: &dyn Observer) -> Result<Report> {
                 let answer = server.is_the_restored(request, observer).await;
                 found.record(SERVER.answered(answer, begun.elapsed()));
                 if found.passed(&SERVER) {
-                    newest_commit = database::newest_commit(&server).await?;
+                    (newest_commit, is_known) = newest(request, &server).await?;
                     database::climb(request, &rungs, &server, newest_commit, &mut found).await;
                     if rungs.iter().any(|rung| rung.asks_odoo()) {
                         let asked = serving::climb(request, &rungs, &server, docker.as_ref().ok(), &mut found).await;
@@ -221,10 +222,34 @@ async fn climb(request: &Request, observer: &dyn Observer) -> Result<Report> {
     if found.passed(&ladder::REPLAY) {
         newest_commit = newest_commit.or(request.record.newest_held);
     }
-    let rpo = measure::rpo(request.reference, newest_commit.or(request.record.began));
+    // Where no commit came behind the backup, it goes back to its beginning; where nobody knows whether one did, it is not told.
+    let back_to = newest_commit.or(request.record.began.filter(|_| is_known));
+    let rpo = back_to.and_then(|back_to| measure::rpo(request.reference, Some(back_to)));
     let checks = finish(&rungs, found);
     let outcome = outcome(&rungs, &checks);
     Ok(Report { checks, outcome, newest_commit, rpo, server: server_name, odoo: odoo_name })
+}
+
+/// The newest commit that was replayed, and whether that is known at all. A server forgets it when it is started again, so the first
+/// look is kept beside the data.
+async fn newest(request: &Request, server: &server::Server) -> Result<(Option<Timestamp>, bool)> {
+    let record = &request.record;
+    if !record.database {
+        return Ok((None, true)); // the server that was there has recovered from nothing
+    }
+    if record.newest_replayed.is_some() {
+        return Ok((record.newest_replayed, true));
+    }
+    let newest = database::newest_commit(server).await?;
+    if newest.is_none() {
+        return Ok((None, !database::was_restarted(request, server).await?));
+    }
+    let mut kept = record.clone();
+    kept.newest_replayed = newest;
+    if let Err(error) = kept.write(&request.folder) {
+        tracing::warn!(error = %with_causes(&error), "the newest commit is not kept: it is known until the server is started again");
+    }
+    Ok((newest, true))
 }
 
 /// What was not reached is told, and why.

@@ -89,6 +89,9 @@ pub struct Record {
     pub wal_end: Lsn,
     /// The newest commit that is known to be held, where recovery goes to the end of all that is.
     pub newest_held: Option<Timestamp>,
+    /// The newest commit that was replayed, as the server told when it was asked for the first time.
+    #[serde(default)]
+    pub newest_replayed: Option<Timestamp>,
     /// Behind the commit that the backup marked at its end.
     pub mark: Option<Lsn>,
     /// Work after this is lost.
@@ -143,6 +146,7 @@ impl Record {
             consistent_at: report.postgres.backup_end,
             wal_end: plan.end,
             newest_held: plan.newest_commit,
+            newest_replayed: None,
             mark: report.postgres.mark.filter(|_| is_point_end),
             lost_since: lost_since(plan),
             known_missing: report.notes.vanished_files().collect(),

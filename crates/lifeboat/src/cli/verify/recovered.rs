@@ -201,8 +201,10 @@ impl Answer for Done {
         if let Some(commit) = self.newest_commit {
             page.field("newest commit", moment(commit));
         }
-        if let Some(lost) = self.rpo_seconds {
-            page.field("lost", format_args!("{} before {}", seconds(lost), moment(self.reference)));
+        match (self.rpo_seconds, &self.server) {
+            (Some(lost), _) => page.field("lost", format_args!("{} before {}", seconds(lost), moment(self.reference))),
+            (None, Some(_)) => page.field("lost", "not known: the server was started again before it was asked"),
+            (None, None) => {}
         }
         page.gap();
         page.line(match self.outcome {
