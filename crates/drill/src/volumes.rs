@@ -60,6 +60,11 @@ pub async fn make(docker: &Docker, wanted: &[Wanted], replace: bool) -> Result<(
             None => {}
         }
         docker.bind_volume(name, folder).await?;
+        // The engine gives back one that is there still, or again, and says nothing.
+        let made = docker.volume(name).await?;
+        if !made.is_some_and(|made| is_bound(made.device.as_deref(), folder)) {
+            return Err(Error::VolumeThere { volume: name.clone() });
+        }
     }
     Ok(())
 }

@@ -8,12 +8,14 @@ use bollard::{
     query_parameters::{ListContainersOptionsBuilder, LogsOptionsBuilder},
 };
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
-    Container, Docker, Image, User,
+    Container, Docker, Image, LABEL, User,
     docker::status,
     settings::{self, IDLE},
+    teardown::Owner,
 };
 use crate::{
     error::{Error, Result},
@@ -22,6 +24,8 @@ use crate::{
 
 /// What a log may give in one go.
 const LOG_LIMIT: Duration = Duration::from_secs(60);
+/// A container that only tells a user ends after this.
+const ENDS: Duration = Duration::from_secs(60);
 
 /// Who uses a place.
 #[derive(Debug, Clone)]
@@ -81,7 +85,7 @@ impl Docker {
     /// What a container has printed since it was started last, line by line.
     pub(crate) async fn log_lines(&self, id: &str, mut each: impl FnMut(&str)) -> Result<()> {
         let state = self.inspect(id).await?.state.unwrap_or_default();
-        let started = state.started_at.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let started = state.started_at.and_then(|text| text.parse::<Timestamp>().ok());
         let since = started.and_then(|time| i32::try_from(time.as_second()).ok()).unwrap_or_default();
         let options = LogsOptionsBuilder::default().stdout(true).stderr(true).since(since).build();
         let mut pieces = self.engine.logs(id, Some(options));
@@ -120,18 +124,27 @@ impl Docker {
         made.map(drop).map_err(Error::docker(format!("make volume {name}")))
     }
 
-    /// The user that an image's programs run as: asked in a container that does nothing else.
-    pub(crate) async fn user_of(&self, image: &Image, name: &str, label: &str) -> Result<User> {
-        let host = HostConfig { network_mode: Some("none".to_owned()), ..settings::fenced(&IDLE) };
+    /// The user that an image's programs run as: asked in a container that does nothing else. One whose maker is killed ends by itself, and
+    /// the engine removes it; one that never came to run is found by its labels.
+    pub(crate) async fn user_of(&self, image: &Image, name: &str, run: &str) -> Result<User> {
+        let fence = settings::fenced(&IDLE);
+        let host = HostConfig { network_mode: Some("none".to_owned()), auto_remove: Some(true), ..fence };
+        let deadline = Timestamp::now().saturating_add(ENDS).map_err(|error| Error::Task(error.to_string()))?;
+        let labels = [
+            (LABEL, run.to_owned()),
+            ("lifeboat.owner", Owner::myself().to_string()),
+            ("lifeboat.deadline", deadline.to_string()),
+        ];
         let body = ContainerCreateBody {
             image: Some(image.id.clone()),
             user: Some(settings::NOBODY.to_owned()),
             entrypoint: Some(vec!["sleep".to_owned()]),
-            cmd: Some(vec!["60".to_owned()]),
+            cmd: Some(vec![ENDS.as_secs().to_string()]),
+            labels: Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
             host_config: Some(host),
             ..ContainerCreateBody::default()
         };
-        let id = self.start(&format!("lifeboat-user-{name}-{label}"), body).await?;
+        let id = self.start(&format!("lifeboat-user-{name}-{run}"), body).await?;
         let asked = User::of(&Container::existing(self, "image", &id), image, name).await;
         self.remove_container(&id).await?;
         asked

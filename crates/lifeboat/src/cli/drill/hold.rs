@@ -281,12 +281,18 @@ impl Drop for Holder {
 
 /// Whoever reads it sees all of it or what was there before.
 fn write(file: &Path, known: &HoldFile) -> io::Result<()> {
-    let new = file.with_extension("new");
-    let _ = fs::remove_file(&new);
+    // Beside it, under a name that nobody else has chosen: this process removes only what it made.
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let new = file.with_file_name(name);
     let mut text = serde_json::to_string_pretty(known)?;
     text.push('\n');
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(text.as_bytes())?;
-    fs::rename(&new, file)
+    let mut made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let written = made.write_all(text.as_bytes()).and_then(|()| fs::rename(&new, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&new); // the first error counts
+    }
+    written
 }
 
 #[cfg(test)]
@@ -298,6 +304,19 @@ mod tests {
         assert_eq!(psql(Path::new("/x"), 5432, "r", "it's"), r"psql -h '/x' -p 5432 -U 'r' 'it'\''s'");
         let long = PathBuf::from(format!("/{}", "x".repeat(100)));
         assert!(psql(&long, 5432, "r", "d").starts_with("cd '/xxx"));
+    }
+
+    #[test]
+    fn a_file_that_is_told_leaves_others_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("notes.json"), folder.path().join("notes.new"));
+        fs::write(&other, "somebody else's").unwrap();
+        for _ in 0..2 {
+            write(&file, &HoldFile { schema: SCHEMA.to_owned(), ..HoldFile::default() }).unwrap();
+        }
+        assert!(fs::read_to_string(&file).unwrap().contains(SCHEMA));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "somebody else's");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "and nothing is left beside it");
     }
 
     #[test]
