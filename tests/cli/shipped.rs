@@ -9,11 +9,13 @@ use std::{
 use lifeboat_model::config::DependencyKind;
 use lifeboat_runbook::{
     action::{
-        Action,
+        Action, Effect,
         command::Command,
+        restore::Target,
         wait::{For, Wait},
     },
     document::Document,
+    step::Undo,
     template::Template,
 };
 
@@ -136,8 +138,7 @@ fn each_has_a_plan_within_its_time() {
 fn each_command_exists() {
     let program = Program::new();
     let (mut wrong, mut seen) = (Vec::new(), 0);
-    for (name, text) in runbooks() {
-        let document = Document::parse(&text).unwrap_or_else(|findings| panic!("{name}: {findings:?}"));
+    for (name, document) in documents() {
         let commands = document.steps().filter_map(|(_, step)| match &step.action {
             Action::Command(command) => Some(command),
             Action::Wait(Wait(For::Passes { check, .. })) => match check.as_ref() {
@@ -164,6 +165,106 @@ fn each_command_exists() {
     }
     assert!(seen > 20, "found too little: {seen}");
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+fn documents() -> impl Iterator<Item = (String, Document)> {
+    runbooks().into_iter().map(|(name, text)| {
+        let document = Document::parse(&text).unwrap_or_else(|findings| panic!("{name}: {findings:?}"));
+        (name, document)
+    })
+}
+
+fn place(document: &Document, id: &str) -> usize {
+    document.steps().position(|(section, _)| section.id == id).unwrap_or_else(|| panic!("no step {id}"))
+}
+
+/// After a total loss, production lives in what was restored: the next run must not come near it.
+#[test]
+fn nothing_goes_where_an_earlier_run_was() {
+    let is_own = |template: &Template| template.names().any(|name| name.to_string() == "run.id");
+    let mut seen = 0;
+    for (name, document) in documents() {
+        for (section, step) in document.steps() {
+            let at = format!("{name}: {}", section.id);
+            match &step.action {
+                Action::Restore(restore) => {
+                    seen += 1;
+                    assert!(!restore.replace, "{at} replaces");
+                    let folder = match &restore.target {
+                        Target::Directory(folder) => Some(folder),
+                        Target::Docker { folder, .. } | Target::Compose { folder, .. } => folder.as_ref(),
+                    };
+                    assert!(folder.is_some_and(is_own), "{at} restores into a folder that other runs have too");
+                    if let Target::Docker { postgres, .. } = &restore.target {
+                        let looks = |command: &Command| command.exit == 1 && command.run.contains(postgres);
+                        let looks = document
+                            .steps()
+                            .any(|(_, step)| matches!(&step.action, Action::Command(command) if looks(command)));
+                        assert!(looks || name == "total-loss.md", "{at}: nobody looks whether the volume is free");
+                    }
+                }
+                Action::Command(command) if command.run[0] == Template::literal("createdb") => {
+                    seen += 1;
+                    let is_free = || place(&document, "free-database") < place(&document, &section.id);
+                    assert!(command.run.last().is_some_and(is_own) || is_free(), "{at} may meet a database of others");
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(seen > 10, "found too little: {seen}");
+}
+
+#[test]
+fn what_a_run_stops_is_started_when_it_is_called_off() {
+    let mut seen = 0;
+    for (name, document) in documents() {
+        for (section, step) in document.steps() {
+            let Action::Stop(stop) = &step.action else { continue };
+            seen += 1;
+            let undo = step.undo.as_ref().map(|undo| &undo.value);
+            let is_started = matches!(
+                undo,
+                Some(Undo::Action(action)) if matches!(&**action, Action::Start(start) if start.0 == stop.service)
+            );
+            assert!(is_started, "{name}: {} stays stopped", section.id);
+        }
+    }
+    assert!(seen > 5, "found too little: {seen}");
+}
+
+/// An intruder who knows the old passwords waits for the system to come back.
+#[test]
+fn nobody_is_let_in_before_the_secrets_are_changed() {
+    let program = site();
+    let given = GIVEN.into_iter().filter(|(name, _)| ["instance", "moment", "point", "stolen-key"].contains(name));
+    let given: String = given.map(|(name, value)| format!(" --set {name}={value}")).collect();
+    let plan = program.run(&format!("runbook show ransomware --set platform=docker{given} --json")).expect(0).json();
+    let of = |items: &serde_json::Value, id: &str| -> serde_json::Value {
+        items.as_array().unwrap().iter().find(|item| item["id"] == id).unwrap_or_else(|| panic!("{items:#}")).clone()
+    };
+    let called = of(&of(&plan["items"], "bring-it-back-elsewhere")["items"], "bring-back")["called"].clone();
+    let group = of(&called, "let-people-in");
+    for id in ["point-the-name-here", "the-business-has-looked"] {
+        assert_eq!(of(&group["items"], id)["runs"], "never", "{group:#}");
+    }
+    let (_, document) = documents().find(|(name, _)| name == "ransomware.md").unwrap();
+    let order = ["own-keys", "hold", "bring-back", "of-odoo-and-around-it", "looked", "open-the-way", "tell-by-hand"];
+    assert!(order.map(|id| place(&document, id)).is_sorted());
+}
+
+/// A disk that may be the only one with what was acknowledged.
+#[test]
+fn a_server_is_made_anew_only_after_approval() {
+    let (_, document) = documents().find(|(name, _)| name == "failback.md").unwrap();
+    let approved = place(&document, "settled");
+    for id in ["rebuild-by-program", "rebuild-by-hand", "standby-by-program", "standby-by-hand"] {
+        let at = place(&document, id);
+        let (_, step) = document.steps().nth(at).unwrap();
+        assert!(approved < at && step.action.effect() == Effect::Destroys, "{id}");
+    }
+    let order = ["end-of-log", "fence", "all-arrived", "promote"].map(|id| place(&document, id));
+    assert!(order.is_sorted());
 }
 
 #[test]

@@ -116,9 +116,14 @@ impl Pair {
         target.resume().unwrap();
     }
 
-    /// Runs a runbook for real, carries out the orders of its programs, and gives its answer.
+    /// Runs a runbook, carries out the orders of its programs, and gives its answer.
     pub fn run(&mut self, arguments: &[&str]) -> Value {
-        let mut run = self.site.start(&[&["runbook", "run"], arguments].concat());
+        self.runbook(&[&["run"], arguments].concat(), 0)
+    }
+
+    /// The same, of any command for runbooks, and with this exit code.
+    pub fn runbook(&mut self, arguments: &[&str], code: i32) -> Value {
+        let mut run = self.site.start(&[&["runbook"], arguments].concat());
         let deadline = Instant::now() + PATIENCE;
         while !run.has_ended() {
             assert!(Instant::now() < deadline, "{arguments:?} has not ended");
@@ -132,7 +137,7 @@ impl Pair {
             std::thread::sleep(Duration::from_millis(20));
         }
         let output = run.end();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 

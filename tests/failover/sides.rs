@@ -35,8 +35,8 @@ fn more(what: &str, server: &Postgres, transfers: u64) {
     until(what, || count(server) >= now + transfers);
 }
 
-/// What both runbooks are told.
-fn said(pair: &Pair, old: u16, new: u16) -> Vec<String> {
+/// What a runbook is told. One cuts the old primary off, the other one stops it cleanly.
+fn said(pair: &Pair, id: &str, old: u16, new: u16) -> Vec<String> {
     let file = |name: &str| pair.program(name).display().to_string();
     let settings = [
         ("platform", "other".to_owned()),
@@ -46,11 +46,12 @@ fn said(pair: &Pair, old: u16, new: u16) -> Vec<String> {
         ("new-port", new.to_string()),
         ("password", file("superuser-password")),
         ("tls", "disable".to_owned()),
-        ("fence", file("fence")),
+        (if id == "failover" { "fence" } else { "clean-stop" }, file("fence")),
         ("repoint", file("repoint")),
         ("url", String::new()),
     ];
     let answers = ["approve=yes@ann", "stop-odoo-other=yes", "fence=yes", "start-odoo-other=yes", "tell-by-hand=yes"];
+    let answers = answers.into_iter().chain((id == "failback").then_some("settled=yes@ann"));
     let settings = settings.map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
     let answers = answers.map(|answer| ["--answer".to_owned(), answer.to_owned()]);
     let beginning = ["--instance", "clinic", "--json"].map(str::to_owned);
@@ -75,7 +76,7 @@ fn the_standby_takes_over_and_gives_back() {
 
     // Rehearsed while all is well: both sides stay what they are.
     for (id, answer) in [("failover", "is-the-primary-gone=it is gone"), ("failback", "rebuild-by-hand=yes")] {
-        let told = said(&pair, one, two);
+        let told = said(&pair, id, one, two);
         let more = ["--answer", "standby-by-hand=yes", "--answer", answer];
         let ran = pair.run(&words(&[&[id, "--mode", "practice"], &more[..]].concat(), &told));
         assert_eq!(ran["stand"], "passed", "{ran:#}");
@@ -95,7 +96,7 @@ fn the_standby_takes_over_and_gives_back() {
     pair.close_front();
     let on_standby: Vec<Vec<i64>> = (0..CLIENTS).map(|client| numbers(&pair.two, client)).collect();
 
-    let told = said(&pair, one, two);
+    let told = said(&pair, "failover", one, two);
     let ran = pair.run(&words(&["failover", "--yes", "--answer", "is-the-primary-gone=it is gone"], &told));
     assert_eq!(ran["stand"], "passed", "{ran:#}");
     more("transfers on the second server", &pair.two, 100);
@@ -106,7 +107,7 @@ fn the_standby_takes_over_and_gives_back() {
 
     // Back, under the same load.
     let rebuild = format!("rebuild={}", pair.program("rebuild").display());
-    let told = said(&pair, two, one);
+    let told = said(&pair, "failback", two, one);
     let ran = pair.run(&words(&["failback", "--confirm", "clinic", "--yes", "--set", &rebuild], &told));
     assert_eq!(ran["stand"], "passed", "{ran:#}");
     let back = Timestamp::now();
@@ -137,4 +138,27 @@ fn the_standby_takes_over_and_gives_back() {
         serde_json::from_str(&pair.site.succeed(&["wal", "check", "clinic", "--json"])).unwrap();
     assert_eq!(checked["instances"][0]["streams"].as_array().unwrap().len(), 3, "{checked:#}");
     eprintln!("acknowledged and lost: {} of {} transfers, all in {:#}", lost.len(), logs.count(), died - safe);
+}
+
+#[test]
+fn nothing_is_promoted_unless_all_of_the_log_has_arrived() {
+    if !testbed::enabled() {
+        return;
+    }
+    let mut pair = Pair::new();
+    // Both are well and stream; it stands still before the end of the log is looked at.
+    let told: Vec<String> = said(&pair, "failback", pair.one.port(), pair.two.port());
+    let told: Vec<String> = told.iter().map(|word| word.replace("stop-odoo-other=yes", "stop-odoo-other=no")).collect();
+    let begin = ["run", "failback", "--confirm", "clinic", "--yes", "--answer", "rebuild-by-hand=yes"];
+    let stands = pair.runbook(&words(&begin, &told), 1);
+    assert_eq!(stands["at"], "stop-odoo-other", "{stands:#}");
+
+    pair.cut_between();
+    pair.one.psql("demo", "CREATE TABLE never_sent AS SELECT generate_series(1, 1000)").unwrap();
+    let run = stands["run"].as_str().unwrap();
+    let resume = ["resume", run, "--json", "--answer", "stop-odoo-other=yes", "--answer", "fence=yes"];
+    let stands = pair.runbook(&resume, 1);
+    assert_eq!(stands["at"], "all-arrived", "{stands:#}");
+    assert!(!pair.one.is_running(), "it was stopped");
+    assert_eq!(pair.two.psql("postgres", "SELECT pg_is_in_recovery()").unwrap(), "t", "promoted without the rest");
 }
