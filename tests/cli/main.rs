@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod agreed;
 mod ceremony;
 mod config;
 mod copied;

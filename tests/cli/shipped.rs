@@ -14,7 +14,9 @@ use lifeboat_runbook::{
         restore::Target,
         wait::{For, Wait},
     },
+    consent::{Asked, Conditions, destroying},
     document::Document,
+    plan::{Mode, Plan, Request},
     step::Undo,
     template::Template,
 };
@@ -131,6 +133,23 @@ fn each_has_a_plan_within_its_time() {
             assert!(plan["touches"].as_array().is_some_and(|touches| !touches.is_empty()), "{id} touches nothing");
         }
     }
+}
+
+/// Whatever it is run with: nothing is destroyed that nobody was asked about, and that no *no* can stop.
+#[test]
+fn none_destroys_before_somebody_has_said_yes() {
+    let documents: BTreeMap<String, Document> =
+        runbooks().into_iter().map(|(name, text)| (name, Document::parse(&text).unwrap())).collect();
+    let find = |id: &str| documents.get(&format!("{id}.md"));
+    let mut count = 0;
+    for (name, document) in &documents {
+        let request = Request { parameters: [].into(), mode: Mode::Plan, past: &|_| None, runbooks: Some(&find) };
+        let found = destroying(&Plan::of(document, &request).unwrap().items, Conditions::All);
+        let unasked: Vec<_> = found.iter().filter(|destroying| destroying.asked != Asked::Yes).collect();
+        assert!(unasked.is_empty(), "{name}: {unasked:#?}");
+        count += found.len();
+    }
+    assert!(count > 1, "found too little: {count}");
 }
 
 /// What a step types is something that can be typed.

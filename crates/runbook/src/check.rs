@@ -4,6 +4,7 @@
 //! [`Document::parse`] has told what is wrong with single blocks. Both together are `lifeboat runbook check`, and the
 //! executor begins nothing that has an error here.
 
+mod consent;
 mod map;
 mod names;
 mod paths;
@@ -43,6 +44,7 @@ pub fn check(document: &Document, around: &Surroundings<'_>) -> Vec<Finding> {
     findings.extend(paths::check(document, &flow));
     findings.extend(promises::check(document, &flow));
     findings.extend(surroundings::check(document, around));
-    findings.extend(sense::check(document, &flow));
+    findings.extend(sense::check(document));
+    findings.extend(consent::check(document, around.runbooks));
     in_order(findings)
 }

@@ -6,7 +6,8 @@
 //!
 //! Read on: [`document`] (a file is cut into sections) → [`head`] (what it is, its parameters) → [`step`] (a block, and what
 //! every step may say) → [`action`] (what is done, a file an action), with [`template`] (`{{…}}`) and [`condition`]
-//! (`only_when`) → [`flow`] (who runs after what) → [`check`] (what only the whole can tell) → [`plan`] (the tree);
+//! (`only_when`) → [`flow`] (who runs after what) → [`check`] (what only the whole can tell) → [`plan`] (the tree), with [`consent`] (who is
+//! asked before something is destroyed);
 //! and to run it: [`event`] (a line of the journal) → [`course`] (where a run stands, and what is next) → [`execute`],
 //! with [`journal`] (the lines in a file); [`incident`] (what people note meanwhile).
 
@@ -24,6 +25,7 @@ pub mod values;
 pub mod flow;
 
 pub mod check;
+pub mod consent;
 pub mod plan;
 
 pub mod course;
@@ -31,5 +33,6 @@ pub mod event;
 pub mod execute;
 pub mod incident;
 pub mod journal;
+pub mod printed;
 
 pub mod error;

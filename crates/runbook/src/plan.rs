@@ -5,7 +5,7 @@
 
 mod lasting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::time::Span;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     action::{Action, Effect, Practice},
     check::Lookup,
-    condition::{Known, Operand},
+    condition::{Condition, Known, Operand},
     document::{Document, Section},
     error::Finding,
     flow::{Choice, Flow},
@@ -107,6 +107,10 @@ pub struct Item {
     pub line: usize,
     /// When it runs.
     pub runs: Runs,
+    /// Its condition as it stands there, whatever is known of it.
+    pub only_when: Option<String>,
+    /// Whether it runs only if an answer leads to it.
+    pub is_branch: bool,
     /// What is done; none: a group.
     pub step: Option<Planned>,
     /// What stands below it.
@@ -139,6 +143,11 @@ pub struct Planned {
     pub words: String,
     /// What it does to the world.
     pub effect: Effect,
+    /// The instances that it is about: the one that its action names, else those of the runbook's parameters. What is not known
+    /// yet stands in `{{…}}`.
+    pub instances: Vec<String>,
+    /// What taking it back does to the world, and to which instances.
+    pub back: Option<(Effect, Vec<String>)>,
     /// What it changes.
     pub touches: Vec<String>,
     /// What practice does.
@@ -173,7 +182,8 @@ impl Plan {
     pub fn of(document: &Document, request: &Request<'_>) -> Result<Plan, Vec<Finding>> {
         let values = values(document.head.as_ref(), &request.parameters, request.mode)?;
         let flow = Flow::of(document);
-        let planner = Planner { flow: &flow, request, values: &values, depth: 0 };
+        let head = document.head.as_ref();
+        let planner = Planner { head, flow: &flow, request, values: &values, open: &BTreeSet::new(), depth: 0 };
         let items: Vec<Item> = document.sections.iter().filter_map(|section| planner.item(section)).collect();
         let mut plan = Plan {
             title: document.title.clone(),
@@ -264,10 +274,17 @@ fn line(text: String) -> String {
     text.replace(char::is_control, " ")
 }
 
+fn condition(section: &Section) -> Option<&Condition> {
+    section.step.as_ref()?.only_when.as_ref().map(|placed| &placed.value)
+}
+
 struct Planner<'p, 'r> {
+    head: Option<&'p Head>,
     flow: &'p Flow<'p>,
     request: &'p Request<'r>,
     values: &'p BTreeMap<String, Option<String>>,
+    /// Parameters whose value a step gives while the run goes on.
+    open: &'p BTreeSet<String>,
     depth: usize,
 }
 
@@ -281,6 +298,8 @@ impl Planner<'_, '_> {
             title: section.title.clone(),
             line: section.at.line,
             runs: self.runs(section),
+            only_when: condition(section).map(|condition| condition.text.clone()),
+            is_branch: !self.flow.choices(&section.id).is_empty(),
             step: section.step.as_ref().map(|step| self.planned(&section.id, step)),
             items: section.sections.iter().filter_map(|section| self.item(section)).collect(),
             called: section.step.as_ref().map(|step| self.called(step)).unwrap_or_default(),
@@ -292,15 +311,20 @@ impl Planner<'_, '_> {
         let Action::Runbook(call) = &step.action else { return Vec::new() };
         let lookup = self.request.runbooks.filter(|_| self.depth < DEEPEST);
         let Some(document) = lookup.and_then(|lookup| lookup(&call.runbook.value)) else { return Vec::new() };
-        let mut values: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let (mut values, mut open) = (BTreeMap::<String, Option<String>>::new(), BTreeSet::new());
         for parameter in document.head.iter().flat_map(|head| &head.parameters) {
             let with = call.with.iter().find(|(name, _)| *name == parameter.name);
+            let is_open = |name: &Name| !matches!(self.known(&Operand::Name(name.clone())), Known::Value(_));
+            if with.is_some_and(|(_, template)| template.value.names().any(is_open)) {
+                open.insert(parameter.name.clone());
+            }
             let with = with.map(|(_, template)| self.show(&template.value));
             let default = || parameter.default.as_ref().map(|default| default.value.clone());
             values.insert(parameter.name.clone(), with.or_else(default));
         }
         let flow = Flow::of(document);
-        let inner = Planner { flow: &flow, request: self.request, values: &values, depth: self.depth + 1 };
+        let (head, depth) = (document.head.as_ref(), self.depth + 1);
+        let inner = Planner { head, flow: &flow, request: self.request, values: &values, open: &open, depth };
         document.sections.iter().filter_map(|section| inner.item(section)).collect()
     }
 
@@ -308,8 +332,9 @@ impl Planner<'_, '_> {
         if let Some(undone) = self.flow.undoes(&section.id) {
             return Runs::Undo(undone.to_owned());
         }
-        let condition = section.step.as_ref().and_then(|step| step.only_when.as_ref()).map(|placed| &placed.value);
-        let open = match condition.map(|condition| (condition.holds(&|operand| self.known(operand)), &condition.text)) {
+        let open = match condition(section)
+            .map(|condition| (condition.holds(&|operand| self.known(operand)), &condition.text))
+        {
             Some((Some(false), text)) => return Runs::Never(text.clone()),
             Some((None, text)) => Some(text),
             Some((Some(true), _)) | None => None,
@@ -330,6 +355,7 @@ impl Planner<'_, '_> {
         match operand {
             Operand::Mode if self.request.mode == Mode::Plan => Known::NotYet,
             Operand::Mode => Known::Value(self.request.mode.word().to_owned()),
+            Operand::Name(Name::Parameter(name)) if self.open.contains(name) => Known::NotYet,
             Operand::Name(Name::Parameter(name)) => match self.values.get(name) {
                 Some(Some(value)) => Known::Value(value.clone()),
                 _ if self.request.mode == Mode::Plan => Known::NotYet,
@@ -347,6 +373,16 @@ impl Planner<'_, '_> {
         })
     }
 
+    /// The instances that an action is about.
+    fn instances(&self, action: &Action) -> Vec<String> {
+        if let Some(named) = action.instance() {
+            return vec![self.show(named)];
+        }
+        let declared = self.head.iter().flat_map(|head| &head.parameters);
+        let of_kind = declared.filter(|parameter| parameter.kind == Kind::Instance);
+        of_kind.filter_map(|parameter| self.values.get(&parameter.name).cloned().flatten()).collect()
+    }
+
     fn planned(&self, id: &str, step: &Step) -> Planned {
         let show = |template: &Template| self.show(template);
         let (action, show): (&Action, &dyn Fn(&Template) -> String) = (&step.action, &show);
@@ -359,6 +395,10 @@ impl Planner<'_, '_> {
             Undo::Action(action) => line(action.words(show)),
             Undo::Step(id) => format!("the step {id}"),
         });
+        let back = step.undo.as_ref().and_then(|undo| match &undo.value {
+            Undo::Action(action) => Some(&**action),
+            Undo::Step(id) => Some(&self.flow.around(id).first()?.step.as_ref()?.action),
+        });
         let answers = match action {
             Action::Decide(decide) => {
                 decide.answers.iter().map(|(answer, target)| (answer.clone(), target.value.word().to_owned())).collect()
@@ -370,6 +410,8 @@ impl Planner<'_, '_> {
             action: action.word(),
             words: line(action.words(show)),
             effect: action.effect(),
+            instances: self.instances(action),
+            back: back.map(|action| (action.effect(), self.instances(action))),
             touches,
             practice: action.practice(),
             again: action.again().words(),

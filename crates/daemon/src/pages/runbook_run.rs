@@ -172,7 +172,19 @@ fn one_step(step: &StepView, line: &RunbookRunLine, context: &PageContext) -> Ma
                 span.time { (time(step, context)) }
             }
             @if let Some(why) = &step.why { p.why { (why) } }
+            @if !step.printed.is_empty() { (printed(step, line)) }
             @if !step.answers.is_empty() { ul.answers { @for answer in &step.answers { li { (answered(answer)) } } } }
+        }
+    }
+}
+
+/// The end of what it printed, and where the rest is.
+fn printed(step: &StepView, line: &RunbookRunLine) -> Markup {
+    html! {
+        pre.printed role="group" tabindex="0" aria-label={ "What " (step.title) " printed" } { (step.printed.join("\n")) }
+        @if step.printed_before > 0 {
+            p.soft { (words::number(step.printed_before)) " lines before these: "
+                (parts::command(&format!("lifeboat runbook runs {} --json", line.run))) }
         }
     }
 }

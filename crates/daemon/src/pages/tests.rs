@@ -143,6 +143,7 @@ fn hostile_names_stay_names() {
     let (mut course, mut courses) = (made_up::runbook_run("stopped", None), made_up::runbook_runs());
     (course.line.title, course.line.at, course.line.reason) = (hostile(), hostile(), hostile());
     (course.steps[1].title, course.steps[1].why) = (made_up::HOSTILE.into(), hostile());
+    course.steps[1].printed = vec![made_up::HOSTILE.into()];
     (course.steps[1].answers[0].who, course.steps[1].answers[0].comment) = (made_up::HOSTILE.into(), hostile());
     course.notes[0].text = made_up::HOSTILE.into();
     course.parameters = [(made_up::HOSTILE.to_owned(), made_up::HOSTILE.to_owned())].into();
@@ -312,6 +313,10 @@ fn a_run_of_a_runbook_shows_the_clock_and_only_follows_what_goes_on() {
         "{live}"
     );
     assert!(live.contains("Then: Start, Verify, Point the name here") && live.contains("2 h 49 min left"), "{live}");
+    assert!(
+        live.contains("point 3fa9 &lt;whole&gt;\nnothing is missing") && live.contains("12 lines before"),
+        "{live}"
+    );
     let stopped = page("stopped", None);
     assert!(stopped.contains("over the target of 4 h") && stopped.contains("lifeboat runbook resume 00000000000000b7"));
     let over = page("over", Some("passed"));

@@ -10,6 +10,7 @@ use lifeboat_runbook::{
     event::{Asked, Ending, Event, Line, Outcome},
     flow::Flow,
     plan::Mode,
+    printed::{self, Printed},
 };
 
 use crate::view::{AnswerView, StepView};
@@ -184,6 +185,8 @@ fn untouched(id: &str) -> StepView {
         expected_seconds: None,
         why: None,
         answers: Vec::new(),
+        printed: Vec::new(),
+        printed_before: 0,
     }
 }
 
@@ -254,10 +257,14 @@ impl Told {
                 view.attempt = u64::from(*attempt);
                 view.started = view.started.or(Some(line.at));
                 (view.ended, view.why) = (None, None);
+                (view.printed, view.printed_before) = (Vec::new(), 0);
             }
-            Event::Ended { outcome, why, .. } => {
+            Event::Ended { outcome, why, outputs, .. } => {
                 state(if *outcome == Outcome::Passed { "passed" } else { "failed" });
                 (view.ended, view.why) = (Some(line.at), why.clone());
+                if let Some(Printed { lines, before }) = printed::of(outputs) {
+                    (view.printed, view.printed_before) = (lines, before as u64);
+                }
             }
             Event::Skipped { why, .. } => {
                 state("skipped");
@@ -378,6 +385,25 @@ mod tests {
         };
         let (standing, _) = told(vec![skipped, started("call"), done("call"), started("last"), failed]);
         assert_eq!((standing.phase, standing.why.as_deref()), ("stopped", Some("no time")));
+    }
+
+    #[test]
+    fn what_the_last_try_of_a_step_printed_is_shown() {
+        let ended = |attempt, output: &str| Event::Ended {
+            step: "last".to_owned(),
+            attempt,
+            outcome: Outcome::Passed,
+            outputs: [("output".to_owned(), output.to_owned())].into(),
+            why: None,
+        };
+        let again = Event::Started { step: "last".to_owned(), attempt: 2 };
+        let line = |event| Line { number: 1, at: Timestamp::UNIX_EPOCH, who: "ann@a".to_owned(), event };
+        let shown = |events: Vec<Event>| {
+            let lines: Vec<Line> = events.into_iter().map(line).collect();
+            super::steps(None, &Documents::new(), &lines).remove(0).printed
+        };
+        assert_eq!(shown(vec![started("last"), ended(1, "one\ntwo\n")]), ["one", "two"]);
+        assert_eq!(shown(vec![started("last"), ended(1, "one"), again]), [""; 0]);
     }
 
     #[test]

@@ -680,6 +680,10 @@ pub struct StepView {
     pub why: Option<String>,
     /// What people answered, in order.
     pub answers: Vec<AnswerView>,
+    /// What it printed or found out, the last lines of it.
+    pub printed: Vec<String>,
+    /// How many lines stand before them in the journal.
+    pub printed_before: u64,
 }
 
 /// What somebody answered.

@@ -199,6 +199,19 @@ actions! {
     "runbook" Runbook(runbook::Runbook),
 }
 
+impl Action {
+    /// The instance that it names; none: it is about something else, or what it is about cannot be seen from here.
+    pub fn instance(&self) -> Option<&Template> {
+        match self {
+            Action::Restore(restore) => Some(&restore.instance),
+            Action::Verify(verify) => Some(&verify.instance),
+            Action::Sql(sql) => sql.server.instance(),
+            Action::Promote(promote) => promote.standby.instance(),
+            _ => None,
+        }
+    }
+}
+
 /// A span of minutes.
 pub(crate) fn minutes(number: u64) -> Span {
     Span(std::time::Duration::from_secs(number * 60))

@@ -62,6 +62,13 @@ impl Server {
         }
     }
 
+    pub(crate) fn instance(&self) -> Option<&Template> {
+        match self {
+            Server::Instance(instance) => Some(instance),
+            Server::Address { .. } => None,
+        }
+    }
+
     pub(crate) fn words(&self, show: Show<'_>) -> String {
         match self {
             Server::Instance(instance) => format!("PostgreSQL of {}", show(instance)),

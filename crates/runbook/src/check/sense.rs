@@ -2,26 +2,20 @@
 
 use crate::{
     action::{Action, Again, Effect},
-    document::{Document, Section},
+    document::Document,
     error::Finding,
-    flow::Flow,
     plan::{Mode, Plan, Request},
     step::Step,
     values::suggest,
 };
 
-pub(super) fn check(document: &Document, flow: &Flow<'_>) -> Vec<Finding> {
+pub(super) fn check(document: &Document) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut is_approved = false;
-    for (section, step) in document.steps() {
+    for (_, step) in document.steps() {
         findings.extend(role(document, step));
         findings.extend(retries(step));
         findings.extend(touches(step));
         findings.extend(expected(step));
-        if step.action.effect() == Effect::Destroys && !is_approved && flow.undoes(&section.id).is_none() {
-            findings.push(destroys(section, step));
-        }
-        is_approved |= matches!(step.action, Action::Approve(_));
     }
     findings.extend(rto(document));
     findings
@@ -64,14 +58,6 @@ fn expected(step: &Step) -> Option<Finding> {
         let message = format!("is expected to last {} and may last {limit}: set a longer timeout", expected.value);
         expected.at.warning(message)
     })
-}
-
-fn destroys(section: &Section, step: &Step) -> Finding {
-    let message = format!(
-        "\"{}\" destroys, and no step before it asks for approval: add one with action = \"approve\"",
-        section.id
-    );
-    step.at.warning(message)
 }
 
 fn rto(document: &Document) -> Option<Finding> {

@@ -335,7 +335,7 @@ fn what_is_doubtful() {
     one(&after(&[("## A", slow)]), "warning: is expected to last 2h 0m and may last 1h 0m");
     one(&whole("action = 'command'\nrun = ['x']"), "warning: a command may change anything: say what");
     let replaces = "action = 'restore'\ninstance = 'c'\nto = '/a'\nreplace = true";
-    one(&whole(replaces), "warning: \"a\" destroys, and no step before it asks for approval");
+    one(&whole(replaces), "warning: \"a\" destroys, and no step before it is sure to ask for approval");
     let slow = after(&[("## A", "action = 'wait'\nfor = '1s'\nexpected = '20m'")]);
     one(
         &slow.replace("roles =", "¦rto = '10m'\nroles ="),

@@ -11,6 +11,7 @@ use lifeboat_runbook::{
     event::{Ending, Event, Line, Outcome},
     execute::{Broken, Executor, Hands, Journal, Stand},
     plan::{Mode, Plan, Request},
+    printed,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Around,
     store::{self, Store},
-    terminal::{Ready, Terminal},
+    terminal::{Ready, Terminal, Texts, in_lines},
 };
 use crate::{
     cli::{Session, settings::SettingsArgs},
@@ -50,7 +51,7 @@ struct Begun {
     mode: Mode,
     parameters: BTreeMap<String, String>,
     documents: BTreeMap<String, Document>,
-    text: String,
+    texts: BTreeMap<String, String>,
     at: Timestamp,
     reference: Timestamp,
 }
@@ -71,15 +72,14 @@ impl Begun {
             })?;
             documents.insert(id.clone(), document);
         }
-        let text = texts.get(runbook).cloned().unwrap_or_default();
         if documents.get(runbook).is_none_or(|document| document.digest != *sha256) {
             return Err(Failure::new(
                 Exit::CheckFailed,
                 "the journal does not hold the text that the run was begun with",
             ));
         }
-        let (runbook, parameters) = (runbook.clone(), parameters.clone());
-        Ok(Begun { runbook, mode: *mode, parameters, documents, text, at, reference: reference.unwrap_or(at) })
+        let (runbook, parameters, texts) = (runbook.clone(), parameters.clone(), texts.clone());
+        Ok(Begun { runbook, mode: *mode, parameters, documents, texts, at, reference: reference.unwrap_or(at) })
     }
 
     fn document(&self) -> Result<&Document> {
@@ -122,7 +122,8 @@ pub(super) async fn carry(carried: Carried, around: Around, session: &Session) -
     let rto = document.head.as_ref().and_then(|head| head.rto.as_ref()).map(|rto| rto.value);
     let who = session.initiator("").who;
     let clock = (session.clock.clone(), begun.at, rto);
-    let terminal = Terminal::new(&session.voice, who, &begun.text, &answers, &plan, clock);
+    let texts = Texts { runbook: begun.runbook.clone(), texts: begun.texts.clone() };
+    let terminal = Terminal::new(&session.voice, (&run, who), texts, &answers, &plan, clock);
     let hands = Real { tools: tools(&run, &store, &begun, around, session)? };
     let stage = if lines.len() == 1 { Stage::Begun } else { Stage::TakenUp };
     let told_of = tokio::spawn(journal.recorded(stage, None));
@@ -296,6 +297,9 @@ struct Told {
 
 #[derive(Serialize)]
 struct ToldStep {
+    /// What steps printed is shown; whoever has executed it has seen it.
+    #[serde(skip)]
+    with_printed: bool,
     id: String,
     outcome: &'static str,
     attempts: u32,
@@ -357,6 +361,7 @@ impl Told {
     }
 }
 
+            with_printed: false,
 /// What became of each step, in the order in which they were begun.
 fn steps(lines: &[Line]) -> Vec<ToldStep> {
     let mut steps: Vec<ToldStep> = Vec::new();
@@ -420,6 +425,13 @@ impl Answer for Told {
             (Some(rto), Some(true)) => format!(", within the RTO of {}", seconds(rto as f64)),
             (Some(rto), Some(false)) => format!(", {} the RTO of {}", Tone::Bad.paint("PAST"), seconds(rto as f64)),
             _ => String::new(),
+        for step in self.steps.iter().filter(|_| self.with_printed) {
+            if let Some(printed) = printed::of(&step.outputs) {
+                page.line(format_args!("{}:", step.id));
+                page.line(format_args!("{}", in_lines(&printed, &self.run)));
+                page.gap();
+            }
+        }
         };
         page.line(format_args!("{} since it began{rto}", seconds(self.seconds)));
         if let Some(newest) = &self.newest_commit {

@@ -1,28 +1,19 @@
 //! What is shown and asked before a run begins: once, clearly, and more where something that lives would be destroyed.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
 
-use lifeboat_engine::context;
-use lifeboat_model::id::Instance;
 use lifeboat_runbook::{
-    action::Effect,
-    plan::{Item, Mode, Plan, Runs},
+    consent::{Asked, Conditions, Destroying, destroying},
+    plan::{Mode, Plan},
 };
 
-use super::{history::Rehearsed, run::Talk, selection::Selected};
+use super::{history::Rehearsed, living, run::Talk, selection::Selected};
 use crate::{
     cli::Session,
     exit::Exit,
     failure::{Advise as _, Failure, Result},
     output::Tone,
-    wire,
 };
-
-/// How long the production system is asked whether it lives.
-const ALIVE: Duration = Duration::from_secs(5);
 
 /// Shows what the run will touch, and asks. A practice run touches nothing that is not its own, and is not asked about.
 pub(super) async fn ask(
@@ -55,24 +46,42 @@ pub(super) async fn ask(
     for approval in &plan.approvals {
         say(&format!("  waits for {} of role {} ({})", approval.people, approval.role, approval.step));
     }
-    let mut destroys = Destroys::default();
-    plan.items.iter().for_each(|item| destroys.look(item, &Runs::Always));
-    let living = if destroys.steps.is_empty() { None } else { living(selected, instance.as_ref()).await };
-    let (Some(place), Some(instance)) = (living, instance) else {
+    let destroying = destroying(&plan.items, Conditions::Open);
+    let living = living::of(selected, plan, &destroying).await;
+    living.dead.iter().for_each(|why| say(&format!("  {why}")));
+    if living.words.is_empty() {
         let given = talk.yes.then(|| "yes".to_owned());
         return confirm(session, given, "yes", "Type yes to begin:", "--yes");
-    };
-    if !destroys.unapproved.is_empty() {
-        let steps = destroys.unapproved.join(", ");
-        let message = format!("{steps} destroys while {place} answers, and nobody is sure to be asked before");
-        return Err(Failure::new(Exit::CheckFailed, message)
-            .safe("nothing was done")
-            .hint("add a step with action = \"approve\" before it that is never passed over"));
     }
-    let steps = destroys.steps.join(", ");
-    say(&format!("{} {place} answers, and {steps} will destroy what is there", Tone::Bad.paint("It lives:")));
-    let question = format!("Type the system's name ({instance}) to begin:");
-    confirm(session, talk.confirm.clone(), instance.as_str(), &question, "--confirm NAME")
+    let (place, names) = (living.words.join("; "), |found: &[&Destroying]| {
+        let names: Vec<String> = found.iter().map(|it| in_words(it)).collect();
+        names.join(", ")
+    });
+    let unapproved: Vec<&Destroying> = destroying.iter().filter(|it| it.asked != Asked::Yes).collect();
+    if !unapproved.is_empty() {
+        let message = format!("{} destroys, and nobody is sure to be asked before: {place}", names(&unapproved));
+        return Err(Failure::new(Exit::CheckFailed, message).safe("nothing was done").hint(
+            "add a step with action = \"approve\" before it that is never passed over and ends the run after a no",
+        ));
+    }
+    let steps = names(&destroying.iter().collect::<Vec<_>>());
+    say(&format!("{} {place}. What is there will be destroyed by {steps}", Tone::Bad.paint("It lives:")));
+    // Of what nobody knows, the runbook's own name is typed.
+    let named: Vec<&str> = living.names.iter().map(String::as_str).collect();
+    let (what, wanted) = match (named.as_slice(), &selected.document()?.head) {
+        ([], Some(head)) => ("the runbook's id", head.id.value.clone()),
+        ([name], _) => ("the system's name", (*name).to_owned()),
+        (names, _) => ("the systems' names", names.join(",")),
+    };
+    let question = format!("Type {what} ({wanted}) to begin:");
+    confirm(session, talk.confirm.clone(), &wanted, &question, "--confirm NAME")
+}
+
+fn in_words(destroying: &Destroying) -> String {
+    match destroying.by_undo {
+        true => format!("taking {} back", destroying.step),
+        false => destroying.step.clone(),
+    }
 }
 
 /// How long it should take, and may.
@@ -86,62 +95,14 @@ fn lasts(selected: &Selected, plan: &Plan) -> Result<String> {
     Ok(format!("expected to take {}{unknown}{rto}", plan.lasts.known))
 }
 
-/// Steps that take away what does not come back by itself.
-#[derive(Default)]
-struct Destroys {
-    steps: Vec<String>,
-    /// Those that may be reached without anybody having said yes in this run.
-    unapproved: Vec<String>,
-    /// When somebody is asked, of all approvals so far.
-    approved: Vec<Runs>,
-}
-
-impl Destroys {
-    /// In the order of the plan; `above`: when what this stands in runs.
-    fn look(&mut self, item: &Item, above: &Runs) {
-        let runs = if item.runs == Runs::Always { above } else { &item.runs };
-        if matches!(runs, Runs::Never(_) | Runs::Undo(_)) {
-            return;
-        }
-        if let Some(step) = &item.step {
-            if step.effect == Effect::Destroys {
-                self.steps.push(item.id.clone());
-                // An approval that may be passed over counts only for what is passed over with it.
-                if !self.approved.iter().any(|approved| *approved == Runs::Always || approved == runs) {
-                    self.unapproved.push(item.id.clone());
-                }
-            }
-            if step.people > 0 {
-                self.approved.push(runs.clone());
-            }
-        }
-        item.called.iter().chain(&item.items).for_each(|below| self.look(below, runs));
-    }
-}
-
-/// Where the instance's database answers; none: it does not, or that cannot be told.
-async fn living(selected: &Selected, instance: Option<&Instance>) -> Option<String> {
-    let config = selected.around.config.as_ref()?;
-    let (_, instance) = config.instance(instance?.as_str()).ok()?;
-    let mut options = context::connect_options(&instance.postgres, &wire::environment).ok()?;
-    options.connect_timeout = ALIVE;
-    let server = options.server();
-    match lifeboat_postgres::sql::connect(&options, "postgres").await {
-        Ok(_) => Some(format!("PostgreSQL at {server}")),
-        // One that lets nobody in lives as well.
-        Err(error) if error.server_error().is_some() => Some(format!("PostgreSQL at {server}")),
-        Err(_) => None,
-    }
-}
-
 fn confirm(session: &Session, given: Option<String>, wanted: &str, question: &str, option: &str) -> Result<()> {
     let typed = match given {
-        Some(given) => given,
+        Some(given) => given.replace(' ', ""),
         None if io::stdin().is_terminal() => {
             session.voice.say(question);
             let mut typed = String::new();
             io::stdin().read_line(&mut typed).context("cannot read the terminal")?;
-            typed.trim().to_owned()
+            typed.trim().replace(' ', "")
         }
         None => String::new(),
     };
@@ -153,60 +114,4 @@ fn confirm(session: &Session, given: Option<String>, wanted: &str, question: &st
         false => format!("\"{typed}\" is not \"{wanted}\""),
     };
     Err(Failure::new(Exit::Usage, why).safe("nothing was done").hint(format!("without a terminal: {option}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use lifeboat_runbook::{document::Document, plan::Request};
-
-    use super::*;
-
-    const DESTROYS: &str = "action = \"sql\"\nhost = \"db\"\nuser = \"a\"\ndatabase = \"d\"\nsql = \"DROP TABLE t\"\neffect = \"destroys\"";
-    const APPROVES: &str = "action = \"approve\"\nrole = \"lead\"\nquestion = \"Go on?\"";
-
-    /// Steps that destroy, and those of them that nobody has approved, of a runbook with these blocks.
-    fn found(blocks: &[(&str, String)]) -> (Vec<String>, Vec<String>) {
-        let steps = blocks.iter().map(|(id, block)| format!("## {id}\n\n```toml\n{block}\n```\n\n"));
-        let head = "[runbook]\nid = \"x\"\nsummary = \"x\"\nroles = [\"lead\"]\n[parameters.hard]\nkind = \"text\"\ndefault = \"\"";
-        let text = format!("# X\n\n```toml\n{head}\n```\n\n{}", steps.collect::<String>());
-        let document = Document::parse(&text).unwrap();
-        let request = Request { parameters: [].into(), mode: Mode::Real, past: &|_| None, runbooks: None };
-        let plan = Plan::of(&document, &request).unwrap();
-        let mut destroys = Destroys::default();
-        plan.items.iter().for_each(|item| destroys.look(item, &Runs::Always));
-        (destroys.steps, destroys.unapproved)
-    }
-
-    /// Whatever its parameters are: in none of the shipped runbooks may something be destroyed that nobody was asked about.
-    #[test]
-    fn shipped_runbooks_ask_before_they_destroy() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../runbooks");
-        let mut destroying = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let document = Document::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            let request = Request { parameters: [].into(), mode: Mode::Plan, past: &|_| None, runbooks: None };
-            let plan = Plan::of(&document, &request).unwrap();
-            let mut destroys = Destroys::default();
-            plan.items.iter().for_each(|item| destroys.look(item, &Runs::Always));
-            assert_eq!(destroys.unapproved, [""; 0], "{}", path.display());
-            destroying += destroys.steps.len();
-        }
-        assert!(destroying > 1, "{destroying}");
-    }
-
-    #[test]
-    fn an_approval_counts_that_stands_before_and_is_sure_to_be_asked() {
-        let when = |block: &str, condition: &str| format!("{block}\nonly_when = \"{condition}\"");
-        let one = || vec!["drop".to_owned()];
-        let drop = || ("drop", DESTROYS.to_owned());
-        assert_eq!(found(&[drop()]), (one(), one()));
-        assert_eq!(found(&[("ask", APPROVES.to_owned()), drop()]), (one(), vec![]));
-        assert_eq!(found(&[drop(), ("ask", APPROVES.to_owned())]), (one(), one()), "asked too late");
-        let maybe = "first.outcome == 'passed'";
-        let first = || ("first", "action = \"wait\"\nfor = \"1s\"".to_owned());
-        assert_eq!(found(&[first(), ("ask", when(APPROVES, maybe)), drop()]), (one(), one()), "asked perhaps");
-        assert_eq!(found(&[first(), ("ask", when(APPROVES, maybe)), ("drop", when(DESTROYS, maybe))]), (one(), vec![]));
-        assert_eq!(found(&[("drop", when(DESTROYS, "hard == 'yes'"))]), (vec![], vec![]), "it never runs");
-    }
 }

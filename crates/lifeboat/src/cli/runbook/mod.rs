@@ -4,6 +4,7 @@
 mod carry;
 mod consent;
 mod history;
+mod living;
 mod run;
 mod runs;
 mod selection;

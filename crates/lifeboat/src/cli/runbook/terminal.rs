@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     io::{self, BufRead as _, IsTerminal as _},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -14,10 +15,13 @@ use jiff::Timestamp;
 use lifeboat_engine::context::Clock;
 use lifeboat_model::time::Span;
 use lifeboat_runbook::{
+    action::Action,
     course::Given,
+    document::Document,
     event::{Asked, Event, Line, Outcome},
     execute::{People, Question},
     plan::Plan,
+    printed::{self, Printed},
 };
 use tokio::sync::oneshot;
 
@@ -58,10 +62,38 @@ impl std::str::FromStr for Ready {
 pub(super) struct Terminal {
     voice: Voice,
     who: String,
-    text: Arc<str>,
+    run: String,
+    texts: Texts,
     ready: Mutex<VecDeque<Ready>>,
     view: Arc<Mutex<View>>,
     bar: ProgressBar,
+}
+
+/// What people read of a run: the text of its runbook, and of those that its steps run.
+pub(super) struct Texts {
+    /// The runbook's id.
+    pub runbook: String,
+    /// All of them by id, as the run was begun with.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Texts {
+    /// The text in which a step stands, by its id with the steps that led there: `call/step`.
+    fn of(&self, step: &str) -> Option<&str> {
+        let calls = step.rsplit_once('/').map(|(calls, _)| calls);
+        let mut text = self.texts.get(&self.runbook)?;
+        for call in calls.into_iter().flat_map(|calls| calls.split('/')) {
+            let document = Document::parse(text).ok()?;
+            let Action::Runbook(run) = &document.find(call)?.step.as_ref()?.action else { return None };
+            text = self.texts.get(&run.runbook.value)?;
+        }
+        Some(text)
+    }
+
+    /// What stands in a section of it, for whoever answers.
+    fn prose(&self, step: &str, section: &Range<usize>) -> String {
+        self.of(step).and_then(|text| text.get(section.clone())).map(prose).unwrap_or_default()
+    }
 }
 
 /// What the living line tells.
@@ -76,11 +108,11 @@ struct View {
 }
 
 impl Terminal {
-    /// For a run that began then; `text` is the runbook's, whose prose people read.
+    /// For a run that began then.
     pub fn new(
         voice: &Voice,
-        who: String,
-        text: &str,
+        (run, who): (&str, String),
+        texts: Texts,
         ready: &[Ready],
         plan: &Plan,
         (clock, began, rto): (Clock, Timestamp, Option<Span>),
@@ -103,7 +135,7 @@ impl Terminal {
             bar.enable_steady_tick(TICK);
         }
         let ready = Mutex::new(ready.iter().cloned().collect());
-        Terminal { voice: voice.clone(), who, text: text.into(), ready, view, bar }
+        Terminal { voice: voice.clone(), who, run: run.to_owned(), texts, ready, view, bar }
     }
 
     /// An answer that was given beforehand: each is used once.
@@ -203,12 +235,17 @@ impl People for Terminal {
         if let Some(words) = words {
             self.voice.say(&words);
         }
+        if let Event::Ended { outputs, .. } = &line.event
+            && let Some(printed) = printed::of(outputs)
+        {
+            self.voice.say(&in_lines(&printed, &self.run));
+        }
     }
 }
 
 impl Terminal {
     async fn at_the_terminal(&self, question: &Question<'_>) -> Option<Given> {
-        let prose: String = self.text.get(question.section.text.clone()).map(prose).unwrap_or_default();
+        let prose = self.texts.prose(&question.id, &question.section.text);
         self.say(&format!("\n== {} ==\n{prose}", question.section.title));
         if let Some(role) = question.role {
             self.say(&format!("For: {role}"));
@@ -319,9 +356,58 @@ fn tell(view: &mut View, line: &Line) -> Option<String> {
     Some(format!("{clock} {words}"))
 }
 
+/// The end of what a step printed, and where the rest stands.
+pub(super) fn in_lines(printed: &Printed, run: &str) -> String {
+    let all = format!("  │ … {} lines before; all of it: lifeboat runbook runs {run} --json", printed.before);
+    let rest = (printed.before > 0).then_some(all);
+    let lines = printed.lines.iter().map(|line| format!("  │ {line}"));
+    rest.into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+}
+
 /// What later steps and people want to know, in few words.
 fn told_outputs(outputs: &BTreeMap<String, String>) -> String {
     const TOLD: [&str; 7] = ["point", "newest-commit", "lost-since", "rpo-seconds", "checks", "timeline", "answer"];
     let told: Vec<String> = TOLD.iter().filter_map(|name| Some(format!("{name} {}", outputs.get(*name)?))).collect();
     if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runbook(id: &str, about: &str, step: &str) -> String {
+        let head = format!("[runbook]\nid = \"{id}\"\nsummary = \"x\"");
+        format!("# {id}\n\n```toml\n{head}\n```\n\n## Same\n\n{about}\n\n```toml\n{step}\n```\n")
+    }
+
+    /// Whoever is asked by a runbook that another one runs reads that one's text.
+    #[test]
+    fn a_question_shows_the_prose_of_its_own_runbook() {
+        let manual = "action = \"manual\"\nlook_for = \"x\"\neffect = \"nothing\"";
+        let call = |id: &str| format!("action = \"runbook\"\nrunbook = \"{id}\"");
+        let texts = Texts {
+            runbook: "outer".to_owned(),
+            texts: [
+                ("outer".to_owned(), runbook("outer", "Run the other one, once all else is done.", &call("middle"))),
+                ("middle".to_owned(), runbook("middle", "And the next.", &call("inner"))),
+                ("inner".to_owned(), runbook("inner", "Pull the plug of the old host.", manual)),
+            ]
+            .into(),
+        };
+        for (step, id, words) in [
+            ("same", "outer", "Run the other one, once all else is done."),
+            ("same/same", "middle", "And the next."),
+            ("same/same/same", "inner", "Pull the plug of the old host."),
+        ] {
+            let document = Document::parse(&texts.texts[id]).unwrap();
+            assert_eq!(texts.prose(step, &document.sections[0].text), words);
+        }
+        assert_eq!(texts.prose("same/none/same", &(0..4)), "", "nothing rather than something else");
+    }
+
+    #[test]
+    fn the_end_of_what_was_printed_is_told_and_where_the_rest_is() {
+        let shown = in_lines(&Printed { lines: vec!["a".to_owned(), "b".to_owned()], before: 3 }, "3fa9");
+        assert_eq!(shown, "  │ … 3 lines before; all of it: lifeboat runbook runs 3fa9 --json\n  │ a\n  │ b");
+    }
 }
