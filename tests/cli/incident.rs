@@ -161,6 +161,31 @@ fn from_the_first_word_to_the_report() {
     assert!(verified.contains("had 3 lines then, and 1 are in the repository"), "{verified}");
 }
 
+/// While the primary was away it went on in the copy: what is signed for is there, and the primary lacks nothing that nobody has.
+#[test]
+fn lines_that_lie_in_a_copy_are_not_missing() {
+    let program = Program::initialised();
+    add_point(&program, "2026-11-21T09:00:00Z");
+    let places = "[[repository]]\nname = \"main\"\nrole = \"primary\"\npath = \"repository\"\n\n\
+                  [[repository]]\nname = \"offsite\"\nrole = \"copy\"\npath = \"offsite\"\n";
+    program.edit("[repository]\npath = \"repository\"\n", places);
+    program.run_with(&["incident", "open", "it went on"], &[]).expect(0);
+    program.run_with(&["incident", "close", "in the copy"], &[]).expect(0);
+    program.run("copy clinic --to offsite").expect(0);
+    let folder = program.path("repository/hospital/_journals/incidents");
+    let id = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().file_name();
+    fs::remove_file(folder.join(&id).join("00000002.json")).unwrap();
+    let verified = program.run("evidence verify").stdout;
+    assert!(!verified.contains("are in the repository"), "{verified}");
+    // Of which the copy has another beginning, that is no answer.
+    let line = program.path("offsite/hospital/_journals/incidents").join(&id).join("00000001.json");
+    let text = fs::read_to_string(&line).unwrap();
+    fs::remove_file(&line).unwrap();
+    fs::write(&line, text.replace("it went on", "it went off")).unwrap();
+    let verified = program.run("evidence verify").stdout;
+    assert!(verified.contains("had 2 lines then, and 1 are in the repository"), "{verified}");
+}
+
 #[test]
 fn no_repository_stops_nobody() {
     let program = Program::initialised();
@@ -209,6 +234,7 @@ fn practised(program: &Program, sha256: &str) -> String {
         run: RunId([7; 8]),
         runbook: "notes".into(),
         runbook_sha256: sha256.parse().unwrap(),
+        texts_sha256: None,
         mode: "practice".into(),
         parameters: BTreeMap::new(),
         incident: None,
@@ -217,6 +243,7 @@ fn practised(program: &Program, sha256: &str) -> String {
         ending: Some("passed".into()),
         failed: Vec::new(),
         not_practised: Vec::new(),
+        steps_passed: None,
         lines: 4,
         head: sha256.parse().unwrap(),
     };

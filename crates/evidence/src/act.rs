@@ -16,7 +16,7 @@ use crate::backup::{PointReference, StartedBy};
 
 mod runs;
 
-pub use runs::{Incident, PASSED, RunbookRun, Stage};
+pub use runs::{Incident, PASSED, RunbookRun, Stage, texts_sha256};
 
 /// What all predicate types of ours begin with.
 pub(crate) const TYPE_PREFIX: &str = "https://lifeboat.dev/evidence/";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lifeboat_engine::practice::{self, Rehearsal};
+use lifeboat_engine::practice::{self, Rehearsal, Texts};
 use lifeboat_model::id::{Instance, RunId, Tenant};
 use lifeboat_runbook::{error::Finding, event::Event, plan::Plan};
 
@@ -89,13 +89,18 @@ fn gather<'p>(item: &'p lifeboat_runbook::plan::Item, into: &mut Vec<(&'p str, &
 }
 
 /// Whether the very text was practised, and when.
-fn rehearsed(book: &Book, known: &Known) -> (&'static str, Option<Timestamp>) {
+fn rehearsed(shelf: &Shelf, book: &Book, known: &Known) -> (&'static str, Option<Timestamp>) {
     let (Some(past), Some(document), Some(id)) = (known.past(), book.document(), book.id()) else {
         return ("not-known", None);
     };
-    match practice::rehearsal(past, id, &document.digest, None) {
+    let all = shelf.by_id();
+    let texts = Texts::gather(id, |wanted| {
+        let document = if wanted == id { document } else { *all.get(wanted)? };
+        Some((document.digest.clone(), document.calls()))
+    });
+    match practice::rehearsal(past, &texts, None) {
         Rehearsal::Rehearsed { when, .. } => ("rehearsed", Some(when)),
-        Rehearsal::Failed { when, .. } => ("failed", Some(when)),
+        Rehearsal::Failed { when, .. } | Rehearsal::Nothing { when, .. } => ("failed", Some(when)),
         Rehearsal::Changed { when } => ("changed", Some(when)),
         Rehearsal::Never => ("never", None),
     }
@@ -106,7 +111,7 @@ fn line(tenant: &Tenant, site: &Site, shelf: &Shelf, book: &Book, known: &Known)
     let head = document.and_then(|document| document.head.as_ref());
     let plan: Option<Plan> = document.and_then(|document| shelf.plan(document));
     let findings = shelf.findings(book, site);
-    let (rehearsed, rehearsed_at) = rehearsed(book, known);
+    let (rehearsed, rehearsed_at) = rehearsed(shelf, book, known);
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     RunbookView {
         tenant: tenant.to_string(),

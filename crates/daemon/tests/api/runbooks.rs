@@ -72,6 +72,7 @@ async fn practised(world: &World, sha256: Sha256Digest) {
         run,
         runbook: "evacuate".to_owned(),
         runbook_sha256: sha256,
+        texts_sha256: None,
         mode: "practice".to_owned(),
         parameters: [].into(),
         incident: None,
@@ -80,6 +81,7 @@ async fn practised(world: &World, sha256: Sha256Digest) {
         ending: Some(PASSED.to_owned()),
         failed: Vec::new(),
         not_practised: Vec::new(),
+        steps_passed: None,
         lines: texts.len() as u64,
         head: Sha256Digest([7; 32]),
     });

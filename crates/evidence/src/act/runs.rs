@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use lifeboat_model::id::{RunId, Sha256Digest};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Where a runbook's run stood, and what its journal held then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct RunbookRun {
     pub runbook: String,
     /// SHA-256 of the runbook's file.
     pub runbook_sha256: Sha256Digest,
+    /// SHA-256 over its text and those of all runbooks that it runs ([`texts_sha256`]); none from releases that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts_sha256: Option<Sha256Digest>,
     /// `practice` or `real`.
     pub mode: String,
     /// Names and values; where a value is secret, it is the name of a file.
@@ -35,10 +39,19 @@ pub struct RunbookRun {
     pub failed: Vec<String>,
     /// Steps that practice could not do.
     pub not_practised: Vec<String>,
+    /// Steps that passed, those of called runbooks included; of steps that only call one, none. None from releases that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_passed: Option<u64>,
     /// Lines of its journal.
     pub lines: u64,
     /// SHA-256 of the last of them.
     pub head: Sha256Digest,
+}
+
+/// SHA-256 over several texts of which ids and digests are given: that of lines `<digest>  <id>`, sorted by id.
+pub fn texts_sha256(texts: &BTreeMap<String, Sha256Digest>) -> Sha256Digest {
+    let lines: String = texts.iter().map(|(id, digest)| format!("{digest}  {id}\n")).collect();
+    Sha256Digest(Sha256::digest(lines.as_bytes()).into())
 }
 
 /// Where a run stood.

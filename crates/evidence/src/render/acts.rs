@@ -223,6 +223,9 @@ fn render_sign_off(page: &mut Page, sign_off: &SignOff) {
 
 fn render_run(page: &mut Page, run: &RunbookRun) {
     page.line("runbook", format_args!("{} (SHA-256 {})", run.runbook, run.runbook_sha256));
+    if let Some(texts) = run.texts_sha256 {
+        page.line("texts", format_args!("SHA-256 {texts}, with those of the runbooks that it runs"));
+    }
     page.line("of run", format_args!("{}, {}, begun {}", run.run, run.mode, run.begun));
     if let Some(incident) = run.incident {
         page.line("incident", incident);

@@ -30,6 +30,7 @@ use lifeboat_runbook::{
     incident::Happened,
     journal::{Chain, Unusable},
 };
+use tokio::time::Instant;
 
 use crate::{
     cli::Session,
@@ -46,6 +47,8 @@ const JOURNAL: &str = "jsonl";
 const MOST: usize = 200;
 /// How long the repository may take: people are waiting, and this host's file is enough.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for a run that is about to begin, in all.
+const RUN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lines of an incident.
 pub type Notes = Chain<Happened>;
@@ -116,14 +119,20 @@ impl Desk {
     pub async fn open(session: &Session, loaded: &Loaded) -> Desk {
         let keeper = Keeper::new(session, loaded, "lifeboat incident");
         let reaching = async {
-            let context = keeper.reach().await?.context;
+            let context = keeper.reach().await?;
             let journals = Journals::of(&context).await.map_err(|error| with_causes(&error))?;
             Ok((context, journals))
         };
         let there = tokio::time::timeout(PATIENCE, reaching).await;
         let there = there.unwrap_or_else(|_| Err(format!("no repository answered within {} s", PATIENCE.as_secs())));
+        Desk { there, ..Desk::alone_at(session, loaded, String::new()) }
+    }
+
+    /// On this host alone; why.
+    fn alone_at(session: &Session, loaded: &Loaded, why: String) -> Desk {
         let folder = loaded.config.engine.state_dir.join(FOLDER);
-        Desk { folder, who: keeper.who().to_owned(), clock: session.clock.clone(), there }
+        let who = Keeper::new(session, loaded, "lifeboat incident").who().to_owned();
+        Desk { folder, who, clock: session.clock.clone(), there: Err(why) }
     }
 
     /// Why it is on this host alone.
@@ -280,13 +289,27 @@ async fn add(notes: &mut Notes, event: Happened) -> Result<()> {
     notes.add(None, event).await.map(drop).map_err(|why| Failure::new(Exit::Failed, why))
 }
 
+/// All that are known by then: those of this host alone where the repository takes longer.
+async fn known(desk: Desk, until: Instant) -> Vec<Incident> {
+    let all = match tokio::time::timeout_at(until, desk.all()).await {
+        Ok(all) => all,
+        Err(_) => Desk { there: Err("it did not answer in time".to_owned()), ..desk }.all().await,
+    };
+    all.map(|(all, _)| all).unwrap_or_default()
+}
+
 /// The incident that is open now, for runs that begin meanwhile: the one about this instance before one about all. None where
 /// it cannot be told: a run does not wait for that.
 pub async fn current(session: &Session, instance: Option<&Instance>) -> Option<Incident> {
     let Ok(Reading::Usable(loaded)) = wire::read_config(session) else { return None };
-    let desk = Desk::open(session, &loaded).await;
-    let (all, _) = desk.all().await.ok()?;
-    let mut open: Vec<Incident> = all.into_iter().filter(|incident| incident.closed().is_none()).collect();
+    let until = Instant::now() + RUN_PATIENCE;
+    let opening = Desk::open(session, &loaded);
+    let desk = match tokio::time::timeout_at(until, opening).await {
+        Ok(desk) => desk,
+        Err(_) => Desk::alone_at(session, &loaded, "no repository answered in time".to_owned()),
+    };
+    let mut open = known(desk, until).await;
+    open.retain(|incident| incident.closed().is_none());
     let wanted = instance.map(Instance::as_str);
     open.retain(|incident| incident.instance().is_none() || wanted.is_none() || incident.instance() == wanted);
     open.sort_by_key(|incident| incident.instance().is_none());

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use lifeboat_engine::context::Initiator;
 use lifeboat_model::id::RepositoryId;
 use lifeboat_repo::repository::Repository;
-use lifeboat_store::vault::VaultStore;
+use lifeboat_store::{
+    fault::{Fault, FaultStore, Rule},
+    vault::VaultStore,
+};
 
 use super::*;
 use crate::kept::tests::config;
@@ -13,6 +16,20 @@ use crate::kept::tests::config;
 async fn shared() -> Repository {
     let clock: Clock = Arc::new(Timestamp::now);
     Repository::init(Arc::new(VaultStore::new(clock)), RepositoryId([1; 16]), Timestamp::now()).await.unwrap()
+}
+
+/// A run that is about to begin knows what this host knows, and waits no longer.
+#[tokio::test]
+async fn a_run_does_not_wait_for_a_repository_that_hangs() {
+    let clock: Clock = Arc::new(Timestamp::now);
+    let faults = FaultStore::new(Arc::new(VaultStore::new(clock)));
+    let repository = Repository::init(Arc::new(faults.clone()), RepositoryId([1; 16]), Timestamp::now()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ann = desk(folder.path(), "ann@a", Some(&repository)).await;
+    let opened = ann.declare("the host is gone".into(), None, Timestamp::now()).await.unwrap();
+    faults.add(Rule::on_any(Fault::Hang).and_ever_after());
+    let known = known(ann, Instant::now() + Duration::from_millis(100)).await;
+    assert_eq!(known.iter().map(|incident| incident.id).collect::<Vec<_>>(), [opened.id]);
 }
 
 async fn desk(folder: &Path, who: &str, repository: Option<&Repository>) -> Desk {

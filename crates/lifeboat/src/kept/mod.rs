@@ -8,6 +8,7 @@ mod open;
 mod place;
 pub mod record;
 mod sending;
+mod state;
 #[cfg(test)]
 pub mod tests;
 
@@ -25,19 +26,18 @@ use lifeboat_runbook::{
 use tokio_util::sync::CancellationToken;
 
 pub use open::{Opened, elsewhere, open};
-pub use place::Keeper;
-pub use sending::{Notice, Pace, State};
+pub use place::{Keeper, Place};
+pub use sending::{Notice, Pace};
+pub use state::State;
 
-use place::Opener;
-use sending::Sender;
+use open::Taking;
+use sending::{Route, Sender};
 
 use crate::{
     cli::Session,
     wire::{self, Reading},
 };
 
-/// How long whoever takes a run over waits until that is in the repository.
-const TAKING_OVER: Duration = Duration::from_secs(30);
 /// How long the end of a run waits for its last lines to be there.
 const LAST_LINES: Duration = Duration::from_secs(15);
 
@@ -48,9 +48,9 @@ pub struct Keeping {
     pub who: String,
     /// The time.
     pub clock: Clock,
-    /// Opens repositories; none: the journal is on this host alone.
-    opener: Option<Opener>,
-    /// The same, for evidence.
+    /// The repositories, the primary first; none: the journal is on this host alone.
+    places: Vec<Place>,
+    /// They, for evidence.
     keeper: Option<Keeper>,
     /// Told what people should know.
     pub notice: Notice,
@@ -69,9 +69,9 @@ impl Keeping {
         };
         let voice = session.voice.clone();
         let notice: Notice = Arc::new(move |words: &str| voice.warn(words));
-        let opener = keeper.as_ref().map(Keeper::opener);
+        let places = keeper.as_ref().map(Keeper::places).unwrap_or_default();
         let (who, clock) = (session.initiator(command).who, session.clock.clone());
-        Keeping { who, clock, opener, keeper, notice, cancel, pace: Pace::default() }
+        Keeping { who, clock, places, keeper, notice, cancel, pace: Pace::default() }
     }
 }
 
@@ -89,7 +89,7 @@ pub struct KeptJournal {
     run: RunId,
     keeper: Option<Keeper>,
     /// Another host may be in the middle of it: the first line waits until that one has seen it.
-    takes_over: bool,
+    taking: Option<Taking>,
 }
 
 impl KeptJournal {
@@ -98,14 +98,17 @@ impl KeptJournal {
         let made = std::fs::create_dir_all(folder);
         made.map_err(|error| Unusable::Io(folder.to_owned(), error))?;
         let file = FileJournal::create(&file(folder, run), &keeping.who, keeping.clock.clone())?;
-        Ok(KeptJournal::of(file, run, keeping, false))
+        Ok(KeptJournal::of(file, run, keeping, Vec::new(), None))
     }
 
-    fn of(file: FileJournal, run: RunId, keeping: Keeping, takes_over: bool) -> KeptJournal {
-        let Keeping { opener, keeper, notice, cancel, pace, .. } = keeping;
+    fn of(file: FileJournal, run: RunId, keeping: Keeping, used: Vec<usize>, taking: Option<Taking>) -> KeptJournal {
+        let Keeping { places, keeper, notice, cancel, pace, .. } = keeping;
         let (name, path, lines) = (Name { kind: Kind::Run, id: run }, file.path().to_owned(), file.lines());
-        let sender = opener.map(|opener| Sender::start(name, path, lines, opener, notice, cancel.clone(), pace));
-        KeptJournal { file, sender, pace, cancel, run, keeper, takes_over }
+        let is_kept = !places.is_empty();
+        let taking_with = taking.as_ref().map(|taking| (taking.line, taking.places.clone()));
+        let route = Route { name, path, places, used, taking: taking_with };
+        let sender = is_kept.then(|| Sender::start(route, lines, notice, cancel.clone(), pace));
+        KeptJournal { file, sender, pace, cancel, run, keeper, taking }
     }
 
     /// How far the repository has it; none: it is on this host alone.
@@ -149,8 +152,33 @@ impl KeptJournal {
     /// Waits for the last lines to be in the repository, and lets the file go. What is missing there is told in the state.
     pub async fn close(self) -> Option<State> {
         let mut sender = self.sender?;
-        sender.reached(self.file.lines(), LAST_LINES).await;
+        sender.reached_all(self.file.lines(), LAST_LINES).await;
         Some(sender.stop().await)
+    }
+
+    /// Whoever was at it has to find this line before anything is begun.
+    async fn take_over(&mut self, line: u64, taking: Taking) -> Result<(), String> {
+        let not_taken = |why: &str| {
+            format!(
+                "nothing was begun: whoever may be at this run cannot be told that it is taken over, since line {line} is not in the \
+                 repository: {why}"
+            )
+        };
+        let Some(sender) = &mut self.sender else { return Err(not_taken("no repository is configured")) };
+        let waiting = sender.reached_each(line, &taking.places, self.pace.take);
+        let Some(state) = self.cancel.run_until_cancelled(waiting).await else {
+            self.check()?;
+            return Err(not_taken("it was not waited for"));
+        };
+        if state.taken_over.is_none() && !state.has(line, &taking.places) {
+            return Err(not_taken(&state.why_not(line, &taking.places)));
+        }
+        // Whoever was at it looks every so often, and finds this line.
+        let seen = self.pace.look * 2 + Duration::from_secs(1);
+        if self.cancel.run_until_cancelled(tokio::time::sleep(seen)).await.is_some() {
+            taking.done();
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -166,22 +194,16 @@ impl Journal for KeptJournal {
     async fn append(&mut self, who: Option<&str>, event: Event) -> Result<Line, String> {
         self.check()?;
         let line = self.file.append(who, event).await?;
-        let Some(sender) = &mut self.sender else { return Ok(line) };
-        sender.tell(line.number);
-        match std::mem::take(&mut self.takes_over) {
-            true => {
-                let state = sender.reached(line.number, TAKING_OVER).await;
-                if state.kept >= line.number {
-                    // Whoever was at it looks every so often, and finds this line.
-                    let seen = self.pace.look * 2 + Duration::from_secs(1);
-                    let _ = self.cancel.run_until_cancelled(tokio::time::sleep(seen)).await;
-                }
-            }
+        if let Some(sender) = &self.sender {
+            sender.tell(line.number);
+        }
+        if let Some(taking) = self.taking.take() {
+            self.take_over(line.number, taking).await?;
+        } else if let Some(sender) = &mut self.sender
             // Who is behind already is not waited for again.
-            false if sender.state().kept + 1 >= line.number => {
-                sender.reached(line.number, self.pace.step).await;
-            }
-            false => {}
+            && sender.state().kept + 1 >= line.number
+        {
+            sender.reached(line.number, self.pace.step).await;
         }
         self.check()?;
         Ok(line)

@@ -1,6 +1,7 @@
 //! Taking a run up: on the host that began it, or on another one that has nothing but a repository.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,11 +14,11 @@ use lifeboat_engine::{
 };
 use lifeboat_model::id::RunId;
 use lifeboat_runbook::{
-    event::{Event, Line},
+    event::{Event, Line, Outcome},
     journal::{FileJournal, Unusable},
 };
 
-use super::{Keeping, KeptJournal, file};
+use super::{Keeping, KeptJournal, file, sending::whose};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
@@ -40,76 +41,162 @@ pub struct Opened {
     pub remarks: Vec<String>,
 }
 
-/// Opens the journal of a run: what this host has of it, and what the repository has.
+/// A run is being taken over: noted beside the journal until whoever was at it has been told, so that a try that went wrong is no
+/// reason to go on without telling.
+pub struct Taking {
+    /// The repositories in which somebody looks for lines of others.
+    pub places: Vec<usize>,
+    /// The first line that is not theirs.
+    pub line: u64,
+    note: PathBuf,
+}
+
+impl Taking {
+    /// Whoever was at it knows.
+    pub fn done(self) {
+        let _ = fs::remove_file(self.note);
+    }
+}
+
+fn taking_note(path: &Path) -> PathBuf {
+    path.with_extension("taking-over")
+}
+
+/// Opens the journal of a run: what this host has of it, and what the repositories have.
 ///
 /// # Errors
-/// [`Exit::Busy`] where it looks as if another host were at it, unless `take_over`; [`Exit::NotFound`] where nobody has it.
+/// [`Exit::Busy`] where it looks as if another host were at it, unless `take_over`; [`Exit::NotFound`] where nobody has it;
+/// [`Exit::CheckFailed`] where it went on in two repositories, each without the other.
 pub async fn open(folder: &Path, run: RunId, take_over: bool, keeping: Keeping) -> Result<Opened> {
     let path = file(folder, run);
-    let there = read(run, &keeping).await;
+    let There { lines: there, lengths, unread } = There::of(run, read(run, &keeping).await)?;
     let mut remarks = Vec::new();
     let held = match path.exists() {
         true => Some(locked(&path, &keeping)?),
         false => None,
     };
-    let mut others = Others::default();
-    match (&held, there) {
-        (None, Err(why)) => {
+    let mut others = Others { note: taking_note(&path), ..Others::default() };
+    match (&held, unread) {
+        (None, Some(why)) if there.is_empty() => {
             let failure = Failure::new(Exit::Unavailable, format!("run {run} was not begun on this host, and {why}"));
             return Err(failure
                 .hint("bring its journal, or reach the repository where it is kept")
                 .safe("nothing was done"));
         }
-        (None, Ok(there)) if there.is_empty() => {
+        (None, None) if there.is_empty() => {
             let failure =
                 Failure::new(Exit::NotFound, format!("neither this host nor the repository knows a run {run}"));
             return Err(failure.safe("nothing was done").next("lifeboat runbook list"));
         }
-        (None, Ok(there)) => {
-            others = Others::check(&there, 0, &path)?;
-            others.admit(run, take_over, &keeping)?;
+        (None, unread) => {
+            others.check(&there, 0, &path)?;
+            others.admit(run, take_over, unread.as_deref(), &keeping)?;
+            remarks.extend(unread.map(|why| format!("{why}: whether the run went on there cannot be seen")));
             fs::create_dir_all(folder)?;
+            others.noted()?;
             FileJournal::adopt(&path, &there)?;
         }
-        (Some(_), Err(why)) => {
-            remarks.push(format!(
-                "{why}: going on with the journal of this host; whether another one went on cannot be seen"
-            ));
-        }
-        (Some(_), Ok(there)) => {
+        (Some(_), unread) => {
             let own = FileJournal::texts(&path)?;
             let common = own.iter().zip(&there).take_while(|(own, there)| own == there).count();
             if common < there.len() {
-                others = Others::check(&there, common, &path)?;
-                others.admit(run, take_over, &keeping)?;
+                others.check(&there, common, &path)?;
+            } else {
+                others.not_told_yet(&own, &path)?;
+            }
+            others.admit(run, take_over, unread.as_deref(), &keeping)?;
+            remarks.extend(unread.map(|why| {
+                format!("{why}: going on with what is known here; whether another host went on cannot be seen")
+            }));
+            others.noted()?;
+            if common < there.len() {
                 remarks.extend(replace(&path, &there, own.len() - common)?);
             }
         }
     }
     drop(held);
     let (file, lines) = FileJournal::open(&path, &keeping.who, keeping.clock.clone()).map_err(unusable)?;
-    let journal = KeptJournal::of(file, run, keeping, others.may_live);
+    // Where all of their lines are, somebody may look for the next one; else the primary is enough, if it has all.
+    let theirs = others.last.as_ref().filter(|_| others.may_live).map(|last| last.number);
+    let whole = theirs.unwrap_or(there.len() as u64).max(1);
+    let mut used: Vec<usize> =
+        lengths.into_iter().filter(|(_, length)| *length >= whole).map(|(index, _)| index).collect();
+    if theirs.is_none() && used.contains(&0) {
+        used.clear();
+    }
+    let taking = theirs.map(|last| Taking { places: used.clone(), line: last + 1, note: others.note });
+    let journal = KeptJournal::of(file, run, keeping, used, taking);
     Ok(Opened { journal, lines, remarks })
 }
 
-/// The lines in the repository; none are no error.
-async fn read(run: RunId, keeping: &Keeping) -> std::result::Result<Vec<Vec<u8>>, String> {
-    let Some(opener) = &keeping.opener else {
-        return Err("no repository is configured".to_owned());
-    };
-    let reading = async {
-        let (journals, remark) = opener().await?;
-        if let Some(remark) = remark {
-            (keeping.notice)(&remark);
+/// What each repository has of a journal, by its name; none is no error.
+type Read = Vec<(String, std::result::Result<Vec<Vec<u8>>, String>)>;
+
+async fn read(run: RunId, keeping: &Keeping) -> Read {
+    let reading = keeping.places.iter().map(|place| async move {
+        let reading = async {
+            let lines = (place.open)().await?.read(Name { kind: Kind::Run, id: run }, 1).await;
+            Ok::<_, String>(lines.map_err(|error| with_causes(&error))?.into_iter().map(Vec::from).collect())
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        let late = |_| Err(format!("it did not answer within {} s", PATIENCE.as_secs()));
+        (place.name.clone(), read.unwrap_or_else(late))
+    });
+    futures::future::join_all(reading).await
+}
+
+/// What the repositories have of a run.
+struct There {
+    /// The longest journal, of which all others are beginnings.
+    lines: Vec<Vec<u8>>,
+    /// How many of them each repository has that was read.
+    lengths: Vec<(usize, u64)>,
+    /// Why not all repositories were read.
+    unread: Option<String>,
+}
+
+impl There {
+    fn of(run: RunId, read: Read) -> Result<There> {
+        let mut unread = Vec::new();
+        let mut found: Vec<(usize, String, Vec<Vec<u8>>)> = Vec::new();
+        let none = read.is_empty();
+        for (index, (name, lines)) in read.into_iter().enumerate() {
+            match lines {
+                Ok(lines) => found.push((index, name, lines)),
+                Err(why) => unread.push(format!("\"{name}\" cannot be read ({why})")),
+            }
         }
-        let lines = journals.read(Name { kind: Kind::Run, id: run }, 1).await;
-        Ok::<_, String>(lines.map_err(|error| with_causes(&error))?.into_iter().map(Vec::from).collect())
-    };
-    match tokio::time::timeout(PATIENCE, reading).await {
-        Ok(Ok(lines)) => Ok(lines),
-        Ok(Err(why)) => Err(format!("no repository can be read ({why})")),
-        Err(_) => Err(format!("no repository answered within {} s", PATIENCE.as_secs())),
+        let unread = match (none, unread.is_empty()) {
+            (true, _) => Some("no repository is configured".to_owned()),
+            (_, false) => Some(unread.join(", and ")),
+            (_, true) => None,
+        };
+        let longest = found.iter().rev().max_by_key(|(_, _, lines)| lines.len());
+        let Some((_, at, lines)) = longest.map(|(index, name, lines)| (index, name.clone(), lines.clone())) else {
+            return Ok(There { lines: Vec::new(), lengths: Vec::new(), unread });
+        };
+        for (_, name, other) in &found {
+            let forked = other.iter().zip(&lines).find(|(one, other)| one != other);
+            if let Some((one, other)) = forked {
+                return Err(fork(run, (name, one), (&at, other)));
+            }
+        }
+        let lengths = found.iter().map(|(index, _, lines)| (*index, lines.len() as u64)).collect();
+        Ok(There { lines, lengths, unread })
     }
+}
+
+fn fork(run: RunId, one: (&str, &[u8]), other: (&str, &[u8])) -> Failure {
+    let message = format!(
+        "run {run} went on twice, each without knowing of the other: in \"{}\" {}, in \"{}\" {}",
+        one.0,
+        whose(one.1),
+        other.0,
+        whose(other.1)
+    );
+    Failure::new(Exit::CheckFailed, message)
+        .safe("nothing was done")
+        .hint("what both tell of happened: put right what was done twice, then begin a new run")
 }
 
 /// Held while it is compared: nobody else on this host is at it.
@@ -133,23 +220,33 @@ struct Others {
     last: Option<Line>,
     /// Whoever wrote them may be at it still.
     may_live: bool,
+    /// Stands there as long as they have not been told.
+    note: PathBuf,
 }
 
 impl Others {
-    fn check(there: &[Vec<u8>], own: usize, path: &Path) -> Result<Others> {
+    fn check(&mut self, there: &[Vec<u8>], own: usize, path: &Path) -> Result<()> {
         let read = FileJournal::check(there, path)
             .map_err(|error| Failure::from(error).context("the journal in the repository is not as it was written"))?;
-        let last = (read.lines.len() > own).then(|| read.lines.last().cloned()).flatten();
-        Ok(Others { last, may_live: false })
+        self.last = (read.lines.len() > own).then(|| read.lines.last().cloned()).flatten();
+        Ok(())
+    }
+
+    /// The file has their lines already: somebody here began to take the run over, and did not get as far as telling them.
+    fn not_told_yet(&mut self, own: &[Vec<u8>], path: &Path) -> Result<()> {
+        let Ok(noted) = fs::read_to_string(&self.note) else { return Ok(()) };
+        let count = noted.trim().parse::<usize>().map_or(own.len(), |noted| noted.min(own.len()));
+        self.check(own.get(..count).unwrap_or(own), 0, path)
     }
 
     /// Refuses where somebody may be at it, unless it is to be taken over all the same.
-    fn admit(&mut self, run: RunId, take_over: bool, keeping: &Keeping) -> Result<()> {
+    fn admit(&mut self, run: RunId, take_over: bool, unread: Option<&str>, keeping: &Keeping) -> Result<()> {
         let Some(last) = &self.last else { return Ok(()) };
         let Some(why) = at_work(last, (keeping.clock)()) else { return Ok(()) };
         if !take_over {
+            let unread = unread.map(|why| format!("; {why}, and there may be more lines")).unwrap_or_default();
             let message = format!(
-                "run {run} may be under way elsewhere: {} wrote line {} at {:.0}, {why}",
+                "run {run} may be under way elsewhere: {} wrote line {} at {:.0}, {why}{unread}",
                 last.who, last.number, last.at
             );
             return Err(Failure::new(Exit::Busy, message)
@@ -160,16 +257,31 @@ impl Others {
         self.may_live = true;
         Ok(())
     }
+
+    /// Notes which lines are theirs, or that there is nobody to be told.
+    fn noted(&self) -> Result<()> {
+        match (self.may_live, &self.last) {
+            (true, Some(last)) => Ok(fs::write(&self.note, last.number.to_string())?),
+            _ => match fs::remove_file(&self.note) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            },
+        }
+    }
 }
 
-/// Why somebody may be at a run with this last line.
+/// Why somebody may be at a run with this last line of another host: unless it is over, that host may be in the middle of a step, ask
+/// somebody, wait to try again, or have written more that it could not send.
 fn at_work(last: &Line, now: Timestamp) -> Option<String> {
-    match &last.event {
-        Event::Finished { .. } => None,
-        Event::Started { step, .. } | Event::UndoStarted { step } => Some(format!("in the middle of step {step}")),
-        _ if now.duration_since(last.at) < YOUNG => Some("less than two minutes ago".to_owned()),
-        _ => None,
-    }
+    Some(match &last.event {
+        Event::Finished { .. } => return None,
+        Event::Started { step, .. } | Event::UndoStarted { step } => format!("in the middle of step {step}"),
+        Event::Ended { step, outcome: Outcome::Failed, .. } => {
+            format!("when step {step} had failed: it may be asking somebody, or about to try again")
+        }
+        _ if now.duration_since(last.at) < YOUNG => "less than two minutes ago".to_owned(),
+        _ => "and the run is not over".to_owned(),
+    })
 }
 
 /// Puts the repository's lines in the place of this host's. Lines that nobody else saw are kept aside: what they tell of happened.
@@ -195,19 +307,28 @@ fn aside(path: &Path) -> PathBuf {
     free.unwrap_or_else(|| path.with_extension("aside"))
 }
 
-/// The runs in the repository whose id begins so; why they are not known.
+/// The runs in the repositories whose id begins so; why they are not known.
 pub async fn elsewhere(beginning: &str, keeping: &Keeping) -> std::result::Result<Vec<RunId>, String> {
-    let Some(opener) = &keeping.opener else {
-        return Err("no repository is configured".to_owned());
-    };
-    let looking = async {
-        let (journals, _) = opener().await?;
-        let listed = journals.list(Kind::Run, MOST).await.map_err(|error| with_causes(&error))?;
-        let ids = listed.into_iter().map(|one| one.name.id);
-        Ok(ids.filter(|id| id.to_string().starts_with(beginning)).collect())
-    };
-    match tokio::time::timeout(PATIENCE, looking).await {
-        Ok(found) => found,
-        Err(_) => Err(format!("no repository answered within {} s", PATIENCE.as_secs())),
+    let looking = keeping.places.iter().map(|place| async move {
+        let looking = async {
+            let listed = (place.open)().await?.list(Kind::Run, MOST).await;
+            Ok::<_, String>(listed.map_err(|error| with_causes(&error))?.into_iter().map(|one| one.name.id).collect())
+        };
+        let late = |_| Err(format!("it did not answer within {} s", PATIENCE.as_secs()));
+        let listed: std::result::Result<Vec<RunId>, String> =
+            tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(late);
+        listed.map_err(|why| format!("\"{}\" cannot be read ({why})", place.name))
+    });
+    let (mut found, mut unread) = (BTreeSet::new(), Vec::new());
+    for listed in futures::future::join_all(looking).await {
+        match listed {
+            Ok(ids) => found.extend(ids.into_iter().filter(|id| id.to_string().starts_with(beginning))),
+            Err(why) => unread.push(why),
+        }
+    }
+    match (found.is_empty(), keeping.places.is_empty()) {
+        (_, true) => Err("no repository is configured".to_owned()),
+        (true, _) if !unread.is_empty() => Err(unread.join(", and ")),
+        _ => Ok(found.into_iter().collect()),
     }
 }

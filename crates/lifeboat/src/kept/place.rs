@@ -26,14 +26,6 @@ pub struct Keeper {
     initiator: Initiator,
 }
 
-/// A repository that answered.
-pub struct Reached {
-    /// The configuration as seen from it.
-    pub context: Context,
-    /// Those that were asked before it, and why they were passed over.
-    pub passed_over: Vec<String>,
-}
-
 impl Keeper {
     /// Of a configuration; `command` is for evidence.
     pub fn new(session: &Session, loaded: &Loaded, command: &str) -> Keeper {
@@ -46,19 +38,23 @@ impl Keeper {
         &self.initiator.who
     }
 
-    /// The first repository that answers, the primary before its copies; why none does.
-    pub async fn reach(&self) -> Result<Reached, String> {
-        let config = &self.loaded.config;
-        let names = std::iter::once(&config.repository_name).chain(config.copies.iter().map(|copy| &copy.name));
+    /// The first repository that answers, the primary before its copies: the configuration as seen from it; why none does.
+    pub async fn reach(&self) -> Result<Context, String> {
         let mut passed_over = Vec::new();
-        for name in names {
+        for name in self.names() {
             match tokio::time::timeout(PATIENCE, self.open(name)).await {
-                Ok(Ok(context)) => return Ok(Reached { context, passed_over }),
+                Ok(Ok(context)) => return Ok(context),
                 Ok(Err(why)) => passed_over.push(format!("\"{name}\": {why}")),
                 Err(_) => passed_over.push(format!("\"{name}\" did not answer within {} s", PATIENCE.as_secs())),
             }
         }
         Err(passed_over.join("; "))
+    }
+
+    /// Of the repositories, the primary first.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let config = &self.loaded.config;
+        std::iter::once(config.repository_name.as_str()).chain(config.copies.iter().map(|copy| copy.name.as_str()))
     }
 
     async fn open(&self, name: &str) -> Result<Context, String> {
@@ -72,22 +68,47 @@ impl Keeper {
     }
 }
 
-/// Gives journals to write to, and what people should know of where they are.
-pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Result<(Journals, Option<String>), String>> + Send + Sync>;
+/// Opens the journals of one repository, to be read and written.
+pub type Opener = Arc<dyn Fn() -> BoxFuture<'static, Result<Journals, String>> + Send + Sync>;
+
+/// A repository in which journals are kept.
+#[derive(Clone)]
+pub struct Place {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Opens it; it takes no longer than it may.
+    pub open: Opener,
+}
 
 impl Keeper {
-    /// For a background task.
-    pub fn opener(&self) -> Opener {
-        let keeper = self.clone();
-        Arc::new(move || {
-            let keeper = keeper.clone();
+    /// All that are configured, the primary first, for background tasks.
+    pub fn places(&self) -> Vec<Place> {
+        self.names().map(|name| self.place(name, true)).collect()
+    }
+
+    /// The same, to be read alone.
+    pub fn readers(&self) -> Vec<Place> {
+        self.names().map(|name| self.place(name, false)).collect()
+    }
+
+    fn place(&self, name: &str, is_writer: bool) -> Place {
+        let (keeper, of) = (self.clone(), name.to_owned());
+        let open: Opener = Arc::new(move || {
+            let (keeper, name) = (keeper.clone(), of.clone());
             Box::pin(async move {
-                let Reached { context, passed_over } = keeper.reach().await?;
-                let journals = Journals::of(&context).await.map_err(|error| with_causes(&error))?;
-                let remark = (!passed_over.is_empty())
-                    .then(|| format!("{}; the journal is kept in {}", passed_over.join("; "), journals.place()));
-                Ok((journals, remark))
+                let opening = async {
+                    let context = keeper.open(&name).await?;
+                    match is_writer {
+                        true => Journals::of(&context).await.map_err(|error| with_causes(&error)),
+                        false => Ok(Journals::of_reader(&context)),
+                    }
+                };
+                match tokio::time::timeout(PATIENCE, opening).await {
+                    Ok(opened) => opened,
+                    Err(_) => Err(format!("it did not answer within {} s", PATIENCE.as_secs())),
+                }
             })
-        })
+        });
+        Place { name: name.to_owned(), open }
     }
 }

@@ -1,11 +1,15 @@
 //! Where a run stands, as a signed statement in the ledger: who began it, took it up and ended it, and what its journal held then.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use lifeboat_engine::{record, with_causes};
 use lifeboat_evidence::{
     Act,
-    act::{PASSED, RunbookRun, Stage},
+    act::{PASSED, RunbookRun, Stage, texts_sha256},
 };
 use lifeboat_model::{
     check::Outcome,
@@ -15,6 +19,8 @@ use lifeboat_runbook::{
     event::{self, Ending, Event, Line},
     journal::FileJournal,
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::Keeper;
 
@@ -37,7 +43,7 @@ pub async fn tell(
     let read = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let told = statement(run, stage, why, &read.lines, &read.head)?;
     let keeping = async {
-        let context = keeper.reach().await?.context;
+        let context = keeper.reach().await?;
         let known = |name: &Instance| context.config.instance(name.as_str()).is_ok();
         let instance = told.instance.and_then(|name| name.parse().ok()).filter(known);
         let kept =
@@ -58,7 +64,9 @@ struct Told {
 
 fn statement(run: RunId, stage: Stage, why: Option<String>, lines: &[Line], head: &str) -> Result<Told, String> {
     let Some(Line {
-        at: begun, event: Event::Begun { runbook, sha256, mode, parameters, instance, incident, .. }, ..
+        at: begun,
+        event: Event::Begun { runbook, sha256, mode, parameters, texts, instance, incident, .. },
+        ..
     }) = lines.first()
     else {
         return Err("its journal has no beginning".to_owned());
@@ -81,6 +89,11 @@ fn statement(run: RunId, stage: Stage, why: Option<String>, lines: &[Line], head
             _ => {}
         }
     }
+    // A step that runs a runbook does no more than its steps.
+    let inner = lines.iter().filter_map(|line| line.event.step()?.rsplit_once('/'));
+    let callers: BTreeSet<&str> = inner.map(|(caller, _)| caller).collect();
+    let did = last.iter().filter(|(step, outcome)| **outcome == event::Outcome::Passed && !callers.contains(**step));
+    let steps_passed = did.count() as u64;
     let failed: Vec<String> = last
         .into_iter()
         .filter(|(_, outcome)| *outcome == event::Outcome::Failed)
@@ -97,6 +110,7 @@ fn statement(run: RunId, stage: Stage, why: Option<String>, lines: &[Line], head
             run,
             runbook: runbook.clone(),
             runbook_sha256: sha256.parse().map_err(no_digest)?,
+            texts_sha256: Some(texts_sha256(&texts.iter().map(|(id, text)| (id.clone(), digest(text))).collect())),
             mode: mode.word().to_owned(),
             parameters: parameters.clone(),
             incident: incident.as_ref().and_then(|incident| incident.parse().ok()),
@@ -105,12 +119,17 @@ fn statement(run: RunId, stage: Stage, why: Option<String>, lines: &[Line], head
             ending: words,
             failed,
             not_practised,
+            steps_passed: Some(steps_passed),
             lines: lines.len() as u64,
             head: head.parse::<Sha256Digest>().map_err(no_digest)?,
         },
         instance: instance.clone(),
         outcome,
     })
+}
+
+fn digest(text: &str) -> Sha256Digest {
+    Sha256Digest(Sha256::digest(text.as_bytes()).into())
 }
 
 /// How a run ended, in a statement.
@@ -166,6 +185,11 @@ mod tests {
             (Outcome::Passed, Stage::Over, Some(PASSED))
         );
         assert_eq!((told.run.failed, told.run.not_practised, told.run.lines), (vec![], vec!["dns".to_owned()], 5));
+        assert_eq!(told.run.steps_passed, Some(1), "tried again, it is one");
+        let inner = |step| ended(step, 1, Passed);
+        let called =
+            tell(Stage::Over, vec![begun(), inner("bring-back/one"), inner("bring-back"), over(Ending::Passed)]);
+        assert_eq!(called.run.steps_passed, Some(1), "to call is no step of its own");
         assert_eq!((told.run.incident, told.run.mode.as_str()), (Some(RunId([8; 8])), "practice"));
         let told = tell(Stage::StandsStill, good[..2].to_vec());
         assert_eq!(

@@ -24,8 +24,10 @@ use lifeboat_store::{
     vault::VaultStore,
 };
 
-use super::*;
+use super::{place::Opener, *};
 use crate::exit::Exit;
+
+mod copies;
 
 const RUN: RunId = RunId([7; 8]);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,12 +86,13 @@ impl Shared {
         self.faults.add(Rule::on_any(Fault::FailBefore).and_ever_after());
     }
 
-    fn opener(&self) -> Opener {
+    fn place(&self, name: &str) -> Place {
         let context = self.context.clone();
-        Arc::new(move || {
+        let open: Opener = Arc::new(move || {
             let context = context.clone();
-            Box::pin(async move { Ok((Journals::of(&context).await.map_err(|error| error.to_string())?, None)) })
-        })
+            Box::pin(async move { Journals::of(&context).await.map_err(|error| error.to_string()) })
+        });
+        Place { name: name.to_owned(), open }
     }
 
     async fn lines(&self) -> usize {
@@ -113,17 +116,21 @@ impl Host {
     }
 
     fn keeping(&self, shared: &Shared) -> Keeping {
+        self.keeping_in(vec![shared.place("main")])
+    }
+
+    fn keeping_in(&self, places: Vec<Place>) -> Keeping {
         let told = self.told.clone();
         let notice: Notice = Arc::new(move |words: &str| told.lock().unwrap().push(words.to_owned()));
         let ms = Duration::from_millis;
         Keeping {
             who: self.who.to_owned(),
             clock: self.clock.clone(),
-            opener: Some(shared.opener()),
+            places,
             keeper: None,
             notice,
             cancel: self.cancel.clone(),
-            pace: Pace { look: ms(20), step: ms(2000), other: ms(200) },
+            pace: Pace { look: ms(20), step: ms(2000), other: ms(200), take: ms(2000) },
         }
     }
 
@@ -164,6 +171,10 @@ fn started(step: &str) -> Event {
 fn ended(step: &str) -> Event {
     let outputs = Default::default();
     Event::Ended { step: step.into(), attempt: 1, outcome: Outcome::Passed, outputs, why: None }
+}
+
+fn finished() -> Event {
+    Event::Finished { ending: lifeboat_runbook::event::Ending::Passed, outputs: Default::default(), why: None }
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -277,13 +288,7 @@ async fn lines_that_nobody_saw_are_kept_aside() {
     shared.faults.heal();
     let mut opened = ben.open(&shared, true).await.unwrap().journal;
     opened.append(None, Event::Resumed).await.unwrap();
-    opened
-        .append(
-            None,
-            Event::Finished { ending: lifeboat_runbook::event::Ending::Passed, outputs: Default::default(), why: None },
-        )
-        .await
-        .unwrap();
+    opened.append(None, finished()).await.unwrap();
     opened.close().await;
 
     let opened = ann.open(&shared, false).await.unwrap();
@@ -293,17 +298,31 @@ async fn lines_that_nobody_saw_are_kept_aside() {
     assert!(matches!(aside[3].event, Event::Ended { .. }));
 }
 
-/// It stood still long ago and between two steps: no word is needed.
+/// Nobody can tell from afar whether somebody is asked, waits to try again, or cannot send what was done since.
 #[tokio::test]
-async fn what_stood_still_long_ago_is_anybodys() {
+async fn only_what_is_over_is_nobodys() {
     let (shared, mut ann, ben) = (Shared::new().await, Host::new("ann@a"), Host::new("ben@b"));
     ann.clock = Arc::new(|| Timestamp::now() - SignedDuration::from_mins(3));
     let mut journal = ann.create(&shared);
     for event in [begun(), started("one"), ended("one")] {
         journal.append(None, event).await.unwrap();
     }
+    let refused = ben.open(&shared, false).await.err().unwrap();
+    assert!(refused.messages().join(": ").contains("and the run is not over"), "{:?}", refused.messages());
+    let failed = Event::Ended {
+        step: "two".into(),
+        attempt: 1,
+        outcome: Outcome::Failed,
+        outputs: Default::default(),
+        why: None,
+    };
+    journal.append(None, failed).await.unwrap();
+    let refused = ben.open(&shared, false).await.err().unwrap();
+    assert_eq!(refused.exit, Exit::Busy);
+    assert!(refused.messages().join(": ").contains("it may be asking somebody"), "{:?}", refused.messages());
+    journal.append(None, finished()).await.unwrap();
     journal.close().await;
-    assert_eq!(ben.open(&shared, false).await.unwrap().lines.len(), 3);
+    assert_eq!(ben.open(&shared, false).await.unwrap().lines.len(), 5);
     assert_eq!(elsewhere("0707", &ben.keeping(&shared)).await.unwrap(), [RUN]);
     assert_eq!(elsewhere("08", &ben.keeping(&shared)).await.unwrap(), []);
     let nobody = open(&ben.runs(), RunId([8; 8]), false, ben.keeping(&shared)).await.err().unwrap();

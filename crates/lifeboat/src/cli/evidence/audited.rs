@@ -22,6 +22,7 @@ use lifeboat_verify::timestamp::{Authority, Token};
 use super::{journals, read_envelope};
 use crate::{
     failure::{Failure, Result},
+    kept::Place,
     wire,
 };
 
@@ -32,13 +33,14 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked meanwhile.
 const AGAIN: Duration = Duration::from_millis(300);
 
-/// Audits a repository; the statements, and what is to be said of all together.
+/// Audits a repository (`others` are those that may have journals which it lacks); the statements, and what is to be said of all together.
 ///
 /// Somebody may be writing meanwhile: a statement, then its entry, then the checkpoint that covers it. So the statements are
 /// listed first, the ledger is read up to a signed checkpoint that covers them, and statements that it names besides are
 /// looked up then. What is begun later is left for the next audit; what lies there unfinished for longer is a finding.
 pub async fn audit(
     context: &Context,
+    others: &[Place],
     anchors: &[PathBuf],
     authority: Option<Authority>,
 ) -> Result<(Vec<SetEntry>, Audit)> {
@@ -51,7 +53,7 @@ pub async fn audit(
         let now = subjects(context, &rehearsal).await;
         audit.compare(&rehearsal, &now);
     }
-    journals::compare(context, &seen, &mut audit).await?;
+    journals::compare(context, others, &seen, &mut audit).await?;
     Ok((seen, audit))
 }
 

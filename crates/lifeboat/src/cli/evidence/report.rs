@@ -23,7 +23,7 @@ use lifeboat_evidence::{
 use lifeboat_model::{check::Outcome, config::Config, id::Instance};
 use lifeboat_repo::seal::Identity;
 
-use super::audited;
+use super::{audited, journals};
 use crate::{
     cli::{Session, identity::IdentityArgs, place::Place},
     exit::Exit,
@@ -160,7 +160,7 @@ impl ReportCommand {
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "lifeboat evidence report");
         self.check_instance(&context).await?;
-        let (seen, audit) = audited::audit(&context, &[], None).await?;
+        let (seen, audit) = audited::audit(&context, &journals::others(session, &context.config), &[], None).await?;
         let audited = weighed(&context, &seen, &audit);
         let wanted = Wanted { instance: self.instance.clone(), from, to };
         let gathered = report::gather(&context, &wanted, audited).await?;

@@ -12,7 +12,7 @@ use lifeboat_model::{check::Outcome, config::Config, signature::PublicKey};
 use lifeboat_verify::timestamp::Authority;
 use serde::Serialize;
 
-use super::{audited, read_envelope};
+use super::{audited, journals, read_envelope};
 use crate::{
     cli::{Session, place::Place},
     exit::Exit,
@@ -198,7 +198,8 @@ impl Verify {
         let authority = self.authority(Some(&loaded.config));
         let (repository, _) = wire::open_for_reading(&loaded).await?;
         let context = wire::context(session, loaded, repository, "evidence verify");
-        audited::audit(&context, &self.against, authority).await
+        let others = journals::others(session, &context.config);
+        audited::audit(&context, &others, &self.against, authority).await
     }
 
     async fn directory(&self, session: &Session, directory: &Path) -> Result<(Vec<SetEntry>, Audit)> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Around,
+    Around, standing,
     store::{self, Store},
     terminal::{Ready, Terminal, Texts, in_lines},
 };
@@ -257,14 +257,17 @@ fn exit(stand: &Stand) -> Exit {
     }
 }
 
-/// Shows a run that somebody else executes or has ended.
+/// Shows a run that somebody else executes or has ended, or that stands still.
 pub(super) fn show(run: &str, store: &Store, lines: &[Line], session: &Session) -> Result<Exit> {
     let begun = Begun::of(lines)?;
-    let stand = match lines.last().map(|line| &line.event) {
-        Some(Event::Finished { ending, .. }) => Stand::Over(*ending),
-        _ => Stand::Interrupted,
-    };
-    session.output.show(&Told::new(run, store, &begun, &begun.plan()?, lines, &stand))?;
+    let course = Course::new(begun.document()?, begun.mode, begun.parameters.clone(), run, &begun.at.to_string());
+    let stand = standing::of(course, &begun.documents, lines);
+    let told = Told { with_printed: true, ..Told::new(run, store, &begun, &begun.plan()?, lines, &stand) };
+    let is_open = !matches!(stand, Stand::Over(_));
+    session.output.show(&match is_open && standing::is_executed(&store.journal(run)) {
+        true => Told { stand: "executed", next: None, ..told },
+        false => told,
+    })?;
     Ok(exit(&stand))
 }
 
@@ -274,7 +277,8 @@ struct Told {
     run: String,
     runbook: String,
     mode: &'static str,
-    /// `passed`, `failed`, `ended by an answer`, `rolled back`, `HALF rolled back`, `stopped`, `waits` or `interrupted`.
+    /// `passed`, `failed`, `ended by an answer`, `rolled back`, `HALF rolled back`, `stopped`, `waits`, `interrupted`; `executed`: a process of
+    /// this host is at it, or asks somebody.
     stand: &'static str,
     /// The step at which it stands still.
     at: Option<String>,
@@ -293,13 +297,13 @@ struct Told {
     outputs: BTreeMap<String, String>,
     journal: std::path::PathBuf,
     next: Option<String>,
+    /// What steps printed is shown; whoever has executed it has seen it.
+    #[serde(skip)]
+    with_printed: bool,
 }
 
 #[derive(Serialize)]
 struct ToldStep {
-    /// What steps printed is shown; whoever has executed it has seen it.
-    #[serde(skip)]
-    with_printed: bool,
     id: String,
     outcome: &'static str,
     attempts: u32,
@@ -357,11 +361,11 @@ impl Told {
             outputs: finish.map(|(outputs, _)| outputs.clone()).unwrap_or_default(),
             journal: store.journal(run),
             next,
+            with_printed: false,
         }
     }
 }
 
-            with_printed: false,
 /// What became of each step, in the order in which they were begun.
 fn steps(lines: &[Line]) -> Vec<ToldStep> {
     let mut steps: Vec<ToldStep> = Vec::new();
@@ -403,7 +407,7 @@ impl Answer for Told {
     fn text(&self, page: &mut Page) {
         let tone = match self.stand {
             "passed" | "ended by an answer" => Tone::Good,
-            "waits" | "interrupted" | "rolled back" => Tone::Doubtful,
+            "waits" | "interrupted" | "executed" | "rolled back" => Tone::Doubtful,
             _ => Tone::Bad,
         };
         let at = self.at.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
@@ -421,10 +425,6 @@ impl Answer for Told {
             rows.plain([&step.id, step.outcome, &step.attempts.to_string(), &seconds(step.seconds)]);
         }
         page.table(rows);
-        let rto = match (self.rto_seconds, self.within_rto) {
-            (Some(rto), Some(true)) => format!(", within the RTO of {}", seconds(rto as f64)),
-            (Some(rto), Some(false)) => format!(", {} the RTO of {}", Tone::Bad.paint("PAST"), seconds(rto as f64)),
-            _ => String::new(),
         for step in self.steps.iter().filter(|_| self.with_printed) {
             if let Some(printed) = printed::of(&step.outputs) {
                 page.line(format_args!("{}:", step.id));
@@ -432,6 +432,10 @@ impl Answer for Told {
                 page.gap();
             }
         }
+        let rto = match (self.rto_seconds, self.within_rto) {
+            (Some(rto), Some(true)) => format!(", within the RTO of {}", seconds(rto as f64)),
+            (Some(rto), Some(false)) => format!(", {} the RTO of {}", Tone::Bad.paint("PAST"), seconds(rto as f64)),
+            _ => String::new(),
         };
         page.line(format_args!("{} since it began{rto}", seconds(self.seconds)));
         if let Some(newest) = &self.newest_commit {

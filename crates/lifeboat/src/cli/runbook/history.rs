@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use lifeboat_engine::{
     context::Context,
     journal::{Journals, Kind},
-    practice::{self, PastRun, Rehearsal},
+    practice::{self, PastRun, Rehearsal, Texts},
     with_causes,
 };
 use lifeboat_model::{id::Instance, time::Span};
 use lifeboat_runbook::{
+    document::Document,
     event::{Event, Line, Outcome},
     journal::FileJournal,
 };
@@ -23,7 +24,7 @@ use super::Around;
 use crate::{
     cli::Session,
     kept::Keeper,
-    output::{Tone, ago},
+    output::{Tone, ago, count},
     wire,
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Rehearsed {
     run: Option<String>,
     /// Who did it.
     by: Option<String>,
+    /// How many steps it could not do.
+    not_practised: Option<usize>,
     /// Why it is not known.
     why: Option<String>,
     #[serde(skip)]
@@ -94,7 +97,7 @@ impl History {
         };
         let keeper = Keeper::new(session, &loaded, "lifeboat runbook");
         let asking = async {
-            let context = keeper.reach().await?.context;
+            let context = keeper.reach().await?;
             let runs = practice::runs(&context).await.map_err(|error| with_causes(&error))?;
             Ok((context, runs))
         };
@@ -105,22 +108,48 @@ impl History {
         }
     }
 
-    /// Whether this text was rehearsed, for an instance or for any.
-    pub(super) fn rehearsed(&self, runbook: &str, sha256: &str, instance: Option<&Instance>) -> Rehearsed {
-        let none = Rehearsed { state: "never", last: None, run: None, by: None, why: None, words: String::new() };
+    /// Whether this text and those of all that it runs were rehearsed, for an instance or for any; `look` gives the other runbooks.
+    pub(super) fn rehearsed<'d>(
+        &self,
+        runbook: &str,
+        document: &'d Document,
+        look: impl Fn(&str) -> Option<&'d Document>,
+        instance: Option<&Instance>,
+    ) -> Rehearsed {
+        let none = Rehearsed {
+            state: "never",
+            last: None,
+            run: None,
+            by: None,
+            not_practised: None,
+            why: None,
+            words: String::new(),
+        };
         let runs = match &self.runs {
             Ok(runs) => runs,
             Err(why) => {
                 return Rehearsed { state: "not-known", why: Some(why.clone()), words: "not known".to_owned(), ..none };
             }
         };
-        match practice::rehearsal(runs, runbook, sha256, instance) {
-            Rehearsal::Rehearsed { when, run, by } => Rehearsed {
+        let texts = Texts::gather(runbook, |wanted| {
+            let document = if wanted == runbook { document } else { look(wanted)? };
+            Some((document.digest.clone(), document.calls()))
+        });
+        match practice::rehearsal(runs, &texts, instance) {
+            Rehearsal::Rehearsed { when, run, by, not_practised } => Rehearsed {
                 state: "rehearsed",
                 last: Some(when),
                 run: Some(run.to_string()),
                 by: Some(by),
-                words: format!("rehearsed {}", ago(self.now, when)),
+                not_practised: Some(not_practised),
+                words: format!("rehearsed {}{}", ago(self.now, when), except(not_practised)),
+                ..none
+            },
+            Rehearsal::Nothing { when, run } => Rehearsed {
+                state: "failed",
+                last: Some(when),
+                run: Some(run.to_string()),
+                words: format!("UNREHEARSED: no step was practised {}", ago(self.now, when)),
                 ..none
             },
             Rehearsal::Failed { when, run } => Rehearsed {
@@ -157,6 +186,13 @@ impl History {
         runs.sort_by_key(|lines| std::cmp::Reverse(lines.first().map(|line| line.at)));
         runs.truncate(COUNTED);
         medians(&runs)
+    }
+}
+
+fn except(not_practised: usize) -> String {
+    match not_practised {
+        0 => String::new(),
+        steps => format!(", {} not practised", count(steps as u64, "step", "steps")),
     }
 }
 

@@ -9,6 +9,7 @@ mod run;
 mod runs;
 mod selection;
 mod show;
+mod standing;
 mod store;
 mod terminal;
 
@@ -206,7 +207,7 @@ struct ListedRunbook {
 }
 
 impl ListedRunbook {
-    fn new(book: &Book, history: &History) -> Self {
+    fn new(book: &Book, others: &BTreeMap<&str, &Book>, history: &History) -> Self {
         let steps = book.document().map_or(0, |document| document.steps().count());
         let known = book.id().zip(book.document()).filter(|_| steps > 0);
         let document = book.document();
@@ -219,7 +220,10 @@ impl ListedRunbook {
             version: head.and_then(|head| head.version.clone()),
             sha256: document.map(|document| document.digest.clone()),
             steps,
-            rehearsed: known.map(|(id, document)| history.rehearsed(id, &document.digest, None)),
+            rehearsed: known.map(|(id, document)| {
+                let look = |id: &str| others.get(id).and_then(|book| book.document());
+                history.rehearsed(id, document, look, None)
+            }),
             rto_seconds: head.and_then(|head| head.rto.as_ref()).map(|rto| rto.value.0.as_secs()),
             readable: document.is_some(),
         }
@@ -266,7 +270,8 @@ async fn list(session: &Session) -> Result<Exit> {
         true => History::look(session, &around).await,
         false => History::nothing_to_ask(session),
     };
-    let runbooks = books.iter().map(|book| ListedRunbook::new(book, &history)).collect();
+    let others = by_id(&books);
+    let runbooks = books.iter().map(|book| ListedRunbook::new(book, &others, &history)).collect();
     session.output.show(&Listed { folder: around.folder, runbooks })?;
     Ok(Exit::Ok)
 }

@@ -13,6 +13,7 @@ use lifeboat_runbook::{
 };
 
 use super::{
+    Book,
     carry::{self, Carried},
     consent,
     history::History,
@@ -114,7 +115,8 @@ impl Run {
         let past = history.lasted(&selected.around, &head.id.value).await;
         let plan = selected.plan(mode, &|step| past.get(step).copied())?;
         let instance = selected.instance(&plan);
-        let rehearsed = history.rehearsed(&head.id.value, &document.digest, instance.as_ref());
+        let look = |id: &str| selected.other(id).and_then(Book::document);
+        let rehearsed = history.rehearsed(&head.id.value, document, look, instance.as_ref());
         consent::ask(session, &selected, &plan, &rehearsed, &self.talk).await?;
 
         let store = Store::of(&selected.around);

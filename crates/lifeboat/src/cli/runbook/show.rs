@@ -62,7 +62,10 @@ impl Show {
         let dependencies = reliances.map(|(name, reliances)| ShownMap::new(name, &reliances));
         let steps = document.steps().next();
         let rehearsed = book.id().filter(|_| steps.is_some());
-        let rehearsed = rehearsed.map(|id| history.rehearsed(id, &document.digest, instance.as_ref()));
+        let rehearsed = rehearsed.map(|id| {
+            let look = |id: &str| selected.other(id).and_then(Book::document);
+            history.rehearsed(id, document, look, instance.as_ref())
+        });
         session.output.show(&Shown { dependencies, rehearsed, ..Shown::new(book, document, plan) })?;
         Ok(Exit::Ok)
     }
