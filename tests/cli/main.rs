@@ -24,6 +24,7 @@ mod program;
 mod ran;
 mod repo;
 mod repository;
+mod restored;
 mod runbooks;
 mod scheduled;
 mod shipped;

@@ -31,6 +31,9 @@ kind = "text"
 [parameters.port]
 kind = "text"
 
+[parameters.folder]
+kind = "path"
+
 [parameters.web]
 kind = "text"
 
@@ -112,6 +115,46 @@ tls = "disable"
 database = "postgres"
 sql = "DELETE FROM told"
 on_failure = "continue"
+```
+
+## Too many
+
+More rows than were expected: none of them stays.
+
+```toml
+action = "sql"
+host = "localhost"
+port = "{{port}}"
+user = "keeper"
+password_file = "password"
+tls = "disable"
+database = "postgres"
+sql = "INSERT INTO told (words) SELECT 'too many' FROM generate_series(1, 3) RETURNING words"
+rows = 1
+effect = "changes"
+touches = ["the table told"]
+on_failure = "continue"
+```
+
+## Lead the way
+
+```toml
+action = "command"
+run = ["sed", "-i", "/^\\[instances.clinic.postgres\\]/,/^port/s/^port = .*/port = {{port}}/", "{{folder}}/lifeboat.toml"]
+repeatable = true
+touches = ["lifeboat.toml"]
+```
+
+## There
+
+The server that lifeboat.toml names now.
+
+```toml
+action = "sql"
+instance = "clinic"
+database = "postgres"
+sql = "SELECT words FROM told"
+equals = "{{words}}"
 ```
 
 ## Which way
@@ -284,6 +327,11 @@ fn every_step_does_what_it_says() {
     };
     let made = run(&["init", "--tenant", "hospital", "--instance", "clinic", "--state-dir", "state"]);
     assert!(made.status.success(), "{}", text(&made));
+    // Nobody answers at the port that the executor finds there when it begins.
+    let config = fs::read_to_string(at.join("lifeboat.toml")).unwrap();
+    let config = config.replace("port = 5432\n", "port = 1\n").replace("user = \"lifeboat\"", "user = \"keeper\"");
+    let config = config.replace("\"/etc/lifeboat/clinic-postgres-password\"", "\"password\"\ntls = \"disable\"");
+    fs::write(at.join("lifeboat.toml"), config).unwrap();
     fs::write(at.join("steps.md"), RUNBOOK).unwrap();
     secret(at, "password", "open-sesame\n");
     secret(at, "bearer", "of-the-balancer\n");
@@ -296,10 +344,10 @@ fn every_step_does_what_it_says() {
     fs::write(at.join("daemon.toml"), channel).unwrap();
 
     let odoo = format!("http://localhost:{}", testbed::setting("LIFEBOAT_TESTBED_ODOO_PORT", "58069"));
-    let [container, port, base, odoo] =
-        [("container", &container.0), ("port", &cluster.port().to_string()), ("web", &web), ("odoo", &odoo)]
-            .map(|(name, value)| format!("{name}={value}"));
-    let settings: Vec<&str> = [&container, &port, &base, &odoo].iter().flat_map(|set| ["--set", set]).collect();
+    let (port, here) = (cluster.port().to_string(), at.display().to_string());
+    let settings = [("container", &container.0), ("port", &port), ("web", &web), ("odoo", &odoo), ("folder", &here)]
+        .map(|(name, value)| format!("{name}={value}"));
+    let settings: Vec<&str> = settings.iter().flat_map(|set| ["--set", set]).collect();
     let ran = run(&[&["runbook", "run", "steps.md", "--yes", "--json"], &settings[..]].concat());
     let told: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&ran)));
     assert_eq!((ran.status.code(), &told["stand"]), (Some(4), &"failed".into()), "{}", text(&ran));
@@ -316,6 +364,9 @@ fn every_step_does_what_it_says() {
         ("tell", "passed"),
         ("ask", "passed"),
         ("not-here", "failed"),
+        ("too-many", "failed"),
+        ("lead-the-way", "passed"),
+        ("there", "passed"),
         ("which-way", "passed"),
         ("wait", "passed"),
         ("call", "passed"),
@@ -331,6 +382,7 @@ fn every_step_does_what_it_says() {
         steps.iter().find(|step| step["id"] == id).unwrap()["why"].as_str().unwrap().to_owned()
     };
     assert!(why("not-here").contains("read-only"), "{}", why("not-here"));
+    assert!(why("too-many").contains("expected 1 rows, found 3; it was rolled back"), "{}", why("too-many"));
     assert!(why("promote").contains("is no standby"), "{}", why("promote"));
     assert_eq!(cluster.psql("postgres", "SELECT words FROM told").unwrap(), "it's; DROP TABLE told");
 

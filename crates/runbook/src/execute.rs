@@ -63,6 +63,8 @@ pub trait Hands: Sync {
     async fn act(&self, acting: &Acting<'_>) -> Result<Outputs, String>;
     /// Whether it was done, by an executor that was killed or by a try that failed; or why that cannot be told.
     async fn was_done(&self, acting: &Acting<'_>) -> Result<Option<Outputs>, String>;
+    /// What was dropped in the middle is over when this comes back: nothing is begun beside it, and it is not said to have ended before.
+    async fn settle(&self, _acting: &Acting<'_>) {}
     /// Why it cannot be practised, where its action alone does not tell. Asked in practice only, before it is begun.
     async fn not_practised(&self, _acting: &Acting<'_>) -> Option<String> {
         None
@@ -301,6 +303,7 @@ impl<'e> Executor<'e> {
         }
         let acting = acting(scope, section, step, attempt, None);
         let done = limited(self.hands.act(&acting), step.limit().map(|span| span.0), &self.cancel).await;
+        self.hands.settle(&acting).await;
         match done {
             None => Ok(Some(Stand::Interrupted)),
             Some(done) => self.end(scope, section, attempt, done, None).await.map(|()| None),

@@ -20,11 +20,11 @@ pub(super) async fn act(command: &Command, acting: &Acting<'_>, tools: &Tools) -
         return Err(format!("{} {}{expected}", acting.course.fill(&command.run[0]), ended.tail()));
     }
     if let Some(wanted) = command.contains.as_ref().map(|text| acting.course.fill(text))
-        && !ended.output.contains(&wanted)
+        && !ended.says(&wanted)
     {
         return Err(format!("its output does not hold \"{wanted}\": it {}", ended.tail()));
     }
-    let output = ended.output.trim_end().to_owned();
+    let output = ended.output().trim_end().to_owned();
     Ok(Outputs::from([("output".to_owned(), output), ("exit".to_owned(), command.exit.to_string())]))
 }
 

@@ -67,7 +67,8 @@ async fn answers(dns: &Dns, acting: &Acting<'_>, tools: &Tools) -> Result<Vec<St
         if ended.code() != Some(0) {
             return Err(format!("dig {}", ended.tail()));
         }
-        let lines = ended.output.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(';'));
+        let output = ended.output();
+        let lines = output.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(';'));
         let before = found.len();
         found.extend(lines.map(normal));
         if found.len() == before {

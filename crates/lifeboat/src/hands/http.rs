@@ -42,13 +42,13 @@ pub(super) async fn ask(http: &Http, url: String, acting: &Acting<'_>, tools: &T
     let (headers, bearer, body) = (&http.headers, http.bearer.as_ref(), http.body.as_ref());
     let request = Request { method: http.method, url: url.clone(), headers, bearer, body, once: None };
     let (status, body) = send(request, acting, tools).await?;
-    expect(&url, status, &http.status, &body)?;
+    expect(&url, status, &http.status, &body, tools)?;
     if let Some(wanted) = http.contains.as_ref().map(|text| acting.course.fill(text))
         && !body.contains(&wanted)
     {
-        return Err(format!("{url}: the answer does not hold \"{wanted}\": {}", shortened(&body)));
+        return Err(format!("{url}: the answer does not hold \"{wanted}\": {}", shortened(&body, tools)));
     }
-    Ok(outputs(status, &body))
+    Ok(outputs(status, &body, tools))
 }
 
 pub(super) async fn was_done(http: &Http, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
@@ -63,14 +63,18 @@ pub(super) async fn was_done(http: &Http, acting: &Acting<'_>, tools: &Tools) ->
 pub(super) async fn call(webhook: &Webhook, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
     let (url, shown) = match &webhook.url {
         Place::Url(url) => (acting.course.fill(url), acting.course.fill(url)),
-        Place::Secret(secret) => (tools.secret(secret, acting)?.expose().to_owned(), "the URL of its file".to_owned()),
+        Place::Secret(secret) => {
+            let url = tools.secret(secret, acting)?;
+            tools.masks.hide_url(url.expose());
+            (url.expose().to_owned(), "the URL of its file".to_owned())
+        }
     };
     let once = Some(once(&tools.run, acting));
     let (headers, bearer, body) = (&webhook.headers, webhook.bearer.as_ref(), webhook.body.as_ref());
     let request = Request { method: webhook.method, url, headers, bearer, body, once };
     let (status, body) = send(request, acting, tools).await?;
-    expect(&shown, status, &webhook.status, &body)?;
-    Ok(outputs(status, &body))
+    expect(&shown, status, &webhook.status, &body, tools)?;
+    Ok(outputs(status, &body, tools))
 }
 
 /// The same for every try, another for what takes it back, and for what is done anew after that.
@@ -80,20 +84,21 @@ fn once(run: &str, acting: &Acting<'_>) -> String {
     format!("{run}-{}{round}{undo}", acting.id.replace('/', "."))
 }
 
-fn expect(url: &str, status: u16, expected: &[u16], body: &str) -> Result<(), String> {
+fn expect(url: &str, status: u16, expected: &[u16], body: &str, tools: &Tools) -> Result<(), String> {
     if expected.contains(&status) {
         return Ok(());
     }
     let expected: Vec<String> = expected.iter().map(u16::to_string).collect();
-    Err(format!("{url} answered {status} and not {}: {}", expected.join(" or "), shortened(body)))
+    Err(format!("{url} answered {status} and not {}: {}", expected.join(" or "), shortened(body, tools)))
 }
 
-fn outputs(status: u16, body: &str) -> Outputs {
-    Outputs::from([("status".to_owned(), status.to_string()), ("body".to_owned(), shortened(body))])
+fn outputs(status: u16, body: &str, tools: &Tools) -> Outputs {
+    Outputs::from([("status".to_owned(), status.to_string()), ("body".to_owned(), shortened(body, tools))])
 }
 
-fn shortened(body: &str) -> String {
-    body.chars().take(KEPT).collect()
+/// Masked first: nothing is known of a secret that was cut.
+fn shortened(body: &str, tools: &Tools) -> String {
+    tools.masks.mask(body).chars().take(KEPT).collect()
 }
 
 async fn send(request: Request<'_>, acting: &Acting<'_>, tools: &Tools) -> Result<(u16, String), String> {

@@ -7,11 +7,17 @@ use lifeboat_model::{
     secret::Secret,
 };
 use lifeboat_runbook::execute::Outputs;
+use url::{Position, Url};
 
 /// What stands in place of a secret.
 const STRUCK: &str = "***";
 /// A shorter one would strike out half of the text, and tell by that what it is.
 const SHORTEST: usize = 4;
+/// A part of a secret URL that is shorter is a word like `services`.
+const OF_URL: usize = 9;
+/// Around the lines of a private key.
+const BEGIN: &str = "-----BEGIN";
+const END: &str = "-----END";
 
 /// The secrets of a run.
 #[derive(Default)]
@@ -32,15 +38,44 @@ impl Masks {
         known.sort_by_key(|one| std::cmp::Reverse(one.expose().len()));
     }
 
-    /// The text without secrets.
+    /// A URL that is itself a secret: whoever answers may repeat any part of it.
+    pub fn hide_url(&self, url: &str) {
+        self.hide(&Secret::new(url));
+        let Ok(url) = url.trim().parse::<Url>() else { return };
+        let pairs = url.query_pairs().map(|(_, value)| value.into_owned());
+        let parts = url.path_segments().into_iter().flatten().map(str::to_owned);
+        for part in parts.chain(pairs).filter(|part| part.len() >= OF_URL) {
+            self.hide(&Secret::new(part));
+        }
+        let whole = &url[Position::BeforePath..Position::AfterQuery];
+        if whole.len() >= OF_URL {
+            self.hide(&Secret::new(whole));
+        }
+    }
+
+    /// The text without secrets. It has to be whole: of a secret that was cut nothing is known.
     pub fn mask(&self, text: &str) -> String {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let text = known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), STRUCK));
-        let lines = text.split('\n').map(|line| {
-            let words = line.split(' ').map(|word| if is_url_with_login(word) { STRUCK } else { word });
-            if is_private_key(line) { STRUCK.to_owned() } else { words.collect::<Vec<_>>().join(" ") }
-        });
-        lines.collect::<Vec<_>>().join("\n")
+        let mut lines = Vec::new();
+        let mut in_key = false;
+        for line in text.split('\n') {
+            let is_end = line.contains(END) && is_private_key(line);
+            match (in_key, is_private_key(line)) {
+                (true, _) => in_key = !is_end,
+                // The rest of a key whose beginning was cut off.
+                (false, true) if is_end && !line.contains(BEGIN) => lines = vec![STRUCK.to_owned()],
+                (false, true) => {
+                    lines.push(STRUCK.to_owned());
+                    in_key = line.contains(BEGIN) && !is_end;
+                }
+                (false, false) => {
+                    let words = line.split(' ').map(|word| if is_url_with_login(word) { STRUCK } else { word });
+                    lines.push(words.collect::<Vec<_>>().join(" "));
+                }
+            }
+        }
+        lines.join("\n")
     }
 
     /// What a step gave, without secrets.
@@ -64,10 +99,37 @@ mod tests {
         masks.hide(&Secret::new("ab"));
         let told = "login hunter22 failed, hunter22-and-more too; second line; ab\nsee https://ann:pw@db.example/x now";
         assert_eq!(masks.mask(told), "login *** failed, *** too; ***; ab\nsee *** now");
-        let key = "-----BEGIN PRIVATE KEY-----";
-        assert_eq!(masks.mask(&format!("one\n{key}\ntwo")), "one\n***\ntwo");
         let outputs = Outputs::from([("output".to_owned(), "it is hunter22".to_owned())]);
         assert_eq!(masks.mask_outcome(Ok(outputs)).unwrap()["output"], "it is ***");
         assert_eq!(masks.mask_outcome(Err("hunter22".to_owned())).unwrap_err(), "***");
+    }
+
+    #[test]
+    fn a_private_key_is_struck_out_to_its_end() {
+        let masks = Masks::default();
+        let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
+        assert_eq!(masks.mask(&format!("one\n{begin}\nMIIEv\nQIBAD\n{end}\ntwo")), "one\n***\ntwo");
+        assert_eq!(masks.mask(&format!("one\n{begin}\nMIIEv")), "one\n***", "its end was cut off");
+        assert_eq!(masks.mask(&format!("MIIEv\n{end}\ntwo")), "***\ntwo", "its beginning was cut off");
+        assert_eq!(masks.mask(&format!("{{\"key\": \"{begin}\\nMIIEv\\n{end}\"}}\ntwo")), "***\ntwo");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_url_is_told() {
+        let masks = Masks::default();
+        masks.hide_url("https://hooks.example/services/T0000/B00000001/tokentoken?key=in-the-url\n");
+        for told in [
+            "Cannot POST /services/T0000/B00000001/tokentoken?key=in-the-url",
+            "no tokentoken here",
+            "key in-the-url",
+            "https://hooks.example/services/T0000/B00000001/tokentoken?key=in-the-url",
+        ] {
+            let masked = masks.mask(told);
+            assert!(masked.contains("***"), "{masked}");
+            for part in ["tokentoken", "in-the-url", "B00000001"] {
+                assert!(!masked.contains(part), "{masked}");
+            }
+        }
+        assert_eq!(masks.mask("POST /services"), "POST /services");
     }
 }

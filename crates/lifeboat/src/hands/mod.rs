@@ -24,6 +24,7 @@ mod verify;
 mod wait;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,7 +35,7 @@ use jiff::Timestamp;
 use lifeboat_daemon::settings::Channel;
 use lifeboat_engine::keys;
 use lifeboat_model::{
-    config::{Config, SecretSource},
+    config::{self, Config, SecretSource},
     secret::Secret,
 };
 use lifeboat_runbook::{
@@ -49,12 +50,12 @@ use crate::wire;
 
 pub use masks::Masks;
 pub use practice::Sandbox;
+pub use program::Left;
 
 /// What every step may need.
 pub struct Tools {
-    /// The configuration; none: there is no usable one, and what needs it says so.
-    pub config: Option<Config>,
-    /// Its file, for processes that read it themselves.
+    /// Where the configuration is. Every step reads it by itself, as a process of its own would: a step before it may have led the way to
+    /// another server. None: there is none, and what needs it says so.
     pub config_file: Option<PathBuf>,
     /// The run's id.
     pub run: String,
@@ -76,6 +77,8 @@ pub struct Tools {
     pub practice: Option<practice::Sandbox>,
     /// Every secret that a step of this run has read: none of them gets into a journal.
     pub masks: Masks,
+    /// What steps that were stopped have left behind, until it is over.
+    pub left: Left,
 }
 
 impl Tools {
@@ -100,9 +103,15 @@ impl Tools {
         Path::new(text).to_owned()
     }
 
-    /// The configuration, or why there is none.
-    fn config(&self) -> Result<&Config, String> {
-        self.config.as_ref().ok_or_else(|| "there is no usable lifeboat.toml: lifeboat config check".to_owned())
+    /// The configuration as it is now, or why there is none.
+    fn config(&self) -> Result<Config, String> {
+        let unusable = |why: String| format!("there is no usable lifeboat.toml ({why}): lifeboat config check");
+        let Some(file) = &self.config_file else { return Err(unusable("none was found".to_owned())) };
+        let text = fs::read_to_string(file).map_err(|error| unusable(error.to_string()))?;
+        match config::parse(&text, file) {
+            Ok((config, _)) => Ok(config),
+            Err(problems) => Err(unusable(problems.first().map(ToString::to_string).unwrap_or_default())),
+        }
     }
 }
 
@@ -134,6 +143,10 @@ impl Hands for Real {
     async fn was_done(&self, acting: &Acting<'_>) -> Result<Option<Outputs>, String> {
         let looked = was_done(acting, &self.tools).await;
         looked.map_err(|why| self.tools.masks.mask(&why))
+    }
+
+    async fn settle(&self, acting: &Acting<'_>) {
+        self.tools.left.settle(&self.tools.slot(&acting.id), &self.tools).await;
     }
 
     async fn not_practised(&self, acting: &Acting<'_>) -> Option<String> {

@@ -3,13 +3,16 @@
 //! Each holds a lock by which another executor sees that it still runs: the lock is on the file that is the program's standard input
 //! (`flock(2)`: the lock belongs to the open file, and lives as long as anybody who has inherited it), so that an executor that was
 //! killed leaves no program behind that nobody knows of. What is started by Lifeboat itself ends when its standard input
-//! closes, and holds the lock by `--alive-file`. A step that is stopped takes its whole process group with it.
+//! closes, and holds the lock by `--alive-file`: it tears down what it has begun, and is waited for. Of anything else a step that is
+//! stopped takes the whole process group with it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,12 +20,18 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
 };
 
-use super::{Tools, of_slot};
-/// What a program says is kept up to this, the end of it.
+use super::{Masks, Tools, of_slot};
+
+/// What a program says is kept up to this, the end of each of its two streams.
 const KEPT: usize = 16 << 10;
+/// Why it failed is told by so many lines at most, and so many characters.
+const LINES: usize = 20;
+const REASON: usize = 2_000;
+/// Lifeboat itself has so long to tear down what it has begun.
+const LEAVES: Duration = Duration::from_secs(120);
 /// The answer of Lifeboat itself is read whole up to this.
 const ANSWER: usize = 4 << 20;
 /// How often a lock is asked for.
@@ -32,8 +41,12 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Ended {
     /// How.
     pub status: ExitStatus,
-    /// Standard output and standard error, the last of it.
-    pub output: String,
+    /// Standard output, the last of it, without secrets.
+    stdout: String,
+    /// Standard error likewise: progress and complaints.
+    stderr: String,
+    /// Both as they came.
+    raw: String,
 }
 
 impl Ended {
@@ -42,16 +55,48 @@ impl Ended {
         self.status.code()
     }
 
-    /// How it ended and its last lines, for a message.
+    /// Both streams, without secrets.
+    pub fn output(&self) -> String {
+        let gap = if self.stdout.is_empty() || self.stdout.ends_with('\n') { "" } else { "\n" };
+        format!("{}{gap}{}", self.stdout, self.stderr)
+    }
+
+    /// Whether it has said this.
+    pub fn says(&self, wanted: &str) -> bool {
+        self.raw.contains(wanted)
+    }
+
+    /// How it ended and its last lines, for a message. What it found out stands on standard output; the progress on standard error
+    /// must not push it out, nor it the complaint there.
     pub fn tail(&self) -> String {
-        let lines: Vec<&str> = self.output.lines().filter(|line| !line.trim().is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(4)..].join(" | ");
+        let told = [last_lines(&self.stdout), last_lines(&self.stderr)];
+        let told = told.into_iter().filter(|lines| !lines.is_empty()).collect::<Vec<_>>().join(" | ");
         match self.code() {
-            Some(code) if last.is_empty() => format!("ended with {code}"),
-            Some(code) => format!("ended with {code}: {last}"),
-            None => format!("was ended by a signal: {last}"),
+            Some(code) if told.is_empty() => format!("ended with {code}"),
+            Some(code) => format!("ended with {code}: {told}"),
+            None => format!("was ended by a signal: {told}"),
         }
     }
+}
+
+/// The last of them that say something, whole lines as far as they fit.
+fn last_lines(text: &str) -> String {
+    let mut room = REASON;
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines().rev().map(str::trim_end).filter(|line| !line.is_empty()).take(LINES) {
+        let length = line.chars().count();
+        if length > room {
+            if lines.is_empty() {
+                let begin: String = line.chars().take(room).collect();
+                lines.push(format!("{begin}…"));
+            }
+            break;
+        }
+        room -= length;
+        lines.push(line.to_owned());
+    }
+    lines.reverse();
+    lines.join(" | ")
 }
 
 /// Waits until what an earlier executor has started for this step is over.
@@ -88,12 +133,12 @@ pub async fn run(mut command: Command, slot: &Path, tools: &Tools) -> Result<End
     let lock = lock(slot, tools).await?;
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group::spawn(&mut command)?;
-    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
-    let (stdout, stderr, status) = tokio::join!(last_of(stdout), last_of(stderr), group.child.wait());
+    let (stdout, stderr) = group.streams();
+    let (stdout, stderr, status) = tokio::join!(last_of(stdout), last_of(stderr), group.wait());
     let status = status.map_err(|error| format!("cannot wait for the program: {error}"))?;
     group.over();
-    let output = [stdout, stderr].concat();
-    Ok(Ended { status, output })
+    let [shown, complaints] = [&stdout, &stderr].map(|text| kept(text, &tools.masks));
+    Ok(Ended { status, stdout: shown, stderr: complaints, raw: [stdout, stderr].concat() })
 }
 
 /// What Lifeboat itself answered.
@@ -118,15 +163,51 @@ pub async fn lifeboat(arguments: &[String], slot: &Path, tools: &Tools) -> Resul
     command.arg(lock_file(slot)).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group::spawn(&mut command)?;
-    group.is_ours = true;
-    let stdin = group.child.stdin.take(); // held open: its end says that nobody waits any more
-    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
-    let (stdout, words, status) = tokio::join!(whole_of(stdout), last_of(stderr), group.child.wait());
+    group.left = Some((&tools.left, slot.to_owned()));
+    // Held open: its end says that nobody waits any more. The child must not have it when it is waited for, as that closes it.
+    let stdin = group.child.as_mut().and_then(|child| child.stdin.take());
+    let (stdout, stderr) = group.streams();
+    let (stdout, words, status) = tokio::join!(whole_of(stdout), last_of(stderr), group.wait());
     drop(stdin);
     let status = status.map_err(|error| format!("cannot wait for lifeboat: {error}"))?;
     group.over();
-    let words = last_words(&words);
+    let words = last_words(&kept(&words, &tools.masks));
     Ok(Answered { code: status.code(), answer: serde_json::from_slice(&stdout).ok(), words })
+}
+
+/// Processes of Lifeboat itself that were told to end and have not ended yet, by the slot of their step.
+#[derive(Default)]
+pub struct Left(Mutex<Vec<(PathBuf, Child)>>);
+
+impl Left {
+    fn take(&self, slot: &Path) -> Vec<Child> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ours, others) = std::mem::take(&mut *all).into_iter().partition(|(of, _)| of == slot);
+        *all = others;
+        Vec::into_iter(ours).map(|(_, child)| child).collect()
+    }
+
+    /// Waits until what a step has left is over; what does not end in time is ended.
+    pub async fn settle(&self, slot: &Path, tools: &Tools) {
+        self.within(slot, LEAVES, &*tools.talk).await;
+    }
+
+    async fn within(&self, slot: &Path, patience: Duration, talk: &(dyn Fn(&str) + Send + Sync)) {
+        for mut child in self.take(slot) {
+            talk("what was begun is being ended: waiting until it has torn down what it made");
+            if tokio::time::timeout(patience, child.wait()).await.is_err() {
+                talk("it does not end: it is killed");
+                if let Some(group) = group_of(&child) {
+                    let _ = kill_process_group(group, Signal::KILL); // it may have ended just now
+                }
+                let _ = child.wait().await; // whatever it says, it is over
+            }
+        }
+    }
+}
+
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
 /// The error, without the progress that was told before it.
@@ -136,46 +217,85 @@ fn last_words(text: &str) -> String {
     lines[begin..].join("; ")
 }
 
-/// A process and all that it starts. Dropped before its end, it is ended; Lifeboat itself is only told, and tears down.
-struct Group {
-    child: Child,
+/// A process and all that it starts. Dropped before its end, it is ended; Lifeboat itself is only told, and left to be waited for.
+struct Group<'t> {
+    /// None: it is over.
+    child: Option<Child>,
+    /// Kept while it may have started others: they hold its output open.
     id: Option<Pid>,
-    is_ours: bool,
+    /// Of Lifeboat itself: where it is left, and by which slot.
+    left: Option<(&'t Left, PathBuf)>,
 }
 
-impl Group {
-    fn spawn(command: &mut Command) -> Result<Group, String> {
+impl Group<'_> {
+    fn spawn(command: &mut Command) -> Result<Self, String> {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| format!("cannot start {program}: {error}"))?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(Group { child, id, is_ours: false })
+        Ok(Group { id: group_of(&child), child: Some(child), left: None })
+    }
+
+    fn streams(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        let Some(child) = &mut self.child else { return (None, None) };
+        (child.stdout.take(), child.stderr.take())
+    }
+
+    async fn wait(&mut self) -> io::Result<ExitStatus> {
+        match &mut self.child {
+            Some(child) => child.wait().await,
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn over(&mut self) {
-        self.id = None;
+        (self.child, self.id) = (None, None);
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
-        let Some(group) = self.id.filter(|_| !self.is_ours) else { return };
-        let _ = kill_process_group(group, Signal::KILL); // it may have ended just now
+        match (self.child.take(), self.left.take()) {
+            (Some(child), Some((left, slot))) => {
+                left.0.lock().unwrap_or_else(PoisonError::into_inner).push((slot, child));
+            }
+            _ => {
+                let Some(group) = self.id else { return };
+                let _ = kill_process_group(group, Signal::KILL); // it may have ended just now
+            }
+        }
     }
 }
 
-/// All is read, so that the program never waits; the end is kept.
+/// All is read, so that the program never waits; the end is kept, more of it than is shown: see [`kept`].
 async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     let Some(mut stream) = stream else { return String::new() };
     let mut buffer = vec![0; 8 << 10];
     while let Ok(read @ 1..) = stream.read(&mut buffer).await {
         kept.extend_from_slice(&buffer[..read]);
-        if kept.len() > 2 * KEPT {
-            kept.drain(..kept.len() - KEPT);
+        if kept.len() > 4 * KEPT {
+            kept.drain(..kept.len() - 2 * KEPT);
         }
     }
-    kept.drain(..kept.len().saturating_sub(KEPT));
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The end of it without secrets. Masked before it is cut, as nothing is known of a secret that was cut; where its beginning may be
+/// lost already, the first line goes with it.
+fn kept(text: &str, masks: &Masks) -> String {
+    if text.len() <= KEPT {
+        return masks.mask(text);
+    }
+    let whole = match text.find('\n').filter(|end| *end < KEPT) {
+        Some(end) => &text[end + 1..],
+        None => behind(text, KEPT),
+    };
+    let masked = masks.mask(whole);
+    behind(&masked, masked.len().saturating_sub(KEPT)).to_owned()
+}
+
+/// From this byte on, or the first behind it at which a character begins.
+fn behind(text: &str, at: usize) -> &str {
+    (at..text.len()).find_map(|at| text.get(at..)).unwrap_or_default()
 }
 
 /// All of it; nothing, if it is too much.
@@ -190,4 +310,89 @@ async fn whole_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
         }
     }
     if is_whole { all } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use lifeboat_model::secret::Secret;
+
+    use super::*;
+
+    fn ended(stdout: &str, stderr: &str) -> Ended {
+        let status = ExitStatus::from_raw(5 << 8);
+        Ended { status, stdout: stdout.to_owned(), stderr: stderr.to_owned(), raw: [stdout, stderr].concat() }
+    }
+
+    #[test]
+    fn what_was_found_out_is_not_pushed_out_by_progress() {
+        let progress: String = (0..100).map(|number| format!("probe {number}: …\n")).collect();
+        let told = ended("the last good moment: 14:03:10\nnot held: 14:05\n", &progress).tail();
+        assert!(
+            told.starts_with("ended with 5: the last good moment: 14:03:10 | not held: 14:05 | probe 80"),
+            "{told}"
+        );
+        assert!(told.ends_with("probe 99: …"), "{told}");
+        let long = format!("{}\nthe end", "x".repeat(10_000));
+        assert_eq!(ended(&long, "").tail(), "ended with 5: the end");
+        assert!(ended(&"x".repeat(10_000), "").tail().len() < REASON + 100);
+        assert_eq!(ended("", "\n").tail(), "ended with 5");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_kept_at_a_cut() {
+        let masks = Masks::default();
+        masks.hide(&Secret::new("token-of-the-balancer"));
+        let mut before = "x".repeat(100);
+        before.push_str("\ntoken-of-the-balancer\n");
+        // Wherever the cut comes, nothing of it stays.
+        for cut in 0..before.len() {
+            let text = format!("{}{}", &before[cut..], "y\n".repeat(KEPT));
+            let shown = kept(&text, &masks);
+            assert!(shown.len() <= KEPT && !shown.contains("balancer") && !shown.contains("token"), "{cut}");
+        }
+        assert_eq!(kept("a token-of-the-balancer", &masks), "a ***");
+        assert!(kept(&"é".repeat(KEPT), &masks).len() <= KEPT);
+    }
+
+    fn of_ours<'t>(left: &'t Left, slot: &Path, script: &str, folder: &Path) -> Group<'t> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(folder).stdin(Stdio::piped()).process_group(0);
+        let mut group = Group::spawn(&mut command).unwrap();
+        group.left = Some((left, slot.to_owned()));
+        group
+    }
+
+    #[tokio::test]
+    async fn a_step_that_was_stopped_has_ended_when_lifeboat_has_torn_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let (left, slot) = (Left::default(), folder.path().join("restore"));
+        let mut group = of_ours(&left, &slot, "cat; sleep 0.3; echo > torn-down", folder.path());
+        drop(group.child.as_mut().unwrap().stdin.take());
+        drop(group);
+        left.within(Path::new("another"), LEAVES, &|_| {}).await;
+        assert!(!folder.path().join("torn-down").exists(), "another step's are not waited for");
+        left.within(&slot, LEAVES, &|_| {}).await;
+        assert!(folder.path().join("torn-down").exists());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let (left, slot) = (Left::default(), folder.path().join("restore"));
+        let group = of_ours(&left, &slot, "sleep 600 & echo $! > begun; wait", folder.path());
+        let begun = folder.path().join("begun");
+        while !std::fs::read_to_string(&begun).is_ok_and(|text| text.ends_with('\n')) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(group);
+        left.within(&slot, Duration::from_millis(20), &|_| {}).await;
+        let started = std::fs::read_to_string(&begun).unwrap();
+        // It may wait for somebody to ask for its end, and runs no more.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", started.trim())).unwrap_or_default();
+        while !state().is_empty() && !state().contains(") Z ") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

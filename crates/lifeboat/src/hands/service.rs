@@ -181,7 +181,7 @@ async fn compose_containers(service: &Service, acting: &Acting<'_>, tools: &Tool
     }
     let engine = engine().await?;
     let mut running = Vec::new();
-    for id in ended.output.lines().map(str::trim).filter(|line| line.len() == 64) {
+    for id in ended.output().lines().map(str::trim).filter(|line| line.len() == 64) {
         if is_up(&engine, id).await? {
             running.push(id.to_owned());
         }

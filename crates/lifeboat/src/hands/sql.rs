@@ -12,14 +12,17 @@ use lifeboat_runbook::{
 };
 use tokio_postgres::{Client, Row, types::Type};
 
-use super::{Tools, fill_all};
+use super::{Masks, Tools, fill_all};
 
 /// Of a value so much is kept.
 const KEPT: usize = 2_000;
 
+/// Rows of columns as text.
+type Values = Vec<Vec<Option<String>>>;
+
 pub(super) async fn act(statement: &Sql, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
     let options = server(&statement.server, acting, tools)?;
-    run(statement, &options, acting).await
+    run(statement, &options, acting, &tools.masks).await
 }
 
 pub(super) async fn was_done(statement: &Sql, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
@@ -31,34 +34,44 @@ pub(super) async fn was_done(statement: &Sql, acting: &Acting<'_>, tools: &Tools
     Ok((first(&rows).as_deref() == Some("t")).then(Outputs::new))
 }
 
-/// Runs the statement on this server.
-pub(super) async fn run(statement: &Sql, options: &ConnectOptions, acting: &Acting<'_>) -> Result<Outputs, String> {
+/// Runs the statement on this server. What does not give what is expected is rolled back: a statement that hit more rows than it was to
+/// hit has not hit them.
+pub(super) async fn run(
+    statement: &Sql,
+    options: &ConnectOptions,
+    acting: &Acting<'_>,
+    masks: &Masks,
+) -> Result<Outputs, String> {
     let mut client = connect(options, &acting.course.fill(&statement.database)).await?;
     let parameters = fill_all(acting, &statement.parameters);
     let is_read_only = statement.effect == Effect::Nothing;
-    let rows = ask(&mut client, options, &statement.sql, &parameters, is_read_only).await?;
-    let value = first(&rows);
-    if let Some(expected) = &statement.expect {
-        let found = value.as_deref().unwrap_or("nothing");
-        let problem = match expected {
-            Rows::Equals(text) => {
-                let wanted = acting.course.fill(text);
-                (value.as_deref() != Some(&wanted)).then(|| format!("expected {wanted}, found {found}"))
-            }
-            Rows::AtLeast(least) => {
-                let number = value.as_deref().and_then(|value| value.parse::<f64>().ok());
-                let is_enough = number.is_some_and(|number| number >= *least as f64);
-                (!is_enough).then(|| format!("expected at least {least}, found {found}"))
-            }
-            Rows::Count(count) => (i64::try_from(rows.len()) != Ok(*count))
-                .then(|| format!("expected {count} rows, found {}", rows.len())),
-        };
-        if let Some(problem) = problem {
-            return Err(problem);
-        }
-    }
-    let value: String = value.unwrap_or_default().chars().take(KEPT).collect();
+    let expect = |rows: &Values| match &statement.expect {
+        None => Ok(()),
+        Some(Rows::Equals(text)) => equals(rows, &acting.course.fill(text)),
+        Some(Rows::AtLeast(least)) => at_least(rows, *least),
+        Some(Rows::Count(wanted)) => count(rows, *wanted),
+    };
+    let rows = expected(&mut client, options, (&statement.sql, &parameters), is_read_only, expect).await?;
+    let value: String = masks.mask(&first(&rows).unwrap_or_default()).chars().take(KEPT).collect();
     Ok(Outputs::from([("value".to_owned(), value), ("rows".to_owned(), rows.len().to_string())]))
+}
+
+fn equals(rows: &Values, wanted: &str) -> Result<(), String> {
+    let value = first(rows);
+    let problem = || format!("expected {wanted}, found {}", value.as_deref().unwrap_or("nothing"));
+    if value.as_deref() == Some(wanted) { Ok(()) } else { Err(problem()) }
+}
+
+fn at_least(rows: &Values, least: i64) -> Result<(), String> {
+    let value = first(rows);
+    let number = value.as_deref().and_then(|value| value.parse::<f64>().ok());
+    let problem = || format!("expected at least {least}, found {}", value.as_deref().unwrap_or("nothing"));
+    if number.is_some_and(|number| number >= least as f64) { Ok(()) } else { Err(problem()) }
+}
+
+fn count(rows: &Values, wanted: i64) -> Result<(), String> {
+    let is_so = i64::try_from(rows.len()) == Ok(wanted);
+    if is_so { Ok(()) } else { Err(format!("expected {wanted} rows, found {}", rows.len())) }
 }
 
 /// Where a server is, and as whom it is asked.
@@ -66,7 +79,8 @@ pub(super) fn server(server: &Server, acting: &Acting<'_>, tools: &Tools) -> Res
     match server {
         Server::Instance(instance) => {
             let name = acting.course.fill(instance);
-            let (_, instance) = tools.config()?.instance(&name).map_err(|error| error.to_string())?;
+            let config = tools.config()?;
+            let (_, instance) = config.instance(&name).map_err(|error| error.to_string())?;
             let options = context::connect_options(&instance.postgres, &crate::wire::environment);
             let options = options.map_err(|error| error.to_string())?;
             options.password.iter().for_each(|password| tools.masks.hide(password));
@@ -97,7 +111,18 @@ pub(super) async fn ask(
     statement: &str,
     parameters: &[String],
     is_read_only: bool,
-) -> Result<Vec<Vec<Option<String>>>, String> {
+) -> Result<Values, String> {
+    expected(client, options, (statement, parameters), is_read_only, |_| Ok(())).await
+}
+
+/// The same, committed only where it gave what was expected.
+async fn expected(
+    client: &mut Client,
+    options: &ConnectOptions,
+    (statement, parameters): (&str, &[String]),
+    is_read_only: bool,
+    expect: impl Fn(&Values) -> Result<(), String>,
+) -> Result<Values, String> {
     let failed = |error| crate::failure::causes(&sql::statement_error(options, statement, error));
     let transaction = client.build_transaction().read_only(is_read_only).start().await.map_err(failed)?;
     let rows = if parameters.is_empty() {
@@ -114,6 +139,13 @@ pub(super) async fn ask(
         let rows = transaction.query_typed(statement, &typed).await.map_err(failed)?;
         rows.iter().map(texts).collect::<Result<_, _>>()?
     };
+    if let Err(why) = expect(&rows) {
+        transaction.rollback().await.map_err(failed)?;
+        return Err(match is_read_only {
+            true => why,
+            false => format!("{why}; it was rolled back"),
+        });
+    }
     transaction.commit().await.map_err(failed)?;
     Ok(rows)
 }

@@ -37,6 +37,9 @@ fn arguments(verify: &Verify, acting: &Acting<'_>, tools: &Tools) -> Result<Vec<
     if let Some(url) = &verify.url {
         add("--url", fill(url));
     }
+    if let Some(filestore) = &verify.filestore {
+        add("--filestore", fill(filestore));
+    }
     if let Some(person) = &verify.person {
         let Secret::File(file) = &person.password else {
             return Err("the password in a variable cannot be handed on: name its file with password_file".to_owned());

@@ -1,7 +1,8 @@
 //! `restore`: brings an instance back, as `lifeboat restore` does, by the same code.
 //!
-//! Writes into a new or empty place, so nothing that is there is touched; `replace = true` lets it take the place of what is
-//! there, which destroys that. After a crash it goes on where it stopped: what is there and right is kept (`--delta`).
+//! Writes into a new or empty place, so nothing that is there is touched: any other is refused. `replace = true` lets it take the place
+//! of what is there, which destroys that. After a crash it goes on where it stopped: of a place that this run has begun, what is
+//! there and right is kept (`--delta`).
 //! Practice restores into a sandbox's own folder and volumes.
 
 use jiff::Timestamp;
@@ -202,7 +203,7 @@ impl Act for Restore {
     }
 
     fn again(&self) -> Again {
-        Again::Look("what is there and right is kept, the rest is fetched")
+        Again::Look("what this run brought there and is right is kept, the rest is fetched")
     }
 
     fn practice(&self) -> Practice {

@@ -22,6 +22,8 @@ pub struct Verify {
     pub rungs: Vec<&'static str>,
     /// The step that restored it: what must be found is known from there.
     pub restored_by: Placed<String>,
+    /// Odoo's filestore, where it was put elsewhere than it was restored.
+    pub filestore: Option<Template>,
     /// Where the recovered Odoo answers, for `boot` and `use`.
     pub url: Option<Template>,
     /// Who logs in, for `use` and `books`: somebody who exists, as nobody is made a user in production.
@@ -48,6 +50,7 @@ impl Verify {
         let rungs = table.required("rungs", hint, |value| value.filled_list_of(hint, |value| one_of(value, &known)));
         let hint = "name the earlier step that restored it: what must be found is known from there";
         let restored_by = table.required("restored_by", hint, |value| placed(value, name));
+        let filestore = table.optional("filestore", Template::of);
         let url = table.optional("url", url);
         let user = table.optional("user", Template::of);
         let password = secret(table, "password");
@@ -59,7 +62,14 @@ impl Verify {
             (None, Some(_)) => return Err(table.missing("user", "name the user who logs in")),
             (None, None) => None,
         };
-        Ok(Verify { instance: instance?, rungs: rungs?, restored_by: restored_by?, url: url?, person })
+        Ok(Verify {
+            instance: instance?,
+            rungs: rungs?,
+            restored_by: restored_by?,
+            filestore: filestore?,
+            url: url?,
+            person,
+        })
     }
 }
 

@@ -126,7 +126,9 @@ impl<'e> Executor<'e> {
                 }
             }
         }
-        let done = limited(self.hands.act(&way.acting(scope)), way.limit, &self.cancel).await;
+        let acting = way.acting(scope);
+        let done = limited(self.hands.act(&acting), way.limit, &self.cancel).await;
+        self.hands.settle(&acting).await;
         Ok(match done {
             None => ControlFlow::Break(Some(Stand::Interrupted)),
             Some(done) => ControlFlow::Continue(done.map(|_| None)),

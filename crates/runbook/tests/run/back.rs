@@ -102,6 +102,26 @@ async fn what_takes_back_may_take_as_long_as_it_says() {
     }
 }
 
+/// What takes too long is over, with all that it had begun, before its end is written and anything else is begun.
+#[tokio::test(start_paused = true)]
+async fn what_took_too_long_is_waited_for_before_it_has_ended() {
+    let slow = "action = \"command\"\nrun = [\"slow\"]\ntimeout = \"1m\"\non_failure = \"rollback\"";
+    let undo = command("it", "{ action = \"command\", run = [\"un-slow\"] }");
+    let mut world = World::new(&[], &[]);
+    live(&mut world, &runbook("whole", &[("## It", &undo), ("## Slow", slow)]), None).await;
+    let settled = world.settled.lock().unwrap().clone();
+    let of = |wanted: &str| settled.iter().rfind(|(id, _)| id == wanted).map(|(_, lines)| *lines);
+    for (index, line) in world.lines().iter().enumerate() {
+        match &line.event {
+            Event::Ended { step, outcome: Outcome::Failed, .. } | Event::UndoEnded { step, .. } => {
+                assert_eq!(of(step), Some(index), "{step}: {:#?}", world.lines());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((undone(&world, "it").0, settled.len()), (Outcome::Failed, 3));
+}
+
 /// Nor is anything taken back with a hole in its text. What only the step itself asks for is none.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_back_with_a_hole() {

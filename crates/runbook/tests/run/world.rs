@@ -35,6 +35,8 @@ pub struct World {
     pub hidden: Mutex<BTreeMap<String, u32>>,
     /// What was done, in its order: the step, whether that takes it back, and how often it was taken back before.
     pub acts: Mutex<Vec<(String, bool, u32)>>,
+    /// Steps whose leavings were waited for, and how many lines there were then.
+    pub settled: Mutex<Vec<(String, usize)>>,
     /// What people say to questions, by step; otherwise yes.
     pub says: BTreeMap<&'static str, &'static str>,
     /// Steps that cannot be practised here.
@@ -194,6 +196,11 @@ impl Hands for World {
         let name = format!("{}: {}", acting.id, acting.action.words(&|template| acting.course.fill(template)));
         let done = self.effects.lock().unwrap().contains_key(&name);
         Ok(done.then(|| Outputs::from([("output".to_owned(), format!("of {}", acting.id))])))
+    }
+
+    async fn settle(&self, acting: &Acting<'_>) {
+        let lines = self.lines().len();
+        self.settled.lock().unwrap().push((acting.id.clone(), lines));
     }
 
     async fn not_practised(&self, acting: &Acting<'_>) -> Option<String> {

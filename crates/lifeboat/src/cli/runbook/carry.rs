@@ -17,15 +17,17 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Around, standing,
+    Around,
+    reading::{Texts, in_lines},
+    standing,
     store::{self, Store},
-    terminal::{Ready, Terminal, Texts, in_lines},
+    terminal::{Ready, Terminal},
 };
 use crate::{
     cli::{Session, settings::SettingsArgs},
     exit::Exit,
     failure::{Advise as _, Failure, Result},
-    hands::{Masks, Real, Sandbox, Tools},
+    hands::{Left, Masks, Real, Sandbox, Tools},
     kept::{KeptJournal, State},
     output::{Answer, Page, Rows, Tone, seconds},
 };
@@ -222,7 +224,6 @@ fn tools(run: &str, store: &Store, begun: &Begun, around: Around, session: &Sess
     let settings = settings.map(|read| read.settings);
     let absolute = |path| std::path::absolute(path).context("cannot tell where lifeboat.toml is");
     Ok(Tools {
-        config: around.config,
         config_file: around.config_file.map(absolute).transpose()?,
         run: run.to_owned(),
         folder: std::path::absolute(store.work(run)?).context("cannot tell where the run's folder is")?,
@@ -233,6 +234,7 @@ fn tools(run: &str, store: &Store, begun: &Begun, around: Around, session: &Sess
         clock: session.clock.clone(),
         talk: Arc::new(move |text: &str| voice.say(&format!("  {text}"))),
         masks: Masks::default(),
+        left: Left::default(),
         practice: (begun.mode == Mode::Practice).then(|| Sandbox::new(begun.documents.values())),
     })
 }

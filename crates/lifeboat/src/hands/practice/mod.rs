@@ -186,7 +186,8 @@ impl Sandbox {
         let folder = File::open(&serving.socket).map_err(failed)?;
         // The address of a socket has 107 bytes at most, and the folder's path may be longer.
         let host = format!("/proc/self/fd/{}", folder.as_raw_fd());
-        sql::run(statement, &ConnectOptions::new(host, serving.port, serving.role), acting).await
+        let options = ConnectOptions::new(host, serving.port, serving.role);
+        sql::run(statement, &options, acting, &tools.masks).await
     }
 
     async fn http(&self, request: &Http, acting: &Acting<'_>, tools: &Tools) -> Result<Outputs, String> {
