@@ -3,6 +3,7 @@
 //! Durations are those that past runs took, where the caller knows them, else those that the author expects. The total is the longest
 //! way through: of the branches of a fork, the longest counts. Steps without either are counted apart, never as nothing.
 
+mod given;
 mod lasting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,6 @@ use crate::{
     head::{Head, Kind},
     step::{Step, Undo},
     template::{Name, Template},
-    values::suggest,
 };
 
 pub use lasting::{Lasts, Source};
@@ -180,7 +180,7 @@ const DEEPEST: usize = 8;
 impl Plan {
     /// Plans a run. What is wrong with the parameters is told at once, where each is declared.
     pub fn of(document: &Document, request: &Request<'_>) -> Result<Plan, Vec<Finding>> {
-        let values = values(document.head.as_ref(), &request.parameters, request.mode)?;
+        let values = given::values(document.head.as_ref(), &request.parameters, request.mode)?;
         let flow = Flow::of(document);
         let head = document.head.as_ref();
         let planner = Planner { head, flow: &flow, request, values: &values, open: &BTreeSet::new(), depth: 0 };
@@ -228,45 +228,6 @@ impl Plan {
         item.items.iter().for_each(|item| self.gather(item, path));
         item.called.iter().for_each(|item| self.gather(item, &id));
     }
-}
-
-/// The value of every parameter, or what is wrong with those that were given.
-fn values(
-    head: Option<&Head>,
-    given: &BTreeMap<String, String>,
-    mode: Mode,
-) -> Result<BTreeMap<String, Option<String>>, Vec<Finding>> {
-    let parameters = head.map(|head| head.parameters.as_slice()).unwrap_or_default();
-    let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-    let mut findings = Vec::new();
-    for name in given.keys().filter(|name| !known.contains(&name.as_str())) {
-        let at = head.map_or(crate::error::At::BEGIN, |head| head.at);
-        findings.push(at.error(format!("no parameter \"{name}\"; {}", suggest(name, &known))));
-    }
-    let mut values = BTreeMap::new();
-    for parameter in parameters {
-        let name = &parameter.name;
-        let value =
-            given.get(name).cloned().or_else(|| parameter.default.as_ref().map(|default| default.value.clone()));
-        match &value {
-            Some(value) => {
-                let wrong = parameter.kind.takes(value).err();
-                findings.extend(wrong.map(|wrong| parameter.at.error(format!("{name}: {wrong}"))));
-            }
-            // A plan shows what would be asked for.
-            None if parameter.required && mode != Mode::Plan => {
-                let what = match (&parameter.description, &parameter.kind) {
-                    (Some(description), _) => description.clone(),
-                    (None, Kind::Choice(choices)) => choices.join(", "),
-                    (None, kind) => kind.word().to_owned(),
-                };
-                findings.push(parameter.at.error(format!("{name} must be given: {what}; add --set {name}=…")));
-            }
-            None => {}
-        }
-        values.insert(name.clone(), value);
-    }
-    if findings.is_empty() { Ok(values) } else { Err(findings) }
 }
 
 /// One line that a terminal can show.

@@ -5,6 +5,7 @@ mod carry;
 mod consent;
 mod history;
 mod living;
+mod reading;
 mod run;
 mod runs;
 mod selection;
