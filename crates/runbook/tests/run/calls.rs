@@ -133,3 +133,21 @@ async fn what_was_begun_anew_is_taken_back_once() {
     let Event::Finished { why, .. } = world.lines().pop().unwrap().event else { panic!() };
     assert_eq!(why.unwrap(), "done and not taken back: call/fails; tried and not taken back: last");
 }
+
+/// What an earlier try has left stays named, also where a later one did not come so far.
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_try_has_left_is_not_forgotten() {
+    let back = "undo = { action = \"stop\", containers = [\"g\"] }\non_failure = \"rollback\"";
+    let inner = [
+        ("## Gate", format!("action = \"start\"\ncontainers = [\"g\"]\n{back}")),
+        ("## Off", "action = \"stop\"\ncontainers = [\"odoo\"]".to_owned()),
+        ("## Fails", "action = \"wait\"\nfor = \"1s\"\non_failure = \"rollback\"".to_owned()),
+    ];
+    let documents = documents(&format!("{CALL}\nretries = 1\non_failure = \"rollback\""), &inner);
+    let mut world = World::new(&[("call/fails", 1)], &[]);
+    world.hidden.lock().unwrap().insert("call/gate".to_owned(), 1);
+    let life = live(&mut world, &documents).await;
+    assert!(matches!(life, Life::Stood(Stand::Over(Ending::RolledBack))), "{life:?}: {:#?}", world.lines());
+    let Event::Finished { why, .. } = world.lines().pop().unwrap().event else { panic!() };
+    assert_eq!(why.unwrap(), "done and not taken back: call/off");
+}
