@@ -29,8 +29,11 @@ fn plan<'d>(document: &'d Document, runbooks: &'d [&'d Document]) -> Plan {
     Plan::of(document, &request).unwrap()
 }
 
+/// What destroys, with whether somebody was asked.
+type Found = Vec<(String, Asked)>;
+
 /// Each step that destroys with whether somebody was asked: as a run begins with what is given, and whatever it is run with.
-fn found(steps: &[(&str, &str)]) -> (Vec<(String, Asked)>, Vec<(String, Asked)>) {
+fn found(steps: &[(&str, &str)]) -> (Found, Found) {
     let document = parse(&with(&[&[("## First", WAITS)], steps].concat()));
     let plan = plan(&document, &[]);
     let of = |conditions| {
@@ -42,7 +45,7 @@ fn found(steps: &[(&str, &str)]) -> (Vec<(String, Asked)>, Vec<(String, Asked)>)
 
 #[track_caller]
 fn is(steps: &[(&str, &str)], expected: &[(&str, Asked)]) {
-    let expected: Vec<(String, Asked)> = expected.iter().map(|(id, asked)| ((*id).to_owned(), asked.clone())).collect();
+    let expected: Found = expected.iter().map(|(id, asked)| ((*id).to_owned(), asked.clone())).collect();
     let (open, all) = found(steps);
     assert_eq!((&open, &all), (&expected, &expected));
 }
