@@ -149,6 +149,21 @@ fn from_the_first_word_to_the_report() {
     let verified = program.run("evidence verify").expect(0).stdout;
     assert!(verified.contains("incident"), "{verified}");
 
+    // An auditor has the journals too, and offline.
+    program.run("evidence export --to exported").expect(0);
+    let public = read_signing_key(&program.path("keys/signing.key")).unwrap().public();
+    let audited =
+        |code| program.run_with(&["evidence", "verify", "exported", "--key", &public.to_string()], &[]).expect(code);
+    audited(0);
+    let line = program.path(&format!("exported/journals/incidents/{id}/00000003.json"));
+    let text = fs::read_to_string(&line).unwrap();
+    fs::write(&line, text.replace("all work", "none works")).unwrap();
+    assert!(audited(4).stdout.contains("are not those that were signed for"));
+    fs::remove_file(&line).unwrap();
+    assert!(audited(5).stdout.contains("had 3 lines then, and 2 are there"));
+    fs::remove_dir_all(program.path("exported/journals")).unwrap();
+    assert!(audited(0).stdout.contains("not executed: whether the journals of runs and incidents"));
+
     // Whoever changes what was noted is found out, and so is a line that has gone.
     let line = program.path(&format!("repository/hospital/_journals/incidents/{id}/00000002.json"));
     let text = fs::read_to_string(&line).unwrap();
@@ -158,7 +173,7 @@ fn from_the_first_word_to_the_report() {
     assert!(verified.contains("are not those that were signed for"), "{verified}");
     fs::remove_file(&line).unwrap();
     let verified = program.run("evidence verify").expect(5).stdout;
-    assert!(verified.contains("had 3 lines then, and 1 are in the repository"), "{verified}");
+    assert!(verified.contains("had 3 lines then, and 1 are there"), "{verified}");
 }
 
 /// While the primary was away it went on in the copy: what is signed for is there, and the primary lacks nothing that nobody has.
@@ -176,14 +191,14 @@ fn lines_that_lie_in_a_copy_are_not_missing() {
     let id = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().file_name();
     fs::remove_file(folder.join(&id).join("00000002.json")).unwrap();
     let verified = program.run("evidence verify").stdout;
-    assert!(!verified.contains("are in the repository"), "{verified}");
+    assert!(!verified.contains("lines then"), "{verified}");
     // Of which the copy has another beginning, that is no answer.
     let line = program.path("offsite/hospital/_journals/incidents").join(&id).join("00000001.json");
     let text = fs::read_to_string(&line).unwrap();
     fs::remove_file(&line).unwrap();
     fs::write(&line, text.replace("it went on", "it went off")).unwrap();
     let verified = program.run("evidence verify").stdout;
-    assert!(verified.contains("had 2 lines then, and 1 are in the repository"), "{verified}");
+    assert!(verified.contains("had 2 lines then, and 1 are there"), "{verified}");
 }
 
 #[test]

@@ -14,7 +14,10 @@ use lifeboat_evidence::{
     verify::SetEntry,
 };
 
-use crate::timestamp::{self, Authority, Token};
+use crate::{
+    journals,
+    timestamp::{self, Authority, Token},
+};
 
 /// What a statement's file name ends with.
 const STATEMENT: &str = ".dsse.json";
@@ -69,13 +72,17 @@ pub fn audit(
     let mut names = Names::default();
     names.walk(directory, "", 0)?;
     names.sort();
+    let trusted = trust.keys.clone();
     let mut auditor = Auditor::new(trust, Demand::Ledger);
     auditor.now(jiff::Timestamp::now());
     for file in anchors {
         auditor.anchor(&file.display().to_string(), &read(file, entry::MAX_BYTES as u64)?);
     }
+    let mut said = Vec::new();
     for name in &names.statements {
-        seen(auditor.statement(name, &read(&directory.join(name), envelope::MAX_BYTES as u64)?, None));
+        let envelope = read(&directory.join(name), envelope::MAX_BYTES as u64)?;
+        said.extend(journals::said(name, &envelope, &trusted));
+        seen(auditor.statement(name, &envelope, None));
     }
     for name in &names.strangers {
         auditor.stranger(name);
@@ -92,6 +99,7 @@ pub fn audit(
     let stamped = |source| Error { path: directory.join("ledger/timestamps"), source };
     timestamp::audit(names.tokens(directory)?, authority, &mut auditor).map_err(stamped)?;
     let mut audit = auditor.finish();
+    journals::compare(directory, &said, &mut audit)?;
     audit.subjects_not_executed("that is known where the instances are: lifeboat evidence verify on the repository");
     Ok(audit)
 }
@@ -120,6 +128,8 @@ impl Names {
             Some(tile) => self.tiles.push((tile, name)),
             None if name.ends_with(STATEMENT) && !name.contains('/') => self.statements.push(name),
             None if FOR_PEOPLE.contains(&name.as_str()) => {}
+            // Read where a statement is about it.
+            None if name.split_once('/').is_some_and(|(folder, _)| folder == journals::FOLDER) => {}
             None => match timestamp::size_of(&name) {
                 Some(size) => self.timestamps.push((size, name)),
                 None => self.strangers.push(name),

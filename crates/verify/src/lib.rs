@@ -9,6 +9,7 @@
 //! the same functions.
 
 pub mod directory;
+pub mod journals;
 pub mod timestamp;
 
 pub use directory::{Error, audit};

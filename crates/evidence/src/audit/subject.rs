@@ -87,7 +87,7 @@ impl Audit {
         match found {
             JournalFound::Same => {}
             JournalFound::Short(there) => {
-                let detail = format!("the journal {journal} had {lines} lines then, and {there} are in the repository");
+                let detail = format!("the journal {journal} had {lines} lines then, and {there} are there");
                 self.findings.add(Word::Missing, Weight::Doubt, of, detail);
             }
             JournalFound::Other => {
@@ -129,6 +129,12 @@ impl Audit {
             (Now::Gone, _) => self.stale(rehearsal, format!("instance {instance} is not configured any more")),
             (Now::Unknown(why), _) => self.unknown(instance, "policy", why),
         }
+    }
+
+    /// Says that nobody has held statements of runs and incidents against their journals.
+    pub fn journals_not_executed(&mut self, why: &str) {
+        let what = "whether the journals of runs and incidents are those that were signed for".to_owned();
+        self.not_executed.push(NotExecuted { what, why: why.to_owned() });
     }
 
     /// Says that nobody has looked whether drills are still about what is there.

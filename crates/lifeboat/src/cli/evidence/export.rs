@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use clap::Args;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use lifeboat_engine::journal::{Journals, Kind};
 use lifeboat_evidence::{
     key,
     ledger::{entry, place},
@@ -27,13 +28,16 @@ use crate::{
 /// A second opinion, which needs nothing of ours.
 const PROGRAM: &str = include_str!("../../../../../docs/verify.py");
 const README: &str = include_str!("export-readme.txt");
+/// The newest of each kind, more than anybody has.
+const MOST_JOURNALS: usize = 10_000;
 /// Objects read at the same time.
 const AT_ONCE: usize = 16;
 
 /// Write all evidence as plain files, with what an auditor needs to check it
 ///
-/// The directory gets the statements, the ledger with its checkpoints and time stamps, the public keys, and a README that
-/// says how to check it with lifeboat-verify or with standard tools. Nothing in it is secret.
+/// The directory gets the statements, the ledger with its checkpoints and time stamps, the journals of runs and incidents,
+/// the public keys, and a README that says how to check it with lifeboat-verify or with standard tools. Nothing in it is
+/// secret.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,6 +57,8 @@ struct Exported {
     statements: u64,
     ledger_objects: u64,
     time_stamps: u64,
+    /// Of runs and incidents.
+    journals: u64,
     keys: Vec<String>,
     /// Too long to be evidence; left where it is.
     left_out: Vec<String>,
@@ -84,12 +90,16 @@ impl Export {
             statements: 0,
             ledger_objects: 0,
             time_stamps: 0,
+            journals: 0,
             keys: config.keys.trusted_keys.iter().map(ToString::to_string).collect(),
             left_out: Vec::new(),
         };
         exported.ledger(&repository, config).await?;
         // After the ledger: what was put meanwhile is a statement too many, and the next line of the answer, not a gap.
         exported.statements(&repository, config).await?;
+        // After the statements: what was written meanwhile is more than they say, and not less.
+        let context = wire::context(session, loaded.clone(), repository.clone(), "evidence export");
+        exported.journals(&Journals::of_reader(&context)).await?;
         put(&self.to, "README.txt", readme(config).as_bytes())?;
         put(&self.to, "verify.py", PROGRAM.as_bytes())?;
         put(&self.to, "keys.txt", keys(config).as_bytes())?;
@@ -118,6 +128,21 @@ impl Exported {
                     self.statements += 1;
                 }
                 _ => self.left_out.push(found.key.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn journals(&mut self, journals: &Journals) -> Result<()> {
+        // That it is there says that journals were exported, also where there is none.
+        let folder = self.directory.join(lifeboat_verify::journals::FOLDER);
+        fs::create_dir_all(&folder).context(format!("cannot make {}", folder.display()))?;
+        for kind in Kind::ALL {
+            for listed in journals.list(kind, MOST_JOURNALS).await? {
+                for (number, line) in (1..).zip(journals.read(listed.name, 1).await?) {
+                    put(&folder, &format!("{}/{number:08}.json", listed.name), &line)?;
+                }
+                self.journals += 1;
             }
         }
         Ok(())
