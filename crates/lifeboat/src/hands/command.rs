@@ -50,7 +50,7 @@ fn prepare(
     let arguments = fill_all(acting, arguments);
     let Some((program, arguments)) = arguments.split_first() else { return Err("there is no program".to_owned()) };
     // `lifeboat` is this one, also where it is in no folder of PATH, as in a kit.
-    let program = if program == "lifeboat" { "/proc/self/exe" } else { program };
+    let program = if program == "lifeboat" { program::OURS } else { program };
     let mut prepared = process::Command::new(program);
     prepared.args(arguments).env_clear();
     for name in ["PATH", "HOME"] {

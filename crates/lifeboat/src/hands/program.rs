@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -25,6 +25,8 @@ use tokio::{
 
 use super::{Masks, Tools, of_slot};
 
+/// This very program: the file itself, also while it is being replaced by a newer one.
+pub const OURS: &str = "/proc/self/exe";
 /// What a program says is kept up to this, the end of each of its two streams.
 const KEPT: usize = 16 << 10;
 /// Why it failed is told by so many lines at most, and so many characters.
@@ -133,6 +135,11 @@ pub async fn run(mut command: Command, slot: &Path, tools: &Tools) -> Result<End
     let lock = lock(slot, tools).await?;
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut group = Group::spawn(&mut command)?;
+    if command.as_std().get_program() == OURS {
+        // A drill, for example: killed, it leaves its sandbox with what was restored into it.
+        group.left = Some((&tools.left, slot.to_owned()));
+        group.is_asked = true;
+    }
     let (stdout, stderr) = group.streams();
     let (stdout, stderr, status) = tokio::join!(last_of(stdout), last_of(stderr), group.wait());
     let status = status.map_err(|error| format!("cannot wait for the program: {error}"))?;
@@ -154,8 +161,7 @@ pub struct Answered {
 /// Runs this very program with a command of its own, in the way of the daemon's runs.
 pub async fn lifeboat(arguments: &[String], slot: &Path, tools: &Tools) -> Result<Answered, String> {
     drop(lock(slot, tools).await?); // the process takes it by itself
-    // The file itself, also while it is being replaced by a newer one.
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(OURS);
     if let Some(file) = &tools.config_file {
         command.arg("--config").arg(file);
     }
@@ -225,13 +231,15 @@ struct Group<'t> {
     id: Option<Pid>,
     /// Of Lifeboat itself: where it is left, and by which slot.
     left: Option<(&'t Left, PathBuf)>,
+    /// It does not end by itself when nobody waits any more: it is asked to.
+    is_asked: bool,
 }
 
 impl Group<'_> {
     fn spawn(command: &mut Command) -> Result<Self, String> {
         let program = command.as_std().get_program().to_string_lossy().into_owned();
         let child = command.spawn().map_err(|error| format!("cannot start {program}: {error}"))?;
-        Ok(Group { id: group_of(&child), child: Some(child), left: None })
+        Ok(Group { id: group_of(&child), child: Some(child), left: None, is_asked: false })
     }
 
     fn streams(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
@@ -255,6 +263,9 @@ impl Drop for Group<'_> {
     fn drop(&mut self) {
         match (self.child.take(), self.left.take()) {
             (Some(child), Some((left, slot))) => {
+                if let Some(id) = self.id.filter(|_| self.is_asked) {
+                    let _ = kill_process(id, Signal::TERM); // it may have ended just now
+                }
                 left.0.lock().unwrap_or_else(PoisonError::into_inner).push((slot, child));
             }
             _ => {
@@ -313,86 +324,4 @@ async fn whole_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
-    use lifeboat_model::secret::Secret;
-
-    use super::*;
-
-    fn ended(stdout: &str, stderr: &str) -> Ended {
-        let status = ExitStatus::from_raw(5 << 8);
-        Ended { status, stdout: stdout.to_owned(), stderr: stderr.to_owned(), raw: [stdout, stderr].concat() }
-    }
-
-    #[test]
-    fn what_was_found_out_is_not_pushed_out_by_progress() {
-        let progress: String = (0..100).map(|number| format!("probe {number}: …\n")).collect();
-        let told = ended("the last good moment: 14:03:10\nnot held: 14:05\n", &progress).tail();
-        assert!(
-            told.starts_with("ended with 5: the last good moment: 14:03:10 | not held: 14:05 | probe 80"),
-            "{told}"
-        );
-        assert!(told.ends_with("probe 99: …"), "{told}");
-        let long = format!("{}\nthe end", "x".repeat(10_000));
-        assert_eq!(ended(&long, "").tail(), "ended with 5: the end");
-        assert!(ended(&"x".repeat(10_000), "").tail().len() < REASON + 100);
-        assert_eq!(ended("", "\n").tail(), "ended with 5");
-    }
-
-    #[test]
-    fn no_part_of_a_secret_is_kept_at_a_cut() {
-        let masks = Masks::default();
-        masks.hide(&Secret::new("token-of-the-balancer"));
-        let mut before = "x".repeat(100);
-        before.push_str("\ntoken-of-the-balancer\n");
-        // Wherever the cut comes, nothing of it stays.
-        for cut in 0..before.len() {
-            let text = format!("{}{}", &before[cut..], "y\n".repeat(KEPT));
-            let shown = kept(&text, &masks);
-            assert!(shown.len() <= KEPT && !shown.contains("balancer") && !shown.contains("token"), "{cut}");
-        }
-        assert_eq!(kept("a token-of-the-balancer", &masks), "a ***");
-        assert!(kept(&"é".repeat(KEPT), &masks).len() <= KEPT);
-    }
-
-    fn of_ours<'t>(left: &'t Left, slot: &Path, script: &str, folder: &Path) -> Group<'t> {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).current_dir(folder).stdin(Stdio::piped()).process_group(0);
-        let mut group = Group::spawn(&mut command).unwrap();
-        group.left = Some((left, slot.to_owned()));
-        group
-    }
-
-    #[tokio::test]
-    async fn a_step_that_was_stopped_has_ended_when_lifeboat_has_torn_down() {
-        let folder = tempfile::tempdir().unwrap();
-        let (left, slot) = (Left::default(), folder.path().join("restore"));
-        let mut group = of_ours(&left, &slot, "cat; sleep 0.3; echo > torn-down", folder.path());
-        drop(group.child.as_mut().unwrap().stdin.take());
-        drop(group);
-        left.within(Path::new("another"), LEAVES, &|_| {}).await;
-        assert!(!folder.path().join("torn-down").exists(), "another step's are not waited for");
-        left.within(&slot, LEAVES, &|_| {}).await;
-        assert!(folder.path().join("torn-down").exists());
-    }
-
-    #[tokio::test]
-    async fn what_does_not_end_is_killed_with_all_that_it_started() {
-        let folder = tempfile::tempdir().unwrap();
-        let (left, slot) = (Left::default(), folder.path().join("restore"));
-        let group = of_ours(&left, &slot, "sleep 600 & echo $! > begun; wait", folder.path());
-        let begun = folder.path().join("begun");
-        while !std::fs::read_to_string(&begun).is_ok_and(|text| text.ends_with('\n')) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        drop(group);
-        left.within(&slot, Duration::from_millis(20), &|_| {}).await;
-        let started = std::fs::read_to_string(&begun).unwrap();
-        // It may wait for somebody to ask for its end, and runs no more.
-        let state = || std::fs::read_to_string(format!("/proc/{}/stat", started.trim())).unwrap_or_default();
-        while !state().is_empty() && !state().contains(") Z ") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
+mod tests;
