@@ -280,6 +280,7 @@ fn a_run_is_called_off_from_elsewhere_and_takes_back_what_was_done() {
     assert_eq!(aborted.status.code(), Some(1), "{}", text(&aborted));
     let told: Value = serde_json::from_slice(&aborted.stdout).unwrap();
     assert_eq!(told["stand"], "rolled back", "{told}");
+    assert_eq!(told["why"], "tried and not taken back: second", "{told}");
     let mut out = String::new();
     child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
