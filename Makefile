@@ -47,7 +47,7 @@ down: ## Stop the testbed
 
 surroundings:
 	@$(MAKE) --no-print-directory -j1 azurite packages axe schemathesis oidc up
-	@testbed/testbed images postgres:18
+	@testbed/testbed images postgres:15 postgres:18
 
 compile: lint
 	$(CARGO) test --locked --workspace --no-run
