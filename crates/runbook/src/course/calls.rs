@@ -1,10 +1,10 @@
 //! Runbooks that a step runs: a course of their own, out of the same lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Course, Misfit, Next, Standing, State};
+use super::{Course, Left, Misfit, Next, Standing, State};
 use crate::{
-    action::runbook::Runbook,
+    action::{Action, Again, runbook::Runbook},
     document::Document,
     event::{AfterFailure, Ending, Event, Line},
 };
@@ -24,6 +24,8 @@ impl<'d> Course<'d> {
         for line in lines {
             match &line.event {
                 Event::Started { step, .. } if step == path => inner.again(),
+                // Its caller goes back, and so has this.
+                Event::UndoStarted { step } if step == path => inner.go_back(),
                 _ => of_call(path, line).map_or(Ok(()), |line| inner.take(&line))?,
             }
         }
@@ -32,19 +34,29 @@ impl<'d> Course<'d> {
 
     /// The step that runs it is tried once more: so is what failed in it; and what has taken itself back begins from nothing.
     fn again(&mut self) {
-        if !matches!(self.next(), Next::Finish(Ending::RolledBack | Ending::HalfRolledBack)) {
+        if !self.goes_back && !matches!(self.next(), Next::Finish(Ending::RolledBack | Ending::HalfRolledBack)) {
             let failed = self.steps.values_mut().filter(|standing| matches!(standing.state, State::Failed(_)));
             return failed.for_each(|standing| standing.choose(Some(AfterFailure::Retry)));
         }
         let left: BTreeMap<_, _> = self.steps.keys().map(|id| (*id, self.left_of(id))).collect();
+        let asked: BTreeSet<_> =
+            left.iter().filter(|(id, left)| self.is_asked_again(id, **left)).map(|(id, _)| *id).collect();
         for (id, standing) in &mut self.steps {
             // A further try, not the first: where it can be seen, it is looked at what is still there from before.
-            let Standing { attempts, since, undone, .. } = *standing;
+            let Standing { attempts, undone, .. } = *standing;
             let left = left.get(id).copied().flatten();
-            *standing = Standing { attempts, since, undone, left, ..Standing::default() };
+            let state = if asked.contains(id) { State::Begun } else { State::Untouched };
+            *standing = Standing { attempts, undone, left, state, ..Standing::default() };
         }
-        self.begun.clear();
+        self.begun.retain(|id| asked.contains(id));
         self.goes_back = false;
+    }
+
+    /// It was done, nothing took it back, and nothing can see it: in its turn a person is asked, as after a break.
+    fn is_asked_again(&self, id: &str, left: Option<Left>) -> bool {
+        let step = self.step_of(id).map(|(_, step)| step);
+        left == Some(Left::Done)
+            && step.is_some_and(|step| step.action.again() == Again::Ask && !matches!(step.action, Action::Manual(_)))
     }
 }
 

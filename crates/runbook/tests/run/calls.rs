@@ -3,7 +3,7 @@
 
 use lifeboat_runbook::{
     document::Document,
-    event::{Ending, Event},
+    event::{Asked, Ending, Event, Line},
     execute::Stand,
     plan::Mode,
 };
@@ -150,4 +150,38 @@ async fn what_an_earlier_try_has_left_is_not_forgotten() {
     assert!(matches!(life, Life::Stood(Stand::Over(Ending::RolledBack))), "{life:?}: {:#?}", world.lines());
     let Event::Finished { why, .. } = world.lines().pop().unwrap().event else { panic!() };
     assert_eq!(why.unwrap(), "done and not taken back: call/off");
+}
+
+/// What its caller took back is done anew with it, also where it had passed itself.
+#[tokio::test(start_paused = true)]
+async fn what_its_caller_took_back_is_done_anew() {
+    let inner = [
+        ("## Deep", "action = \"runbook\"\nrunbook = \"deep\"".to_owned()),
+        ("## Fails", run("fails", "on_failure = \"rollback\"")),
+    ];
+    let mut documents = documents(&format!("{CALL}\nretries = 1"), &inner);
+    let undo = "undo = { action = \"command\", run = [\"un-one\"], repeatable = true }";
+    documents.push(runbook("deep", &[("## One", &run("one", undo))]));
+    let mut world = World::new(&[("call/fails", 1)], &[]);
+    let life = live(&mut world, &documents).await;
+    assert!(matches!(life, Life::Stood(Stand::Over(Ending::Passed))), "{life:?}: {:#?}", world.lines());
+    let times = |what: &str| world.effects()[&format!("call/deep/one: run {what}")];
+    assert_eq!((times("one"), times("un-one")), (2, 1), "{:#?}", world.lines());
+}
+
+/// Nothing took it back, and nothing can see it: it is not done a second time without a word of a person.
+#[tokio::test(start_paused = true)]
+async fn what_was_left_is_asked_for_before_it_is_done_again() {
+    let inner = [
+        ("## Adds", "action = \"command\"\nrun = [\"adds\"]".to_owned()),
+        ("## Fails", run("fails", "on_failure = \"rollback\"")),
+    ];
+    let documents = documents(&format!("{CALL}\nretries = 1"), &inner);
+    let mut world = World::new(&[("call/fails", 1)], &[]);
+    let life = live(&mut world, &documents).await;
+    assert!(matches!(life, Life::Stood(Stand::Over(Ending::Passed))), "{life:?}: {:#?}", world.lines());
+    let is_doubt =
+        |line: &Line| matches!(&line.event, Event::Answered { step, asked: Asked::Doubt, .. } if step == "call/adds");
+    assert!(world.lines().iter().any(is_doubt), "{:#?}", world.lines());
+    assert_eq!(world.effects()["call/adds: run adds"], 1, "who was asked has seen that it was done");
 }
