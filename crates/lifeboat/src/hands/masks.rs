@@ -13,7 +13,9 @@ use url::{Position, Url};
 const STRUCK: &str = "***";
 /// A shorter one would strike out half of the text, and tell by that what it is.
 const SHORTEST: usize = 4;
-/// A part of a secret URL that is shorter is a word like `services`.
+/// A part of a secret URL that is shorter is a word like `production`, unless it has digits among its letters.
+const LONG: usize = 20;
+/// And one with digits that is shorter than this is a version or a number.
 const OF_URL: usize = 9;
 /// Around the lines of a private key.
 const BEGIN: &str = "-----BEGIN";
@@ -44,7 +46,7 @@ impl Masks {
         let Ok(url) = url.trim().parse::<Url>() else { return };
         let pairs = url.query_pairs().map(|(_, value)| value.into_owned());
         let parts = url.path_segments().into_iter().flatten().map(str::to_owned);
-        for part in parts.chain(pairs).filter(|part| part.len() >= OF_URL) {
+        for part in parts.chain(pairs).filter(|part| may_be_secret(part)) {
             self.hide(&Secret::new(part));
         }
         let whole = &url[Position::BeforePath..Position::AfterQuery];
@@ -87,6 +89,12 @@ impl Masks {
     }
 }
 
+/// Words are not struck out: folders and names that later steps go by are made of them.
+fn may_be_secret(part: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| part.as_bytes().iter().any(is);
+    part.len() >= LONG || part.len() >= OF_URL && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,19 +125,22 @@ mod tests {
     #[test]
     fn no_part_of_a_secret_url_is_told() {
         let masks = Masks::default();
-        masks.hide_url("https://hooks.example/services/T0000/B00000001/tokentoken?key=in-the-url\n");
+        masks.hide_url("https://hooks.example/services/T0000/B00000001/token4token?key=in-the-url-1\n");
         for told in [
-            "Cannot POST /services/T0000/B00000001/tokentoken?key=in-the-url",
-            "no tokentoken here",
-            "key in-the-url",
-            "https://hooks.example/services/T0000/B00000001/tokentoken?key=in-the-url",
+            "Cannot POST /services/T0000/B00000001/token4token?key=in-the-url-1",
+            "no token4token here",
+            "key in-the-url-1",
+            "https://hooks.example/services/T0000/B00000001/token4token?key=in-the-url-1",
         ] {
             let masked = masks.mask(told);
             assert!(masked.contains("***"), "{masked}");
-            for part in ["tokentoken", "in-the-url", "B00000001"] {
+            for part in ["token4token", "in-the-url-1", "B00000001"] {
                 assert!(!masked.contains(part), "{masked}");
             }
         }
         assert_eq!(masks.mask("POST /services"), "POST /services");
+        masks.hide_url("https://lb.example/api/instances/production/drain");
+        let folder = "/srv/restore/production";
+        assert_eq!(masks.mask(folder), folder, "later steps go by names");
     }
 }

@@ -63,6 +63,11 @@ impl Ended {
         format!("{}{gap}{}", self.stdout, self.stderr)
     }
 
+    /// Both as they came, for what is compared and never kept: a secret that is struck out of a name makes it another one.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
     /// Whether it has said this.
     pub fn says(&self, wanted: &str) -> bool {
         self.raw.contains(wanted)

@@ -1,7 +1,7 @@
 //! `promote`: `pg_promote()`, and only of a server that is in recovery. The fence before it is the course's business: without that
 //! step's success there is no promotion.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use lifeboat_runbook::{
     action::promote::Promote,
@@ -9,7 +9,7 @@ use lifeboat_runbook::{
     template::Name,
 };
 
-use super::{Tools, sql};
+use super::{Tools, of_slot, restore::begun, sql};
 
 /// The database that every server has.
 const DATABASE: &str = "postgres";
@@ -23,8 +23,13 @@ pub(super) async fn act(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -
     let options = sql::server(&promote.standby, acting, tools)?;
     let server = options.server();
     let mut client = sql::connect(&options, DATABASE).await?;
+    let note = note(acting, tools);
     if !is_in_recovery(&mut client, &options).await? {
+        begun::write(&note, b"")?;
         return Err(format!("{server} {NO_STANDBY}"));
+    }
+    if note.exists() {
+        fs::remove_file(&note).map_err(|error| format!("cannot remove {}: {error}", note.display()))?;
     }
     let statement = format!("SELECT pg_promote(wait => true, wait_seconds => {})", PATIENCE.as_secs());
     // In recovery every transaction is read-only: one that is asked to write is refused.
@@ -39,7 +44,8 @@ pub(super) async fn act(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -
 }
 
 pub(super) async fn was_done(promote: &Promote, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
-    if acting.failed.as_ref().is_some_and(|why| why.contains(NO_STANDBY)) {
+    let was_none = acting.failed.as_ref().is_some_and(|why| why.contains(NO_STANDBY));
+    if was_none || note(acting, tools).exists() {
         // It wrote before anything was done here: trying again does not make it this step's doing.
         return Ok(None);
     }
@@ -50,6 +56,11 @@ pub(super) async fn was_done(promote: &Promote, acting: &Acting<'_>, tools: &Too
         true => Ok(None),
         false => stands(&mut client, &options).await.map(Some),
     }
+}
+
+/// Where it is noted that the server was no standby when this step first saw it: later tries may fail for other reasons.
+fn note(acting: &Acting<'_>, tools: &Tools) -> PathBuf {
+    of_slot(&tools.slot(&acting.id), "no-standby")
 }
 
 /// Two primaries write two histories. What the step that fences gave must say that it did.

@@ -89,12 +89,23 @@ pub(super) async fn is_started(
 pub(super) async fn is_stopped(stop: &Stop, acting: &Acting<'_>, tools: &Tools) -> Result<Option<Outputs>, String> {
     let is_stopped = match &stop.service {
         Service::Containers(names) => all_are(fill_all(acting, names), Condition::Down).await?,
-        Service::Unit(unit) => {
-            systemctl(&["is-active", &acting.course.fill(unit)], acting, tools).await?.code() != Some(0)
-        }
+        Service::Unit(unit) => unit_is_stopped(&acting.course.fill(unit), acting, tools).await?,
         service @ Service::Compose { .. } => compose_containers(service, acting, tools).await?.is_empty(),
     };
     Ok(is_stopped.then(Outputs::new))
+}
+
+/// Only a unit that is there and says so is stopped: one that nobody knows, or that is still on its way down, is not.
+async fn unit_is_stopped(unit: &str, acting: &Acting<'_>, tools: &Tools) -> Result<bool, String> {
+    let asked = systemctl(&["show", "--property=LoadState", "--property=ActiveState", unit], acting, tools).await?;
+    if asked.code() != Some(0) {
+        return Err(format!("systemctl {}", asked.tail()));
+    }
+    let says = |wanted: &str| asked.raw().lines().any(|line| line.trim() == wanted);
+    if says("LoadState=not-found") {
+        return Err(format!("there is no unit {unit}"));
+    }
+    Ok(says("ActiveState=inactive") || says("ActiveState=failed"))
 }
 
 async fn engine() -> Result<Containers, String> {
@@ -181,7 +192,7 @@ async fn compose_containers(service: &Service, acting: &Acting<'_>, tools: &Tool
     }
     let engine = engine().await?;
     let mut running = Vec::new();
-    for id in ended.output().lines().map(str::trim).filter(|line| line.len() == 64) {
+    for id in ended.raw().lines().map(str::trim).filter(|line| line.len() == 64) {
         if is_up(&engine, id).await? {
             running.push(id.to_owned());
         }

@@ -21,8 +21,8 @@ pub(super) fn begin(folder: &Path, slot: &Path, notes: &Path, may_replace: bool)
     match is_noted(folder, notes)? || may_replace {
         true => Ok(true),
         false => Err(format!(
-            "{} is not empty, and this run did not begin it: it may be what somebody works with, so nothing in it was touched. Give it \
-             another name and resume the run, or begin a new run with another folder",
+            "{0} is not empty, and this run did not begin it: it may be what somebody works with, so nothing in it was touched. Move it \
+             away (mv {0} {0}.old) and resume the run, or begin a new run with another folder",
             folder.display()
         )),
     }
@@ -58,7 +58,7 @@ fn is_noted(folder: &Path, notes: &Path) -> Result<bool, String> {
 }
 
 /// Whole or not at all, and durable.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), String> {
+pub(in crate::hands) fn write(path: &Path, content: &[u8]) -> Result<(), String> {
     let new = of_slot(path, "new");
     let written = || {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;

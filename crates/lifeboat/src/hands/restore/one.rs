@@ -39,7 +39,7 @@ pub(super) fn look(file: &Path, slot: &Path, run: &str) -> Result<Found, String>
     }
     if is_there(file) {
         return Err(format!(
-            "{} is there already, and this run did not make it: it stays as it is. Give it another name and resume the run",
+            "{0} is there already, and this run did not make it: it stays as it is. Move it away (mv {0} {0}.old) and resume the run",
             file.display()
         ));
     }
