@@ -48,7 +48,7 @@ const MOST: usize = 200;
 /// How long the repository may take: people are waiting, and this host's file is enough.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for a run that is about to begin, in all.
-const RUN_PATIENCE: Duration = Duration::from_secs(10);
+const RUN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The lines of an incident.
 pub type Notes = Chain<Happened>;
@@ -308,6 +308,9 @@ pub async fn current(session: &Session, instance: Option<&Instance>) -> Option<I
         Ok(desk) => desk,
         Err(_) => Desk::alone_at(session, &loaded, "no repository answered in time".to_owned()),
     };
+    if let Err(why) = desk.context() {
+        session.voice.warn(&format!("whether others have opened an incident cannot be told: {why}"));
+    }
     let mut open = known(desk, until).await;
     open.retain(|incident| incident.closed().is_none());
     let wanted = instance.map(Instance::as_str);

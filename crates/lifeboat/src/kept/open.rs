@@ -124,7 +124,9 @@ pub async fn open(folder: &Path, run: RunId, take_over: bool, keeping: Keeping) 
     if theirs.is_none() && used.contains(&0) {
         used.clear();
     }
-    let taking = theirs.map(|last| Taking { places: used.clone(), line: last + 1, note: others.note });
+    // Who wrote into the primary looks there. A copy may have all of it because it was copied, and take no line from here.
+    let told = if used.contains(&0) { vec![0] } else { used.clone() };
+    let taking = theirs.map(|last| Taking { places: told, line: last + 1, note: others.note });
     let journal = KeptJournal::of(file, run, keeping, used, taking);
     Ok(Opened { journal, lines, remarks })
 }
