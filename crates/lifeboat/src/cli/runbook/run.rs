@@ -197,6 +197,7 @@ async fn taken_up(
         }
         found => found?,
     };
+    session.voice.say("reading the run's journal, also in the repositories");
     let opened = kept::open(folder(&store.journal(&run)), id(&run)?, take_over, keeping).await?;
     opened.remarks.iter().for_each(|remark| session.voice.warn(remark));
     let Opened { journal, lines, .. } = opened;
