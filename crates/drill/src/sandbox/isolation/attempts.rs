@@ -1,6 +1,11 @@
 //! What is tried from inside, and what the answers mean.
 
-use std::{borrow::Cow, collections::HashMap, fmt, net::IpAddr};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+};
 
 use super::host::Heard;
 use crate::sandbox::network::NOWHERE;
@@ -68,6 +73,11 @@ impl Target {
             Protocol::Udp => "udp",
         };
         format!("{protocol}/{}/{}", self.to, self.port)
+    }
+
+    /// Whether it is this host at one of these addresses.
+    pub fn is_at(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        self.aim == Aim::Host && self.to.parse().is_ok_and(|address| addresses.contains(&address))
     }
 
     fn is_loopback(&self) -> bool {

@@ -2,7 +2,7 @@
 //! the host itself must be. Without that an attempt that fails proves nothing: a firewall, or nobody listening, looks the same.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -101,6 +101,12 @@ impl Listeners {
 
     pub fn targets(&self) -> Vec<Target> {
         self.places.iter().map(|(place, protocol)| Target::host(place.ip(), *protocol, place.port())).collect()
+    }
+
+    /// Addresses that were listened on and are this host's no more.
+    pub fn gone(&self) -> BTreeSet<IpAddr> {
+        let now: HashSet<IpAddr> = addresses().iter().map(SocketAddr::ip).collect();
+        self.places.iter().map(|(place, _)| place.ip()).filter(|address| !now.contains(address)).collect()
     }
 
     /// Tries from this host itself, and tells who was heard.
@@ -212,6 +218,17 @@ fn of_interfaces(table: &str) -> Vec<(Ipv6Addr, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_no_more_is_told() {
+        let (there, gone) = ("127.0.0.1".parse().unwrap(), "192.0.2.9".parse().unwrap());
+        let places = [there, gone].map(|ip: IpAddr| (SocketAddr::new(ip, 4000), Protocol::Tcp)).into();
+        let listeners = Listeners { places, words: Words::default(), tasks: Vec::new(), problem: None, noted: None };
+        assert_eq!(listeners.gone(), BTreeSet::from([gone]));
+        let [there, gone] = [there, gone].map(|ip| Target::host(ip, Protocol::Tcp, 4000).is_at(&listeners.gone()));
+        assert_eq!((there, gone), (false, true));
+        assert!(!Target::other("192.0.2.9").is_at(&listeners.gone()), "a container that is tried is another matter");
+    }
 
     #[test]
     fn the_kernels_tables_are_read() {

@@ -106,6 +106,11 @@ pub(super) async fn prove(docker: &Docker, scope: &Scope, holder: &str, containe
     let tried = futures::future::join_all(tries).await;
     // Afterwards, so that a listener that hears this heard everything that came before.
     let heard = listeners.control(&token).await;
+    let gone = listeners.gone();
+    if !gone.is_empty() {
+        let gone: Vec<String> = gone.iter().map(ToString::to_string).collect();
+        isolation.looked_at.push(format!("addresses of this host that went away meanwhile: {}", gone.join(", ")));
+    }
     isolation.internal = true;
     for (container, tried) in containers.iter().zip(tried) {
         let (mut claims, inside) = tried?;
@@ -118,6 +123,10 @@ pub(super) async fn prove(docker: &Docker, scope: &Scope, holder: &str, containe
         }
         for target in &targets {
             let attempted = attempts::judge(target, &inside.attempts, container.role, &heard);
+            // Other containers come and go, and their ends of the line with them: where nothing is, nothing is reached.
+            if matches!(attempted, Attempted::Unknown(_)) && target.is_at(&gone) {
+                continue;
+            }
             isolation.judge(container.role, target, attempted);
         }
     }
