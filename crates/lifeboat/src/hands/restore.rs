@@ -7,7 +7,7 @@
 //! One database is a file. It is made under a name of this run and gets its own when what the restore said of it is kept: whatever
 //! a resumed run finds tells how far the run had come.
 
-pub(super) mod begun;
+pub(crate) mod begun;
 mod one;
 
 use std::path::{Path, PathBuf};
