@@ -151,7 +151,7 @@ mod tests {
             matches!(daemon.start(asked).await, Ok(_) | Err(work::Refused::Already(_)))
         })
         .await;
-        assert!(turns.load(Ordering::SeqCst) > 3);
+        until("its fourth turn", async || turns.load(Ordering::SeqCst) > 3).await;
         cancel.cancel();
         kept.await.unwrap();
     }

@@ -150,7 +150,7 @@ pub(super) fn large(timeline: &Timeline) -> Markup {
                     }
                 }
                 @for (x, at) in days.iter().step_by(step) {
-                    @if *x < 0.93 { text x=(percent(*x)) y="131" { (at.to_zoned(TimeZone::UTC).strftime("%-d %b").to_string()) } }
+                    @if *x < 0.85 { text x=(percent(*x)) y="131" { (at.to_zoned(TimeZone::UTC).strftime("%-d %b").to_string()) } }
                 }
             }
         }
