@@ -81,7 +81,7 @@ impl Listeners {
         listeners
     }
 
-    /// An address that is just going away, or is not ready yet, is not listened on.
+    /// An address that is just going away is not listened on.
     async fn listen(&mut self, address: SocketAddr) {
         if let Ok(listener) = TcpListener::bind(address).await
             && let Ok(place) = listener.local_addr()
@@ -204,12 +204,21 @@ fn local_in_trie(table: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// Addresses of `/proc/net/if_inet6`, with the interface's number where the address means nothing without it.
+/// `IFA_F_DADFAILED` and `IFA_F_TENTATIVE` of `linux/if_addr.h`: somebody else may have the address (RFC 4862, section 5.4), so
+/// the kernel takes nothing that is sent there, and lets nobody listen.
+const NOT_OURS_YET: u8 = 0x08 | 0x40;
+
+/// Addresses of `/proc/net/if_inet6`, with the interface's number where the address means nothing without it: address, interface,
+/// length of the prefix, scope, flags and the interface's name, the numbers in hexadecimal.
 fn of_interfaces(table: &str) -> Vec<(Ipv6Addr, u32)> {
     let one = |line: &str| {
         let mut fields = line.split_whitespace();
         let address = Ipv6Addr::from(u128::from_str_radix(fields.next()?, 16).ok()?);
         let interface = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let flags = u8::from_str_radix(fields.nth(2)?, 16).ok()?;
+        if flags & NOT_OURS_YET != 0 {
+            return None;
+        }
         Some((address, if address.is_unicast_link_local() { interface } else { 0 }))
     };
     table.lines().filter_map(one).collect()
@@ -236,8 +245,9 @@ mod tests {
                     |-- 10.0.0.0\n           /24 link UNICAST\n        |-- 10.0.0.7\n           /32 host LOCAL\n        \
                     |-- 10.0.0.255\n           /32 link BROADCAST\n     |-- 10.0.0.7\n        /32 host LOCAL\n";
         assert_eq!(local_in_trie(trie), ["10.0.0.7".parse::<Ipv4Addr>().unwrap()]);
-        let inet6 =
-            "fe800000000000000042acfffe110002 03 40 20 80   docker0\n00000000000000000000000000000001 01 80 10 80 lo\n";
+        let inet6 = "fe800000000000000042acfffe110002 03 40 20 80   docker0\n\
+                     fe80000000000000603c2cfffe2b7a10 15c 40 20 c0 veth0a1b2c3\n\
+                     00000000000000000000000000000001 01 80 10 80       lo\n";
         let expected = [("fe80::42:acff:fe11:2".parse().unwrap(), 3), (Ipv6Addr::LOCALHOST, 0)];
         assert_eq!(of_interfaces(inet6), expected);
     }
