@@ -158,6 +158,12 @@ impl Browser {
         }
     }
 
+    /// Clicks on what an expression finds, as soon as it is there: a page that loads itself again may just be without it.
+    #[track_caller]
+    pub fn click(&mut self, expression: &str) {
+        self.wait(&format!("(() => {{ const found = {expression}; found?.click(); return found; }})()"));
+    }
+
     /// Presses a key, as a person at the keyboard.
     pub fn press(&mut self, key: &str, code: u32) {
         for kind in ["rawKeyDown", "keyUp"] {

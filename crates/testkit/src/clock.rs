@@ -34,3 +34,20 @@ impl FixedClock {
         Arc::new(move || clock.now())
     }
 }
+
+/// Lets the paused time of tokio go on, so many times as fast as real time, until the test ends. By itself paused time jumps to the next
+/// timer as soon as no task has anything to do, and a thread that is not tokio's looks like that: while a database
+/// works, everybody's patience would be at its end.
+///
+/// # Panics
+/// Time is not paused.
+pub fn hurry(times: u32) {
+    let step = Duration::from_millis(1);
+    tokio::spawn(async move {
+        loop {
+            // Time does not jump while a blocking task goes on.
+            tokio::task::spawn_blocking(move || std::thread::sleep(step)).await.ok();
+            tokio::time::advance(step * times).await;
+        }
+    });
+}

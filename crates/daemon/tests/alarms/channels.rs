@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
 };
 use lifeboat_daemon::{daemon::Told, runner::RunEvent, view::EventView};
+use lifeboat_testkit::clock::hurry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -218,6 +219,7 @@ async fn the_dead_mans_switch_is_asked_for_only_while_somebody_watches() {
 
 #[tokio::test(start_paused = true)]
 async fn people_are_told_however_much_happens() {
+    hurry(20);
     let site = Site::new(
         "[notify.channels.hook]\nkind = \"webhook\"\nurl_file = \"hook\"\n\
          [notify.dead_man]\nurl_file = \"dead\"\nevery = \"10s\"\n",
@@ -238,7 +240,6 @@ async fn people_are_told_however_much_happens() {
         assert!(began.elapsed() < Duration::from_secs(20), "nobody was told of anything");
         served.daemon.dispatched.store(served.daemon.now().as_second(), Ordering::Relaxed);
         served.daemon.tell(Told::Event { tenant: "acme".parse().unwrap(), event: Arc::clone(&event) });
-        std::thread::sleep(Duration::from_millis(1)); // the state has a thread of its own, which needs real time
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     served.stop().await;

@@ -17,7 +17,7 @@ use lifeboat_runbook::event::{Asked, Ending, Event, Outcome};
 use lifeboat_testkit::{browser::Browser, testbed};
 use serde_json::{Value, json};
 
-use site::{OTHER, Site, TENANT};
+use site::{OTHER, RUNGS, Site, TENANT};
 
 fn browser() -> Browser {
     Browser::start(Browser::program().expect("chromium is here: testbed/install brings it"))
@@ -93,28 +93,27 @@ async fn a_drill_is_begun_watched_and_its_evidence_opened() {
     tokio::task::block_in_place(|| {
         let mut browser = browser();
         sign_in(&mut browser, &site, &token);
-        browser
-            .value("Array.from(document.querySelectorAll('a')).find((link) => link.textContent === 'clinic').click()");
+        browser.click("Array.from(document.querySelectorAll('a')).find((link) => link.textContent === 'clinic')");
         browser.wait("location.pathname.endsWith('/instances/clinic') && document.readyState === 'complete'");
-        browser.value("Array.from(document.querySelectorAll('.acts button')).find((button) => button.textContent === 'Drill now').click()");
+        browser.click("Array.from(document.querySelectorAll('.acts button')).find((button) => button.textContent === 'Drill now')");
         browser.wait("location.pathname.startsWith('/runs/') && document.readyState === 'complete'");
         // The ladder is climbed before one's eyes: the page is never loaded again.
         browser.value("window.mark = 'the same page'; document.querySelector('.acts button').focus()");
-        browser.wait("document.querySelectorAll('.ladder > li.good').length >= 2");
-        let climbed = browser.value("document.querySelectorAll('.ladder > li.good').length").as_u64().unwrap();
-        assert!(climbed < 6, "seen while it goes on: {climbed}");
+        site.climb(2);
+        browser.wait("document.querySelectorAll('.ladder > li.good').length === 2");
         assert_eq!(browser.value("document.activeElement.textContent"), "Cancel this run", "the focus stays");
         fs::write(kept("drill-live.png"), browser.screenshot(1400)).unwrap();
+        site.climb(RUNGS.len() - 2);
         browser.wait("document.querySelector('#outcome .verdict.good') && document.querySelector('#outcome a')");
         assert_eq!(browser.value("window.mark"), "the same page");
         assert_eq!(browser.value("document.querySelectorAll('.acts').length"), 0, "what is over is not cancelled");
-        assert_eq!(browser.value("document.querySelectorAll('.ladder > li.good').length"), 6);
+        assert_eq!(browser.value("document.querySelectorAll('.ladder > li.good').length"), RUNGS.len());
         assert!(
             browser.value("document.getElementById('said').textContent").as_str().unwrap().contains("Passed"),
             "it is said aloud"
         );
         fs::write(kept("drill-over.png"), browser.screenshot(1400)).unwrap();
-        browser.value("document.querySelector('#outcome a').click()");
+        browser.click("document.querySelector('#outcome a')");
         browser.wait("location.pathname.startsWith('/evidence/') && document.readyState === 'complete'");
         let seen = text(&mut browser);
         assert!(
@@ -125,10 +124,11 @@ async fn a_drill_is_begun_watched_and_its_evidence_opened() {
         // Without scripts: the form begins one, the page loads itself again, the form calls it off.
         browser.allow_scripts(false);
         browser.go(&format!("{}/tenants/{TENANT}/instances/clinic", site.base), 375, false);
-        browser.value("Array.from(document.querySelectorAll('.acts button')).find((button) => button.textContent === 'Drill now').click()");
+        browser.click("Array.from(document.querySelectorAll('.acts button')).find((button) => button.textContent === 'Drill now')");
         browser.wait("location.pathname.startsWith('/runs/') && document.readyState === 'complete'");
+        site.climb(1);
         browser.wait("document.querySelector('.ladder > li.good')");
-        browser.value("document.querySelector('.acts button').click()");
+        browser.click("document.querySelector('.acts button')");
         browser.wait("document.querySelector('#outcome')?.innerText.includes('Interrupted')");
         browser.allow_scripts(true);
     });
@@ -239,7 +239,7 @@ async fn a_run_of_a_runbook_is_watched_as_it_goes_on() {
         let mut browser = browser();
         sign_in(&mut browser, &site, &token);
         browser.go(&format!("{}/runbooks", site.base), 1280, false);
-        browser.value("document.querySelector('#going-on a').click()");
+        browser.click("document.querySelector('#going-on a')");
         browser.wait("location.pathname.startsWith('/runbook-runs/') && document.readyState === 'complete'");
         browser.value("window.mark = 'the same page'");
         handle.block_on(course.tell(None, Event::Started { step: step.clone(), attempt: 1 }));
@@ -288,8 +288,6 @@ async fn a_thousand_are_shown_at_once() {
         fs::write(kept("thousand.png"), browser.screenshot(1400)).unwrap();
         assert_eq!(lines, 100);
         assert!(text(&mut browser).contains("1–100 of 1,000"));
-        // Of a program without optimisation, on a machine that does other things; `make bench` has the number that counts.
-        assert!(painted < 8000.0, "{painted} ms");
         // Found while one types: the field keeps its text and the focus.
         browser.value("{ const field = document.querySelector('input[name=q]'); field.focus(); field.value = 'payroll-999'; field.dispatchEvent(new Event('input', { bubbles: true })) }");
         browser.wait("document.querySelectorAll('.overview tbody tr').length < 100");

@@ -44,7 +44,7 @@ use lifeboat_runbook::{document::Document, event::Event, execute::Journal as _, 
 use lifeboat_store::local::LocalStore;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Whose pages are looked at.
@@ -102,9 +102,15 @@ impl Time for Clock {
     }
 }
 
-/// Tells what a drill tells, in some seconds, and keeps a signed statement.
-#[derive(Default)]
-struct Standin(OnceLock<Weak<Daemon>>);
+/// What a drill of these pages climbs.
+pub const RUNGS: [&str; 6] =
+    ["select.point", "point.signature", "fetch.place", "replay.end", "data.digests", "teardown.proof"];
+
+/// Tells what a drill tells, a rung whenever the test lets it, and keeps a signed statement.
+struct Standin {
+    daemon: OnceLock<Weak<Daemon>>,
+    rungs: Arc<Semaphore>,
+}
 
 #[async_trait]
 impl Runner for Standin {
@@ -116,18 +122,17 @@ impl Runner for Standin {
             reason: reason.map(str::to_owned),
             is_transient: false,
         };
-        let checks = ["select.point", "point.signature", "fetch.place", "replay.end", "data.digests", "teardown.proof"];
-        for id in checks {
+        for id in RUNGS {
             events.send(RunEvent::Phase { name: id.split('.').next().unwrap().to_owned() }).await.unwrap();
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(900)) => {}
+                rung = self.rungs.acquire() => rung.unwrap().forget(),
                 () = cancel.cancelled() => return ended(RunOutcome::Interrupted, Some("called off, and torn down")),
             }
             let observed = format!("what was to be seen of {id}");
             let check = RunEvent::Check { id: id.to_owned(), verdict: Verdict::Passed, observed, seconds: 0.9 };
             events.send(check).await.unwrap();
         }
-        let daemon = self.0.get().unwrap().upgrade().unwrap();
+        let daemon = self.daemon.get().unwrap().upgrade().unwrap();
         let context = daemon.context(&job.tenant).await.unwrap();
         let act = Act::Access(Access::default());
         let kept = record::keep_act(&context, None, daemon.now(), Outcome::Passed, act).await.unwrap();
@@ -163,6 +168,7 @@ pub struct Site {
     pub folder: TempDir,
     pub daemon: Arc<Daemon>,
     pub base: String,
+    rungs: Arc<Semaphore>,
     cancel: CancellationToken,
 }
 
@@ -227,7 +233,8 @@ impl Site {
         let sources = Sources { settings: Some(file), config: None };
         let policies = policies::read(&sources).unwrap_or_else(|error| panic!("{error}: {error:?}"));
         let state = State::open(&folder.path().join("state")).unwrap();
-        let runner = Arc::new(Standin::default());
+        let rungs = Arc::new(Semaphore::new(0));
+        let runner = Arc::new(Standin { daemon: OnceLock::new(), rungs: Arc::clone(&rungs) });
         let surroundings = Surroundings {
             time: Arc::new(Clock),
             runner: Arc::clone(&runner) as Arc<dyn Runner>,
@@ -242,7 +249,7 @@ impl Site {
         };
         fs::create_dir_all(folder.path().join("state/runs")).unwrap();
         let daemon = Arc::new(Daemon::new(sources, policies, state, surroundings));
-        runner.0.set(Arc::downgrade(&daemon)).unwrap();
+        runner.daemon.set(Arc::downgrade(&daemon)).unwrap();
         for (number, instance) in names.iter().enumerate() {
             lived(&daemon, instance, number).await;
         }
@@ -250,10 +257,16 @@ impl Site {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let cancel = CancellationToken::new();
         tokio::spawn(work::run(Arc::clone(&daemon), cancel.clone()));
+        works_for(&daemon, TENANT).await;
         let many = NonZeroU32::new(100_000).unwrap();
         let roomy = Allowances { caller: many, stranger: many, failures: many, followed: 32 };
         tokio::spawn(api::serve_with(Arc::clone(&daemon), listener, None, roomy, cancel.clone()));
-        Site { folder, daemon, base, cancel }
+        Site { folder, daemon, base, rungs, cancel }
+    }
+
+    /// Lets drills climb so many rungs more.
+    pub fn climb(&self, rungs: usize) {
+        self.rungs.add_permits(rungs);
     }
 
     /// A runbook that Lifeboat ships, and a run of it that has just begun.
@@ -294,6 +307,15 @@ impl Site {
         let new = NewToken { name: name.to_owned(), roles: BTreeSet::from([role]), tenants, expires };
         let file = self.folder.path().join("tokens.toml");
         tokens::create(&file, &new, now).unwrap().expose().to_owned()
+    }
+}
+
+/// Waits until the dispatcher has begun its work for a tenant: before that nobody can ask for a run.
+async fn works_for(daemon: &Daemon, tenant: &str) {
+    let (tenant, began) = (tenant.parse().unwrap(), std::time::Instant::now());
+    while daemon.state.planned_until(&tenant).await.unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the dispatcher never began its work for {tenant}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

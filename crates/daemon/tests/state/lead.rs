@@ -23,6 +23,7 @@ use lifeboat_model::{
     check::Outcome,
     id::{Instance, Tenant},
 };
+use lifeboat_testkit::clock::hurry;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -160,6 +161,7 @@ struct Place {
 impl Place {
     /// At work, an hour after the beginning, with nothing due.
     async fn new() -> Place {
+        hurry(10);
         let world = World::new().await;
         world.set(HOUR);
         let baton =
@@ -223,7 +225,6 @@ impl Place {
     }
 }
 
-/// Time is paused: it goes on at once when nothing is to be done. The state has a thread of its own, which needs real time.
 async fn until<T>(what: &str, mut is: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -231,7 +232,6 @@ async fn until<T>(what: &str, mut is: impl AsyncFnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(began.elapsed() < Duration::from_secs(30), "waited in vain for: {what}");
-        std::thread::sleep(Duration::from_millis(1));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
