@@ -436,11 +436,33 @@ impl Task {
             CopyData::new(status.freeze()).map_err(|error| self.replication.connection().garbled(DURING, &error))?;
         message.write(&mut buf);
         self.told = Some(flushed);
-        let written = timeout(TURN_TIMEOUT, self.replication.connection().write(&buf, DURING)).await;
-        written.unwrap_or_else(|_| {
-            let server = self.replication.server().to_owned();
-            Err(Error::Timeout { server, during: DURING, after: TURN_TIMEOUT })
-        })
+        match timeout(TURN_TIMEOUT, self.replication.connection().write(&buf, DURING)).await {
+            Ok(Err(lost @ Error::ConnectionLost { .. })) => Err(self.farewell(lost).await),
+            Ok(written) => written,
+            Err(_) => {
+                let server = self.replication.server().to_owned();
+                Err(Error::Timeout { server, during: DURING, after: TURN_TIMEOUT })
+            }
+        }
+    }
+
+    /// What the server said before it went, where we notice first that it does not hear us any more: one that is shut down has told
+    /// that it sent everything, and one that ended us has told why.
+    async fn farewell(&mut self, lost: Error) -> Error {
+        loop {
+            match self.replication.connection().read_within(TURN_TIMEOUT, DURING).await {
+                Ok(Backend::Other(Message::CommandComplete(_))) => {
+                    return Error::ServerStopped { server: self.replication.server().to_owned(), end: self.expected };
+                }
+                Ok(Backend::Error(cause)) => {
+                    return refused(self.replication.server(), "START_REPLICATION", self.expected, cause);
+                }
+                Ok(Backend::Notice(_)) => {}
+                Ok(Backend::CopyData(bytes)) if bytes.first() == Some(&b'k') => {}
+                // Nothing more; or WAL, which comes again over the next connection.
+                Ok(_) | Err(_) => return lost,
+            }
+        }
     }
 
     /// Ends the copy on our side, and reads what the server has to say about it.

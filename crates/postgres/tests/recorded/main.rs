@@ -1,6 +1,7 @@
 //! Base backups as real servers sent them, replayed by a server that only speaks the login: whole, cut off anywhere, and
-//! with what else a server may say on the way; and WAL as real servers wrote it. No Docker.
+//! with what else a server may say on the way; and WAL as real servers wrote it. And one that is gone. No Docker.
 
+mod farewell;
 mod wal;
 
 use anyhow::{Context as _, Result};
@@ -69,8 +70,8 @@ fn warning(text: &str, routine: &str) -> Vec<u8> {
     message(b'N', format!("SWARNUNG\0VWARNING\0C01000\0M{text}\0R{routine}\0\0").as_bytes())
 }
 
-/// Lets one client in without a password, and answers its first command with these bytes.
-async fn serve(mut client: TcpStream, version: &str, answer: &[u8]) -> Result<()> {
+/// Lets one client in without a password.
+async fn greet(client: &mut TcpStream, version: &str) -> Result<()> {
     let length = client.read_u32().await?;
     client.read_exact(&mut vec![0; length as usize - 4]).await?;
     let version = format!("server_version\0{version} (Debian)\0");
@@ -80,7 +81,12 @@ async fn serve(mut client: TcpStream, version: &str, answer: &[u8]) -> Result<()
         message(b'K', &[0, 0, 0, 1, 0, 0, 0, 2]),
         message(b'Z', b"I"),
     ];
-    client.write_all(&greeting.concat()).await?;
+    Ok(client.write_all(&greeting.concat()).await?)
+}
+
+/// Lets one client in, and answers its first command with these bytes.
+async fn serve(mut client: TcpStream, version: &str, answer: &[u8]) -> Result<()> {
+    greet(&mut client, version).await?;
     assert_eq!(client.read_u8().await?, b'Q');
     let length = client.read_u32().await?;
     client.read_exact(&mut vec![0; length as usize - 4]).await?;
