@@ -1,11 +1,9 @@
 //! Whether something that an instance cannot work without answers. Asked as anybody could: nothing is signed in to, nothing is
 //! sent that a server keeps.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use lifeboat_model::config::{Dependency, DependencyKind};
-use rustls::{ClientConfig, crypto::ring};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
     time::timeout,
@@ -149,11 +147,7 @@ impl Asker {
     /// These cannot be read.
     pub fn new() -> Result<Asker, String> {
         let unusable = |error: &dyn std::error::Error| format!("no HTTP client: {}", with_causes(error));
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_platform_verifier())
-            .map_err(|error| unusable(&error))?
-            .with_no_client_auth();
+        let tls = crate::tls::client_config(None).map_err(|error| unusable(&error))?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -9,12 +9,12 @@ use std::{
 use lifeboat_model::{
     config::{
         FileCheck, FileKind, LimitsConfig, Problem, SecretSource, Warning,
-        reading::{self, Place, Reported, Result, Spot, Table, Value, is_url_with_login, nearest},
+        reading::{self, Place, Reported, Result, Spot, Table, Value, is_loopback, is_url_with_login, nearest},
     },
     id::{Tenant, TierName},
     size::ByteRate,
 };
-use url::{Host, Url};
+use url::Url;
 
 use super::{Budget, Grant, GroupGrant, Notify, Oidc, Role, Settings, Tenants, Tls, notify};
 
@@ -298,15 +298,6 @@ pub(super) fn address(value: &Value<'_>, guarded: bool) -> Result<Url> {
         return Err(value.place.problem("goes to another host in plain text", "use https"));
     }
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// A secret that must be there.

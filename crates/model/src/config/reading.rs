@@ -12,7 +12,7 @@ use super::{
 pub use super::{
     nearest::nearest,
     source::{Place, Reported, Result, Source, Spot, Table, Value},
-    value::{is_private_key, is_url_with_login},
+    value::{is_loopback, is_private_key, is_url_with_login},
 };
 
 /// A value, and what else was found in its file.

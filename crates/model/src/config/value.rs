@@ -6,6 +6,8 @@ use std::{
     str::FromStr,
 };
 
+use url::{Host, Url};
+
 use super::{
     checked::SecretSource,
     files::FileKind,
@@ -30,6 +32,16 @@ pub fn is_private_key(text: &str) -> bool {
 pub fn is_url_with_login(text: &str) -> bool {
     let after_scheme = text.split_once("://").map(|(_, rest)| rest);
     after_scheme.is_some_and(|rest| rest.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')))
+}
+
+/// Whether a URL names this very host: what goes there in plain text is read by nobody else.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 impl<'s> Value<'s> {

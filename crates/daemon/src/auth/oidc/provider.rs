@@ -10,6 +10,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{Jwk, JwkSet},
 };
+use lifeboat_model::config::reading::is_loopback;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use url::Url;
@@ -176,15 +177,9 @@ async fn ask(settings: &Oidc) -> Result<Provider, String> {
 
 /// Secrets and keys travel over TLS, or do not leave the host.
 fn check_place(place: &Url) -> Result<(), String> {
-    let loopback = match place.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
     match place.scheme() {
         "https" => Ok(()),
-        "http" if loopback => Ok(()),
+        "http" if is_loopback(place) => Ok(()),
         _ => Err(format!("{place} is not https")),
     }
 }

@@ -1,10 +1,8 @@
 //! One way out over HTTP: no redirects, no proxies, ten seconds, and nothing of an answer that is longer than a line.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use reqwest::{StatusCode, header::HeaderMap};
-use rustls::{ClientConfig, crypto::ring};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
 
 use super::Failure;
@@ -23,11 +21,7 @@ impl Http {
     pub fn new() -> Result<Http, Failure> {
         let unusable =
             |error: &dyn std::error::Error| Failure::Unusable(format!("no HTTP client: {}", with_causes(error)));
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_platform_verifier())
-            .map_err(|error| unusable(&error))?
-            .with_no_client_auth();
+        let tls = crate::tls::client_config(None).map_err(|error| unusable(&error))?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

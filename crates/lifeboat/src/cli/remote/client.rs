@@ -3,11 +3,11 @@
 use std::{error::Error as _, fs, time::Duration};
 
 use lifeboat_engine::keys::read_secret_file;
-use lifeboat_model::secret::Secret;
+use lifeboat_model::{config::reading::is_loopback, secret::Secret};
 use reqwest::{Certificate, Response, StatusCode, header};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use super::DaemonArgs;
 use crate::{
@@ -47,7 +47,7 @@ impl Client {
     pub fn new(args: &DaemonArgs) -> Result<Client> {
         let Some(base) = args.daemon.clone() else { return Err(super::RunsCommand::without_daemon()) };
         let token = args.token_file.as_deref().map(read_secret_file).transpose()?;
-        if base.scheme() != "https" && !is_here(&base) && token.is_some() {
+        if base.scheme() != "https" && !is_loopback(&base) && token.is_some() {
             return Err(Failure::new(Exit::Usage, format!("a token would go to {base} for everybody to read"))
                 .safe("nothing was sent")
                 .hint("use https, or a tunnel to the daemon's own loopback"));
@@ -163,15 +163,6 @@ impl Client {
             None => request,
         })
         .await
-    }
-}
-
-fn is_here(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

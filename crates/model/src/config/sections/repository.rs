@@ -1,13 +1,13 @@
 //! `[repository]`: a folder, or a bucket; or `[[repository]]`, a section for the primary and one for each copy.
 
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
     config::{
         checked::{AzureConfig, Config, CopyConfig, CopyLock, RepositoryConfig, S3Config, SecretSource},
         files::FileKind,
         source::{Place, Result, Table, Value},
-        value::is_url_with_login,
+        value::{is_loopback, is_url_with_login},
     },
     id::TierName,
     price::Price,
@@ -258,15 +258,6 @@ pub(super) fn address(value: &Value<'_>, example: &str, login: &str) -> Result<U
         );
     }
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn bucket(value: &Value<'_>) -> Result<String> {
