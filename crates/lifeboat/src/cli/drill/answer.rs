@@ -12,8 +12,8 @@ use lifeboat_model::check::{Check, Outcome, Verdict};
 use serde::Serialize;
 
 use super::{
+    row::{CheckRow, verdict},
     trend::{Past, Trend},
-    verdict,
 };
 use crate::output::{Answer, Page, Rows, Tone, ago, bytes, count, seconds};
 
@@ -27,7 +27,7 @@ pub struct Done {
     started: Timestamp,
     finished: Timestamp,
     seconds: f64,
-    checks: Vec<Row>,
+    checks: Vec<CheckRow>,
     comparison: Comparison,
     rpo_seconds: Option<f64>,
     rpo_target_seconds: u64,
@@ -56,18 +56,6 @@ pub struct Done {
 }
 
 #[derive(Serialize)]
-struct Row {
-    id: String,
-    rung: u8,
-    purpose: String,
-    /// `outcome`: `passed`, `failed` or `not-executed`; with `why` unless it passed.
-    verdict: Verdict,
-    expected: String,
-    observed: String,
-    duration_ms: u64,
-}
-
-#[derive(Serialize)]
 struct Phase {
     name: String,
     seconds: f64,
@@ -88,29 +76,6 @@ struct Image {
 struct NotCovered {
     what: String,
     count: u64,
-}
-
-impl From<Check> for Row {
-    fn from(check: Check) -> Self {
-        Row {
-            id: check.id,
-            rung: check.rung,
-            purpose: check.purpose,
-            verdict: check.verdict,
-            expected: check.expected,
-            observed: check.observed,
-            duration_ms: check.duration_ms,
-        }
-    }
-}
-
-impl Row {
-    fn seen(&self) -> &str {
-        match &self.verdict {
-            Verdict::Passed => &self.observed,
-            Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
-        }
-    }
 }
 
 impl Done {
@@ -141,7 +106,7 @@ impl Done {
             not_covered: report.not_covered.into_iter().map(|(what, count)| NotCovered { what, count }).collect(),
             notes: report.notes,
             torn_down: report.teardown.left.is_empty(),
-            checks: report.checks.into_iter().map(Row::from).collect(),
+            checks: report.checks.into_iter().map(CheckRow::from).collect(),
             evidence: None,
             evidence_file: None,
         }

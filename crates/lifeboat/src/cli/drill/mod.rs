@@ -37,7 +37,6 @@ use crate::{
     exit::Exit,
     failure::{Advise as _, Failure, Result},
     log::Voice,
-    output::Tone,
     progress::Meter,
     wire,
 };
@@ -46,6 +45,7 @@ mod answer;
 mod control;
 pub mod hold;
 mod order;
+mod row;
 mod statement;
 mod trend;
 
@@ -53,6 +53,7 @@ pub use answer::Done;
 use control::Choice;
 use hold::{HoldArgs, Holder};
 use order::{Lines, Noted};
+pub use row::{CheckRow, verdict};
 
 /// Prove that an instance comes back: restore it into a sandbox, check, sign
 ///
@@ -167,15 +168,6 @@ fn event(check: Check) -> (RunEvent, String) {
     let line = format!("{} {}: {detail}", check.verdict.word(), check.id);
     let Check { id, verdict, observed, duration_ms, .. } = check;
     (RunEvent::Check { id, verdict, observed, seconds: duration_ms as f64 / 1000.0 }, line)
-}
-
-/// A verdict as people read it.
-pub fn verdict(verdict: &Verdict) -> (Tone, &'static str) {
-    match verdict {
-        Verdict::Passed => (Tone::Good, "passed"),
-        Verdict::Failed(_) => (Tone::Bad, "FAILED"),
-        Verdict::NotExecuted(_) => (Tone::Doubtful, "not executed"),
-    }
 }
 
 impl Drill {

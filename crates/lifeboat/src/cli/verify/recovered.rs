@@ -12,18 +12,18 @@ use lifeboat_drill::{
     recovered::{self, Person, Record, Report, Request, Rung},
 };
 use lifeboat_engine::{context::connect_options, keys::read_secret_file, restore::INCOMPLETE_MARKER};
-use lifeboat_model::{
-    check::{Check, Outcome, Verdict},
-    config::TlsMode,
-    id::Instance,
-    time::Span,
-};
+use lifeboat_model::{check::Outcome, config::TlsMode, id::Instance, time::Span};
 use lifeboat_postgres::ConnectOptions;
 use serde::Serialize;
 use url::Url;
 
 use crate::{
-    cli::{Session, drill::verdict, moment::parse_time, place::Place},
+    cli::{
+        Session,
+        drill::{CheckRow, verdict},
+        moment::parse_time,
+        place::Place,
+    },
     exit::Exit,
     failure::{Advise as _, Failure, Result},
     log::Voice,
@@ -146,7 +146,7 @@ struct Done {
     point: String,
     target: String,
     outcome: Outcome,
-    checks: Vec<Row>,
+    checks: Vec<CheckRow>,
     /// None: no commit was replayed, or nobody knows any more.
     newest_commit: Option<Timestamp>,
     /// What the loss is counted back from.
@@ -154,33 +154,6 @@ struct Done {
     rpo_seconds: Option<f64>,
     server: Option<String>,
     odoo: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    id: String,
-    rung: u8,
-    purpose: String,
-    verdict: Verdict,
-    expected: String,
-    observed: String,
-    duration_ms: u64,
-}
-
-impl From<Check> for Row {
-    fn from(check: Check) -> Row {
-        let Check { id, rung, purpose, expected, observed, verdict, duration_ms } = check;
-        Row { id, rung, purpose, verdict, expected, observed, duration_ms }
-    }
-}
-
-impl Row {
-    fn seen(&self) -> &str {
-        match &self.verdict {
-            Verdict::Passed => &self.observed,
-            Verdict::Failed(why) | Verdict::NotExecuted(why) => why,
-        }
-    }
 }
 
 impl Answer for Done {
@@ -281,7 +254,7 @@ impl RecoveredArgs {
             point,
             target,
             outcome,
-            checks: checks.into_iter().map(Row::from).collect(),
+            checks: checks.into_iter().map(CheckRow::from).collect(),
             newest_commit,
             reference,
             rpo_seconds: rpo.map(|rpo| rpo.as_secs_f64()),
