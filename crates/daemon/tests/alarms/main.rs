@@ -9,3 +9,6 @@ mod mail;
 mod prometheus;
 mod site;
 mod webhook;
+
+#[path = "../support/mod.rs"]
+mod support;

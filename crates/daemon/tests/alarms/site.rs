@@ -11,22 +11,19 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_daemon::{
-    Daemon, Result, Sources, Surroundings,
+    Daemon, Sources, Surroundings,
     job::{Job, RunOutcome},
     notify, policies,
     runner::{Ended, How, RunEvent, Runner},
     state::State,
     time::Time,
     view::Trouble,
-    work::{Alone, Past},
-};
-use lifeboat_evidence::act::Policy;
-use lifeboat_model::{
-    check::Outcome,
-    id::{Instance, Tenant},
+    work::Alone,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::NoPast;
 
 /// How much faster the daemon's time goes.
 const FAST: i32 = 60;
@@ -97,27 +94,6 @@ impl Runner for Nothing {
     }
 }
 
-#[async_trait]
-impl Past for Nothing {
-    async fn recall(&self, _: &Daemon, _: &Tenant) -> Result<()> {
-        Ok(())
-    }
-
-    async fn happened(&self, _: &Daemon, _: &Job) -> Result<Option<Ended>> {
-        Ok(None)
-    }
-
-    async fn keep_run(&self, _: &Daemon, _: &Job, _: Outcome, _: Timestamp) -> Result<()> {
-        Ok(())
-    }
-
-    async fn keep_policy(&self, _: &Daemon, _: &Tenant, _: Policy) -> Result<()> {
-        Ok(())
-    }
-
-    async fn changed(&self, _: &Daemon, _: &Tenant, _: &Instance) {}
-}
-
 const CONFIG: &str = r#"tenant = "acme"
 [repository]
 path = "backups"
@@ -172,7 +148,7 @@ impl Site {
             time,
             runner: Arc::new(Nothing),
             lead: Arc::new(Alone),
-            past: Arc::new(Nothing),
+            past: Arc::new(NoPast),
             environment: Arc::new(|_| None),
             who: "test@alarms".to_owned(),
             listen: None,

@@ -13,3 +13,6 @@ mod runbooks;
 mod schemathesis;
 mod serving;
 mod world;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -28,16 +28,13 @@ use lifeboat_daemon::{
     settings::{Role, Tenants, Tls},
     state::State,
     time::Time,
-    work::{self, Alone, Asked, Past},
+    work::{self, Alone, Asked},
 };
 use lifeboat_engine::record;
-use lifeboat_evidence::{
-    Act,
-    act::{Access, Policy},
-};
+use lifeboat_evidence::{Act, act::Access};
 use lifeboat_model::{
     check::Outcome,
-    id::{Instance, RepositoryId, RunId, Tenant},
+    id::{RepositoryId, RunId},
     signature::SigningKey,
 };
 use lifeboat_repo::{repository::Repository, seal::Identity};
@@ -47,6 +44,8 @@ use reqwest::{Method, Response};
 use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::NoPast;
 
 pub const OWN: &str = "north";
 pub const OTHER: &str = "hidden-south";
@@ -103,26 +102,6 @@ impl Runner for Standin {
     async fn is_alive(&self, _: &Job, _: &How) -> bool {
         false
     }
-}
-
-/// Nothing ever happened.
-struct NoPast;
-
-#[async_trait]
-impl Past for NoPast {
-    async fn recall(&self, _: &Daemon, _: &Tenant) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn happened(&self, _: &Daemon, _: &Job) -> lifeboat_daemon::Result<Option<Ended>> {
-        Ok(None)
-    }
-    async fn keep_run(&self, _: &Daemon, _: &Job, _: Outcome, _: Timestamp) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn keep_policy(&self, _: &Daemon, _: &Tenant, _: Policy) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn changed(&self, _: &Daemon, _: &Tenant, _: &Instance) {}
 }
 
 /// What a world is made with.

@@ -7,6 +7,9 @@
 
 mod site;
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},

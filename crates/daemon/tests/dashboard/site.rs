@@ -27,16 +27,13 @@ use lifeboat_daemon::{
     settings::{Role, Tenants},
     state::State,
     time::Time,
-    work::{self, Alone, Past},
+    work::{self, Alone},
 };
 use lifeboat_engine::{record, status::Facts};
-use lifeboat_evidence::{
-    Act,
-    act::{Access, Policy},
-};
+use lifeboat_evidence::{Act, act::Access};
 use lifeboat_model::{
     check::{Outcome, Verdict},
-    id::{Instance, RepositoryId, RunId, Tenant},
+    id::{RepositoryId, RunId, Tenant},
     signature::SigningKey,
 };
 use lifeboat_repo::{repository::Repository, seal::Identity};
@@ -46,6 +43,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::NoPast;
 
 /// Whose pages are looked at.
 pub const TENANT: &str = "northern";
@@ -143,25 +142,6 @@ impl Runner for Standin {
     async fn is_alive(&self, _: &Job, _: &How) -> bool {
         false
     }
-}
-
-struct NoPast;
-
-#[async_trait]
-impl Past for NoPast {
-    async fn recall(&self, _: &Daemon, _: &Tenant) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn happened(&self, _: &Daemon, _: &Job) -> lifeboat_daemon::Result<Option<Ended>> {
-        Ok(None)
-    }
-    async fn keep_run(&self, _: &Daemon, _: &Job, _: Outcome, _: Timestamp) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn keep_policy(&self, _: &Daemon, _: &Tenant, _: Policy) -> lifeboat_daemon::Result<()> {
-        Ok(())
-    }
-    async fn changed(&self, _: &Daemon, _: &Tenant, _: &Instance) {}
 }
 
 pub struct Site {
