@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Stdio, time::Instant};
 
-use lifeboat_testkit::{postgres::Postgres, testbed};
+use lifeboat_testkit::{folder::put_program, postgres::Postgres, testbed};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::world::{self, Site, nothing_left, text};
@@ -20,8 +20,7 @@ fn a_wrong_name_is_told_with_the_known_ones() {
 
     // A program of another major version than the server's.
     let other = site.at("pg_dump");
-    fs::write(&other, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 14.9'\n").unwrap();
-    fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    put_program(&other, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 14.9'\n");
     site.dump = format!("[instances.clinic.dump]\nprogram = \"{}\"", other.display());
     site.configure();
     site.refused(&["dump", "clinic"], 3, &["14.9", "PostgreSQL 15"]);

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifeboat_testkit::postgres::{Options, Postgres, SUPERUSER, SUPERUSER_PASSWORD};
+use lifeboat_testkit::{
+    folder::put_program,
+    postgres::{Options, Postgres, SUPERUSER, SUPERUSER_PASSWORD},
+};
 use serde_json::Value;
 
 use crate::{
@@ -61,8 +64,7 @@ impl Pair {
         fs::write(pair.site.at("superuser-password"), SUPERUSER_PASSWORD).unwrap();
         fs::set_permissions(pair.site.at("superuser-password"), fs::Permissions::from_mode(0o600)).unwrap();
         for name in ["fence", "repoint", "rebuild"] {
-            fs::write(pair.program(name), PROGRAM).unwrap();
-            fs::set_permissions(pair.program(name), fs::Permissions::from_mode(0o755)).unwrap();
+            put_program(&pair.program(name), PROGRAM);
         }
         // The standby streams through the gate before anything else happens.
         let streams = format!("SELECT conninfo LIKE '%port={}%' FROM pg_stat_wal_receiver", between_port(&pair));

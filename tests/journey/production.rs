@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -14,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lifeboat_testkit::testbed;
+use lifeboat_testkit::{folder::put_program, testbed};
 
 use crate::support::{Settings, Site, Source, text};
 
@@ -85,8 +84,7 @@ impl Machine {
              make {web} -p 127.0.0.1:{web_port}:8069 -v {files}:/var/lib/odoo {conf} {addons} {odoo} odoo --max-cron-threads=0\n"
         );
         let path = folder.join("make-containers");
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        put_program(&path, script);
         path
     }
 

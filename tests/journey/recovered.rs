@@ -3,13 +3,12 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     time::{Duration, Instant},
 };
 
-use lifeboat_testkit::testbed;
+use lifeboat_testkit::{folder::put_program, testbed};
 use serde_json::{Value, json};
 
 use super::first_file;
@@ -108,9 +107,7 @@ fn by_compose(site: &Site, machine: &Machine, folder: &Path) -> Output {
         "volumes": { "pg": { "name": machine.volume("db") }, "data": { "name": machine.volume("files") } },
     });
     let program = programs.join("docker-compose");
-    fs::write(&program, format!("#!/bin/sh\n[ \"$*\" = '--file c.yml config --format json' ] && echo '{answer}'\n"))
-        .unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    put_program(&program, format!("#!/bin/sh\n[ \"$*\" = '--file c.yml config --format json' ] && echo '{answer}'\n"));
     let services = ["--to-compose", "c.yml", "--postgres", "db", "--odoo", "web", "--folder", folder.to_str().unwrap()];
     let identity = site.identity();
     let arguments = [&["restore", "clinic", "--identity", identity.to_str().unwrap()], services.as_slice()].concat();

@@ -2,7 +2,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 /// A folder that is removed when dropped.
@@ -62,4 +64,19 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Writes a program. A process of its own does it: what anybody has open for writing cannot be run (`ETXTBSY`), and whatever another
+/// thread of a test just starts has, for a moment, open what this process has.
+pub fn put_program(path: &Path, text: impl AsRef<[u8]>) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("there is a shell");
+    let mut input = writer.stdin.take().expect("it is piped");
+    input.write_all(text.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    drop(input);
+    assert!(writer.wait().is_ok_and(|status| status.success()), "{} was not written", path.display());
 }

@@ -310,8 +310,7 @@ mod tests {
         let path = script.path().join("pg_dump");
         let text = "#!/bin/sh\n[ \"$1\" = --version ] && echo 'pg_dump (PostgreSQL) 17.1' && exit\n\
                     printf PGDMP; echo 'pg_dump: error: no' >&2; exit 3\n";
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        lifeboat_testkit::folder::put_program(&path, text);
         let options = ConnectOptions { tls: TlsMode::Disable, ..options() };
         let program = LocalProgram::at(&path, &options).await.unwrap();
         assert!(check_major(&program, 17).is_ok());

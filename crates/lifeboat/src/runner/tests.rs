@@ -1,8 +1,9 @@
 //! Against processes that do what a run may do.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, path::Path};
 
 use lifeboat_model::{check::Verdict, config::LimitsConfig, size::ByteRate};
+use lifeboat_testkit::folder::put_program;
 
 use super::*;
 
@@ -14,8 +15,7 @@ fn program(dir: &Path, script: &str) -> ProcessRunner {
         "#!/usr/bin/env -S --default-signal=INT sh\nprintf '%s\\n' \"$@\" > {}/arguments\n{script}\n",
         dir.display()
     );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    put_program(&path, text);
     ProcessRunner::of(&path)
 }
 

@@ -5,13 +5,13 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
 
 use lifeboat_model::secret::Secret;
+use lifeboat_testkit::folder::put_program;
 
 use super::*;
 
@@ -302,8 +302,7 @@ fn a_plugins_recipient_is_sealed_to_by_the_plugin() {
     let keys = Keys::new();
     let program = keys.path("age-plugin-lifeboattest");
     let script = keys.path("plugin.sh");
-    fs::write(&script, PLUGIN).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+    put_program(&script, PLUGIN);
     assert!(TEST_RECIPIENT.parse::<Recipient>().unwrap().plugin() == Some("lifeboattest"));
     let identity = plugin_key("AGE-PLUGIN-");
     let missing = Secret::new(identity.clone());
