@@ -66,9 +66,10 @@ test: install ## Everything, against real PostgreSQL, Odoo, S3, Azurite and Dock
 	@$(MAKE) --no-print-directory -j2 surroundings compile
 	LIFEBOAT_TESTBED=1 RUST_TEST_THREADS=3 $(CARGO) test --locked --workspace --no-fail-fast
 
-bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic; what an idle daemon costs
+bench: install build ## Side by side with pg_basebackup, pgBackRest, restic and rustic; what a daemon costs
 	@testbed/bench/run
 	$(CARGO) test --release --locked -p lifeboat-daemon --test day -- idle
+	LIFEBOAT_TESTBED=1 $(CARGO) test --release --locked -p lifeboat-daemon --test dashboard -- --nocapture thousand
 	@[ ! -e .demo/local/lifeboat.toml ] || testbed/bench/drill
 
 clean: ## Remove build output and the demo's folder
