@@ -4,10 +4,11 @@
     python3 verify.py DIR 'lifeboat-ed25519:…' [--against CHECKPOINT]
 
 Checks that every statement, entry and checkpoint is signed by the key, that every statement is an entry and every entry a
-statement, that each checkpoint holds the root of the entries up to it, and that the last one covers them all; with
---against, that the ledger continues a checkpoint that was kept elsewhere. Take the key, and this program, from somebody
-you trust and not from the directory. What it does is specified in FORMAT.md of Lifeboat's evidence crate, RFC 6962, and C2SP's
-signed-note and tlog-checkpoint. It does not look at time stamps, revoked keys or the order of times: lifeboat-verify does.
+statement, that each checkpoint holds the root of the entries up to it, that the last one covers them all, and that all of them
+are of one ledger, which is named; with --against, that the ledger continues a checkpoint that was kept elsewhere. Take the
+key, and this program, from somebody you trust and not from the directory. What it does is specified in FORMAT.md of Lifeboat's
+evidence crate, RFC 6962, and C2SP's signed-note and tlog-checkpoint. It does not look at time stamps, revoked keys or the
+order of times: lifeboat-verify does.
 """
 import base64, hashlib, json, os, subprocess, sys, tempfile
 
@@ -76,7 +77,7 @@ def main(directory, public, *more):
     key = base64.b64decode(public.removeprefix("lifeboat-ed25519:"), validate=True)
     read = lambda *parts: open(os.path.join(directory, *parts), "rb").read()
     names = lambda *parts: sorted(os.listdir(os.path.join(directory, *parts)))
-    digests, entered, leaves, sizes = {}, {}, [], set()
+    digests, entered, leaves, sizes, ledgers = {}, {}, [], set(), set()
     for name in (name for name in names() if name.endswith(".dsse.json")):
         digests[name] = hashlib.sha256(read(name)).hexdigest()
         attempt(name, statement, key, read(name))
@@ -87,6 +88,7 @@ def main(directory, public, *more):
             wrong.append(f"entry {index}: a gap")
         text = attempt(f"entry {index}", note, key, data)
         entry = json.loads(text) if text else {"index": None}
+        ledgers.update([entry["log"]] if text else [])
         if entry["index"] == index:
             entered[entry["statement"]] = entry["sha256"]
     for what in sorted(set(digests) | set(entered)):
@@ -99,12 +101,16 @@ def main(directory, public, *more):
         if text:
             origin, size, expected = text.split("\n")[:3]
             sizes.add(int(size))
+            ledgers.add(origin)
             if int(size) > len(leaves) or root(leaves[: int(size)]) != base64.b64decode(expected):
                 wrong.append(f"{name}: the entries do not give its root: one of them was changed, moved or cut off")
     if not leaves or max(sizes, default=0) < len(leaves):
         wrong.append("no checkpoint covers the last entry")
+    if len(ledgers) > 1:
+        wrong.append("entries or checkpoints are of more than one ledger")
     print(*wrong, sep="\n", end="\n" if wrong else "")
-    print(f"{len(digests)} statements, {len(leaves)} entries, {len(checkpoints)} checkpoints: {'WRONG' if wrong else 'verified'}")
+    counts = f"{len(digests)} statements, {len(leaves)} entries, {len(checkpoints)} checkpoints"
+    print(f"ledger {' and '.join(sorted(ledgers))}: {counts}: {'WRONG' if wrong else 'verified'}")
     return 1 if wrong else 0
 
 

@@ -105,9 +105,10 @@ fn tell(audit: &Audit) {
     for left in &audit.not_executed {
         println!("not executed: {}: {}", left.what, left.why);
     }
-    let Audit { statements, proven, entries, checkpoints, size, .. } = audit;
+    let Audit { statements, proven, entries, checkpoints, size, time_stamps, .. } = audit;
     println!(
-        "{statements} statements, {proven} proven; {entries} entries, {size} of them signed; {checkpoints} checkpoints"
+        "{statements} statements, {proven} proven; {entries} entries, {size} of them signed; {checkpoints} checkpoints, \
+         {time_stamps} of them stamped by an authority"
     );
     if let (Some(origin), Some(root)) = (&audit.origin, &audit.root) {
         println!("ledger {origin}, root {root}");

@@ -70,6 +70,9 @@ pub fn audit<N: AsRef<[u8]>>(
     auditor: &mut Auditor,
 ) -> io::Result<()> {
     if tokens.is_empty() {
+        if authority.is_some() {
+            auditor.expect_time_stamps();
+        }
         return Ok(());
     }
     let what = format!("time stamps of {} checkpoints", tokens.len());
@@ -95,6 +98,7 @@ pub fn audit<N: AsRef<[u8]>>(
         }
         auditor.timestamp(size, stamp);
     }
+    auditor.expect_time_stamps();
     Ok(())
 }
 
@@ -129,14 +133,21 @@ impl Drop for Scratch {
 pub struct NoOpenssl(pub String);
 
 /// Asks `openssl` whether a token is about these bytes, and by an authority that the certificates vouch for.
+///
+/// A response has texts of anybody's around what the authority has signed, and they are printed first. So it is stripped of them
+/// into a file beside it, and nothing else is looked at from then on.
 pub fn verify(token: &Path, data: &Path, authority: &Authority) -> Result<Stamp, NoOpenssl> {
-    let told = openssl(&["ts", "-reply", "-text", "-in"], &[token])?;
-    let Some(time) = told.0.then(|| time_of(&told.1)).flatten() else {
-        return Ok(Stamp::Refused("it is no time stamp that was granted".to_owned()));
-    };
+    let signed = token.with_extension("signed");
+    let refused = || Ok(Stamp::Refused("it is no time stamp that was granted".to_owned()));
+    let (granted, _) = openssl(&["ts", "-reply", "-token_out", "-in"], &[token, Path::new("-out"), &signed])?;
+    if !granted {
+        return refused(); // nothing was written, or it is of another token
+    }
+    let (told, text) = openssl(&["ts", "-reply", "-text", "-token_in", "-in"], &[&signed])?;
+    let Some(time) = told.then(|| time_of(&text)).flatten() else { return refused() };
     let at = time.as_second().to_string();
-    let verify = ["ts", "-verify", "-attime", &at, "-in"];
-    let paths = [token, Path::new("-data"), data, Path::new("-CAfile"), &authority.ca_file];
+    let verify = ["ts", "-verify", "-attime", &at, "-token_in", "-in"];
+    let paths = [&signed, Path::new("-data"), data, Path::new("-CAfile"), &authority.ca_file];
     let (verified, said) = openssl(&verify, &paths)?;
     if verified && said.lines().any(|line| line == "Verification: OK") {
         return Ok(Stamp::Verified(time));

@@ -161,7 +161,8 @@ impl Log {
             }
             Ok(SignedEntry { entry, key }) => self.place(entry, key, &trust.revoked, findings),
         }
-        for signed in self.signed.get_mut(&(index + 1)).into_iter().flatten() {
+        let signed = index.checked_add(1).and_then(|size| self.signed.get_mut(&size)); // an index may be any file's name
+        for signed in signed.into_iter().flatten() {
             // A thief's own entries count against what the thief has signed.
             let is_revoked = trust.revoked.iter().any(|(of, _)| *of == signed.key);
             signed.at = if is_revoked { self.reached } else { self.latest };

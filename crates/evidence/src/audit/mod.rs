@@ -72,6 +72,7 @@ pub struct Auditor {
     stated: Vec<(String, Stated)>,
     log: Log,
     stamps: Vec<(u64, Stamp)>,
+    stamps_expected: bool,
     findings: Findings,
     not_executed: Vec<NotExecuted>,
 }
@@ -148,6 +149,7 @@ impl Auditor {
             stated: Vec::new(),
             log: Log::default(),
             stamps: Vec::new(),
+            stamps_expected: false,
             findings: Findings::default(),
             not_executed: Vec::new(),
         }
@@ -258,6 +260,11 @@ impl Auditor {
         self.stamps.push((size, stamp));
     }
 
+    /// Somebody can verify time stamps, and has told of all that are there: what none covers is to be named.
+    pub fn expect_time_stamps(&mut self) {
+        self.stamps_expected = true;
+    }
+
     /// The next entry, in ascending order of the index.
     pub fn entry(&mut self, index: u64, bytes: &[u8]) {
         self.log.entry(index, bytes, &self.trust, &mut self.findings);
@@ -289,13 +296,14 @@ impl Auditor {
         self.log.settle(&mut self.findings);
         let revocations = self.revocations();
         let covered = self.log.covered(&revocations, &mut self.findings);
+        let size = covered.map_or(0, |(size, _)| size);
         let proven = match self.demand {
             Demand::SignaturesOnly => self.signatures_only(&revocations),
             _ if self.log.is_empty() => self.without_ledger(&revocations),
-            _ => self.against_the_log(&revocations, covered.map_or(0, |(size, _)| size)),
+            _ => self.against_the_log(&revocations, size),
         };
         self.boundaries();
-        let time_stamps = self.time_stamps();
+        let time_stamps = self.time_stamps(size);
         let rehearsals = self
             .passed
             .values()
@@ -308,7 +316,7 @@ impl Auditor {
             proven_names: proven.into_iter().collect(),
             entries: self.log.entries(),
             checkpoints: self.log.seen_checkpoints,
-            size: covered.map_or(0, |(size, _)| size),
+            size,
             root: covered.map(|(_, root)| root),
             anchors: self.log.anchored,
             time_stamps,
@@ -394,9 +402,11 @@ impl Auditor {
     }
 
     /// How many say that their checkpoint is as old as its entries say.
-    fn time_stamps(&mut self) -> u64 {
-        let mut sound = 0;
-        for (size, stamp) in std::mem::take(&mut self.stamps) {
+    fn time_stamps(&mut self, covered: u64) -> u64 {
+        let stamps = std::mem::take(&mut self.stamps);
+        let are_there = !stamps.is_empty();
+        let (mut sound, mut newest) = (0, 0);
+        for (size, stamp) in stamps {
             let of = format!("time stamp {size}");
             let seen = match stamp {
                 Stamp::Verified(seen) => seen,
@@ -417,14 +427,29 @@ impl Auditor {
                     let why = format!("the authority saw it at {seen:.0}, and its entries say {latest:.0}");
                     self.findings.add(Word::TimeStamp, Weight::Wrong, &of, why);
                 }
-                Some(_) => sound += 1,
+                Some(_) => (sound, newest) = (sound + 1, newest.max(size)),
                 None => {
                     let why = "there is no checkpoint of this size that fits the entries";
                     self.findings.add(Word::TimeStamp, Weight::Wrong, &of, why);
                 }
             }
         }
+        if self.stamps_expected && newest < covered {
+            self.unstamped(newest, covered - 1, are_there);
+        }
         sound
+    }
+
+    /// Entries that may have been made up later, for all that an authority says. Those of the newest checkpoint may be about to be
+    /// stamped; a ledger without any time stamp does not prove what is asked for.
+    fn unstamped(&mut self, first: u64, last: u64, are_there: bool) {
+        // Into a copy none is carried.
+        if are_there || self.demand == Demand::LedgerOfPrimary {
+            self.not_executed(&format!("the time of entries {first} to {last}"), "no time stamp covers them");
+        } else {
+            let why = "there is no time stamp at all: what its entries say of time is the word of who signed them";
+            self.findings.add(Word::TimeStamp, Weight::Doubt, "ledger", why);
+        }
     }
 
     /// What nobody can tell from here.

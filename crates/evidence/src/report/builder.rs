@@ -265,13 +265,14 @@ impl Gathered {
         }
         self.finished.sort();
         self.backups.newest = self.finished.last().copied();
+        let since = charge.known_since.map_or(scope.from, |known| known.max(scope.from)).min(now);
+        let first = self.finished.first().map(|first| due::seconds(since, *first));
         let gaps = self.finished.windows(2).map(|pair| due::seconds(pair[0], pair[1]));
-        self.backups.longest_gap_seconds = gaps.max();
+        self.backups.longest_gap_seconds = gaps.chain(first).max();
         self.backups.newest_age_seconds = self.backups.newest.map(|newest| due::seconds(newest, now));
         // What did not get to an answer is no rehearsal that was done.
         let is_done = |one: &&Rehearsal| one.outcome != Outcome::Incomplete;
         let times: Vec<Timestamp> = self.rehearsals.iter().filter(is_done).map(|one| one.started).collect();
-        let since = charge.known_since.map_or(scope.from, |known| known.max(scope.from)).min(now);
         let due = charge.every_seconds.map(|every| due::due(every, (since, now), charge.rehearsed_before, &times));
         let rpo = measured(&self.rehearsals, |one| (one.rpo_seconds, one.rpo_target_seconds));
         let rto = measured(&self.rehearsals, |one| (one.rto_seconds, one.rto_target_seconds));

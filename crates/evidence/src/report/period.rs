@@ -370,7 +370,7 @@ pub struct Backups {
     pub dumps: u64,
     /// When the newest was durable.
     pub newest: Option<Timestamp>,
-    /// The longest time from one to the next.
+    /// The longest time from one to the next, or from the beginning of the period to the first.
     pub longest_gap_seconds: Option<u64>,
     /// How old the newest was when the period ended.
     pub newest_age_seconds: Option<u64>,

@@ -15,7 +15,10 @@ use lifeboat_model::{
 };
 use serde_json::Value;
 
-use crate::year::{self, ARCHIVE, CLINIC, CLOSED, FROM, HOSTILE, LONG, NOW, PHARMACY};
+use crate::{
+    samples,
+    year::{self, ARCHIVE, CLINIC, CLOSED, FROM, HOSTILE, LONG, NOW, PHARMACY},
+};
 
 const DAY: u64 = 86_400;
 
@@ -274,4 +277,24 @@ fn an_unsound_ledger_is_the_first_thing_to_decide() {
     assert!(period.decisions[0].what.contains("2 × missing"), "{:?}", period.decisions[0]);
     let page = html::head(&period, "");
     assert!(page.contains("NOT SOUND") && page.contains("Not proven") && period.state != State::Protected);
+}
+
+#[test]
+fn the_time_without_backups_at_the_beginning_counts() {
+    let time = |text: &str| -> Timestamp { text.parse().unwrap() };
+    let mut backup = samples::backup();
+    backup.instance = ARCHIVE.parse().unwrap();
+    (backup.started, backup.finished) = (time("2026-03-31T11:30:00Z"), time("2026-03-31T12:00:00Z"));
+    let statements = [Statement::backup(backup)];
+    let archive = |known_since: &str| {
+        let mut scope = Scope { from: time("2026-01-01T00:00:00Z"), to: time("2026-04-01T00:00:00Z"), ..scope() };
+        scope.instances.retain(|charge| charge.instance.as_str() == ARCHIVE);
+        scope.instances[0].known_since = Some(time(known_since));
+        let period = told(&statements, scope, not_audited());
+        let archive = of(&period, ARCHIVE);
+        let is_apart = archive.reasons.iter().any(|why| why.contains("apart or old"));
+        (archive.backups.longest_gap_seconds, is_apart)
+    };
+    assert_eq!(archive("2025-06-01T00:00:00Z"), (Some(89 * DAY + DAY / 2), true));
+    assert_eq!(archive("2026-03-31T11:30:00Z"), (Some(1800), false), "nothing was due before it was known");
 }

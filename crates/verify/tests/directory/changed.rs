@@ -50,6 +50,9 @@ fn a_gap_is_seen() {
     let mut first = World::small();
     first.remove(&[&place::entry(0)]);
     wrong(&first.audit(), Word::Gap, "ledger");
+    let mut far = World::small();
+    far.files.insert(place::entry(u64::MAX), b"junk".to_vec());
+    wrong(&far.audit(), Word::Gap, "ledger");
 }
 
 #[test]

@@ -22,6 +22,9 @@ fn exit_codes_and_words() {
     assert_eq!(code, 0, "{said}");
     assert!(said.ends_with("\nbelieved\n") && said.contains("3 statements, 3 proven; 3 entries"), "{said}");
     assert!(said.contains("newest drill of") && !said.contains("end was cut"), "{said}");
+    assert!(said.contains("3 checkpoints, 0 of them stamped by an authority"), "{said}");
+    let (code, said, _) = run(&[directory, "--key", &public, "--tsa-ca", "ca.pem"]);
+    assert!(code == 5 && said.contains("DOUBT  time stamp: ledger: "), "{said}");
     let (code, said, _) = run(&[directory, "--key", &key(8).public().to_string()]);
     assert_eq!(code, 4, "{said}");
     assert!(said.contains("WRONG  re-signed") && said.contains("NOT BELIEVED"), "{said}");

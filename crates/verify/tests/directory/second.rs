@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 use lifeboat_evidence::ledger::place;
 
-use crate::world::{World, key, write};
+use crate::world::{REPOSITORY, World, key, write};
 
 fn wanted() -> bool {
     std::env::var("LIFEBOAT_TESTBED").is_ok()
@@ -75,4 +75,34 @@ fn an_independent_program_sees_what_we_see() {
     let mut other = World::empty(key(8));
     other.hold("2026-11-21T10:00:00Z");
     assert!(!opinion(other.written().path(), &[]).0);
+}
+
+/// The same key signs the ledgers of other tenants and repositories.
+#[test]
+fn an_independent_program_sees_other_ledgers() {
+    if !wanted() {
+        return;
+    }
+    let world = World::small();
+    let folder = world.written();
+    let (verified, said) = opinion(folder.path(), &[]);
+    assert!(verified && said.contains(&format!("ledger {}: ", world.origin)), "{said}");
+    let seen = |directory: &Path, more: &[&str]| {
+        let (verified, said) = opinion(directory, more);
+        assert!(!verified && said.contains("more than one ledger"), "{said}");
+    };
+    let other = lifeboat_evidence::ledger::origin(REPOSITORY, &"other".parse().unwrap());
+    let mut mixed = world.clone();
+    mixed.origin = other;
+    mixed.sign();
+    let kept = write(folder.path(), "kept", &mixed.kept());
+    seen(folder.path(), &["--against", kept.to_str().unwrap()]);
+    mixed.hold("2026-11-21T13:00:00Z");
+    seen(mixed.written().path(), &[]);
+    // The entry alone.
+    mixed.origin.clone_from(&world.origin);
+    mixed.files.insert(place::checkpoint(3), world.kept());
+    mixed.sign();
+    assert!(!mixed.audit().believed());
+    seen(mixed.written().path(), &[]);
 }

@@ -3,13 +3,13 @@
 use std::{fs, path::Path, process::Command};
 
 use lifeboat_evidence::{
-    audit::{Audit, Word},
-    ledger::place,
+    audit::{Audit, Auditor, Demand, Stamp, Weight, Word},
+    ledger::place::{self, Place},
 };
 use lifeboat_verify::timestamp::{Authority, name_of};
 use tempfile::TempDir;
 
-use crate::world::{World, key, sound, write, wrong};
+use crate::world::{World, finding, key, sound, write, wrong};
 
 /// An authority: a root, a certificate for time stamps signed by it, and what `openssl ts` wants to know.
 struct Tsa(TempDir);
@@ -145,7 +145,7 @@ fn a_changed_token_says_nothing_else() {
         changed[at] ^= 1 << (at % 8);
         let answer = verify(&changed);
         if answer != good {
-            assert!(matches!(answer, lifeboat_evidence::audit::Stamp::Refused(_)), "byte {at}: {answer:?}");
+            assert!(matches!(answer, Stamp::Refused(_)), "byte {at}: {answer:?}");
             refused += 1;
         }
     }
@@ -165,4 +165,91 @@ fn a_ledger_that_is_dated_back_is_betrayed_by_its_time_stamps() {
     world.files.insert(name_of(1), token);
     let audit = audit(&world, Some(&tsa.authority()));
     wrong(&audit, Word::BackDated, "time stamp 1");
+}
+
+/// The same token with a text that nobody has signed: `PKIStatusInfo.statusString`.
+fn with_status_text(token: &[u8], text: &str) -> Vec<u8> {
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+    let (status, rest) = (&token[4..9], &token[9..]);
+    assert_eq!(status, [0x30, 3, 2, 1, 0], "granted, and no text");
+    let text = [&[0x0c, length(text.as_bytes())], text.as_bytes()].concat();
+    let status = [&status[2..], &[0x30, length(&text)], &text].concat();
+    let body = [&[0x30, length(&status)], status.as_slice(), rest].concat();
+    [&[0x30, 0x82], u16::try_from(body.len()).unwrap().to_be_bytes().as_slice(), &body].concat()
+}
+
+#[test]
+fn only_what_the_authority_has_signed_says_when() {
+    if std::env::var("LIFEBOAT_TESTBED").is_err() {
+        return;
+    }
+    let tsa = Tsa::make();
+    let mut world = World::empty(key(7));
+    world.hold("2024-11-22T07:15:00Z");
+    let token = tsa.stamp(&world.kept());
+    let outside = tempfile::tempdir().unwrap();
+    let data = write(outside.path(), "data", &world.kept());
+    let verify = |token: &[u8]| {
+        let path = write(outside.path(), "token", token);
+        lifeboat_verify::timestamp::verify(&path, &data, &tsa.authority()).unwrap()
+    };
+    let good = verify(&token);
+    assert!(matches!(good, Stamp::Verified(_)), "{good:?}");
+    // While the certificates are valid, so that they do not betray it.
+    let other = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    let text = other.strftime("x\nTime stamp: %b %d %H:%M:%S %Y GMT\n").to_string();
+    assert_eq!(verify(&with_status_text(&token, &text)), good);
+    let forged = with_status_text(&token, "x\nTime stamp: Nov 22 07:16:00 2024 GMT");
+    world.files.insert(name_of(1), forged);
+    wrong(&audit(&world, Some(&tsa.authority())), Word::BackDated, "time stamp 1");
+}
+
+/// Whoever makes a ledger up leaves its time stamps out.
+#[test]
+fn an_auditor_who_asks_for_time_stamps_is_told_that_there_are_none() {
+    let authority = Authority { ca_file: "/nowhere/ca.pem".into() };
+    let world = World::small();
+    let asked = audit(&world, Some(&authority));
+    finding(&asked, Word::TimeStamp, "ledger", Weight::Doubt);
+    assert!(asked.believed() && !asked.convincing(), "{asked:#?}");
+    sound(&audit(&world, None));
+    // Into a copy none is carried.
+    let mut copy = Auditor::new(world.trust(), Demand::LedgerOfPrimary);
+    for (name, bytes) in &world.files {
+        match place::parse(name) {
+            Some(Place::Checkpoint(size)) => copy.checkpoint(size, bytes),
+            Some(Place::Entry(index)) => copy.entry(index, bytes),
+            _ => drop(copy.statement(name, bytes, None)),
+        }
+    }
+    copy.expect_time_stamps();
+    let copy = copy.finish();
+    sound(&copy);
+    assert!(copy.not_executed.iter().any(|left| left.what == "the time of entries 0 to 2"), "{copy:#?}");
+    // That there is no ledger is said already.
+    let empty = audit(&World::empty(key(7)), Some(&authority));
+    assert!(!empty.findings.has(Word::TimeStamp), "{empty:#?}");
+}
+
+#[test]
+fn entries_behind_the_last_time_stamp_are_named() {
+    if std::env::var("LIFEBOAT_TESTBED").is_err() {
+        return;
+    }
+    let tsa = Tsa::make();
+    let mut world = stamped(&tsa);
+    let unstamped = |audit: &Audit| {
+        let left = audit.not_executed.iter().find(|left| left.why.contains("no time stamp covers"));
+        left.map(|left| left.what.clone())
+    };
+    assert_eq!(unstamped(&audit(&world, Some(&tsa.authority()))), None);
+    for _ in 0..2 {
+        let now = jiff::Timestamp::now();
+        world.hold(&jiff::Timestamp::from_second(now.as_second()).unwrap().to_string());
+    }
+    let audited = audit(&world, Some(&tsa.authority()));
+    // The next checkpoint may be about to be stamped.
+    sound(&audited);
+    assert_eq!(unstamped(&audited).as_deref(), Some("the time of entries 2 to 3"));
+    assert_eq!(unstamped(&audit(&world, None)), None, "it is said that none was looked at");
 }

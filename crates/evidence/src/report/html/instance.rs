@@ -41,7 +41,7 @@ fn about(of: &InstancePeriod) -> Markup {
         (count(backups.made, "recovery point", "recovery points"))
         @if backups.dumps > 0 { ", " (count(backups.dumps, "logical dump", "logical dumps")) }
         @if let Some(newest) = backups.newest { "; the newest " (minute(newest)) }
-        @if let Some(gap) = backups.longest_gap_seconds { "; at most " (span(gap as f64)) " apart" }
+        @if let Some(gap) = backups.longest_gap_seconds { "; at most " (span(gap as f64)) " without a new one" }
         @if let Some(age) = backups.newest_age_seconds { "; the newest was " (span(age as f64)) " old at the end of the period" }
         @if backups.made > 0 { "; " (ByteSize(backups.read_bytes)) " read, " (ByteSize(backups.stored_bytes)) " stored" }
     };

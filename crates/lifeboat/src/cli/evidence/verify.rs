@@ -117,13 +117,10 @@ fn ledger(audit: &Audit, statements: &[Row], page: &mut Page) {
     if let (Some(origin), Some(root)) = (&audit.origin, &audit.root) {
         let (entries, checkpoints) = (count(audit.entries, "entry", "entries"), audit.checkpoints);
         page.line(format_args!(
-            "ledger {origin}: {entries}, {checkpoints} checkpoints, {} statements proven",
-            audit.proven
+            "ledger {origin}: {entries}, {checkpoints} checkpoints, {} of them stamped by an authority, {} statements proven",
+            audit.time_stamps, audit.proven
         ));
         page.line(format_args!("newest checkpoint: size {}, root {root}", audit.size));
-    }
-    if audit.time_stamps > 0 {
-        page.line(format_args!("{} stamped by an authority", count(audit.time_stamps, "checkpoint", "checkpoints")));
     }
     let told = |finding: &&AuditFinding| {
         let refused = |row: &Row| row.why_not.is_some() && row.name.ends_with(&finding.of);
