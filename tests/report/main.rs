@@ -13,16 +13,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use lifeboat_engine::{
-    context::{open_repository, open_store},
-    keys::read_signing_key,
-};
+use lifeboat_engine::{context::open_store, keys::read_signing_key};
 use lifeboat_evidence::{Predicate, Statement, act::Act, seal};
 use lifeboat_model::{
     config::{Config, parse},
     id::Sha256Digest,
     signature::SigningKey,
 };
+use lifeboat_repo::repository::Repository;
 use lifeboat_testkit::{browser::Browser, testbed};
 use serde_json::Value;
 
@@ -63,7 +61,7 @@ impl Site {
         let now: Timestamp = year::FROM.parse().unwrap();
         runtime.block_on(async {
             let store = open_store(&config.repository, &|_| None, true).await.unwrap();
-            open_repository(store, &config.engine.state_dir, now).await.unwrap();
+            Repository::init(store, year::REPOSITORY, now).await.unwrap();
         });
         let (own, other) = (read_signing_key(&config.keys.signing_key_file).unwrap(), SigningKey::from_seed(&[1; 32]));
         let repository = site.path("repository");

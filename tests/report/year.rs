@@ -20,6 +20,8 @@ use lifeboat_model::{
 };
 
 /// The tenant.
+/// Where all of it is kept.
+pub const REPOSITORY: RepositoryId = RepositoryId([3; 16]);
 pub const TENANT: &str = "northern-hospitals";
 /// Rehearsed weekly, with what goes wrong in a year.
 pub const CLINIC: &str = "clinic";
@@ -230,7 +232,7 @@ impl Year {
                 tenant: TENANT.parse().unwrap(),
                 instance: site.name.parse().unwrap(),
                 tier: site.tier.parse().unwrap(),
-                repository: RepositoryId([3; 16]),
+                repository: REPOSITORY,
                 storage: storage(),
                 started,
                 finished: started + SignedDuration::from_secs(840),
@@ -347,7 +349,7 @@ impl Year {
             tenant: TENANT.parse().unwrap(),
             instance: site.name.parse().unwrap(),
             tier: site.tier.parse().unwrap(),
-            repository: Some(RepositoryId([3; 16])),
+            repository: Some(REPOSITORY),
             storage: storage(),
             started,
             finished: started + SignedDuration::from_secs(rto as i64 + 30),
@@ -434,7 +436,7 @@ fn around(run: RunId, instance: &str, started: Timestamp, outcome: Outcome, act:
         config_sha256: Sha256Digest([2; 32]),
         tenant: TENANT.parse().unwrap(),
         instance: Some(instance.parse().unwrap()),
-        repository: RepositoryId([3; 16]),
+        repository: REPOSITORY,
         storage: storage(),
         started,
         finished: started,

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_evidence::{
-    Act, ActPredicate, BackupPredicate, DumpPredicate, Statement, Verified,
+    Act, ActPredicate, BackupPredicate, DumpPredicate, Predicate, Statement, Verified,
     backup::{DataChecksums, NotCovered, PointReference, Sizes, Source, StartedBy, TreeSummary},
     dump::DumpedDatabase,
 };
 use lifeboat_model::{
     check::Outcome,
     config::InstanceConfig,
-    id::{Instance, RunId, Sha256Digest},
+    id::{Instance, RepositoryId, RunId, Sha256Digest},
     retention::{LockMode, LockPolicy},
 };
 use lifeboat_repo::{point::Point, progress::Counter, repository::EvidenceRef};
@@ -82,7 +82,7 @@ pub async fn keep_and_enter(context: &Context, statement: &Statement) -> Result<
 }
 
 /// Reads a statement of this tenant: none where it is not to be believed. It must be signed by a trusted key that nobody
-/// had revoked before the store received it, lie in its own place, and not contradict itself.
+/// had revoked before the store received it, lie in its own place, be of this repository, and not contradict itself.
 pub async fn believed(context: &Context, reference: &EvidenceRef) -> Result<Option<Verified>> {
     let envelope = match context.repository.get_evidence(reference).await {
         // Nothing that a release wrote: whoever may write can put such things beside evidence.
@@ -102,6 +102,9 @@ pub fn weigh(context: &Context, reference: &EvidenceRef, envelope: &[u8]) -> std
         Some(own) => return Err(format!("it is a copy of {own}")),
         None => return Err("its name is not that of a statement".to_owned()),
     }
+    if let Some(other) = belongs_to(&verified.statement).filter(|id| *id != context.repository.id()) {
+        return Err(format!("it is of another repository, {other}"));
+    }
     if let Some(contradiction) = verified.contradictions.first() {
         return Err(format!("it contradicts itself: {contradiction}"));
     }
@@ -111,6 +114,19 @@ pub fn weigh(context: &Context, reference: &EvidenceRef, envelope: &[u8]) -> std
             "the key that signed it was revoked before the store received it, at {:.0}",
             reference.modified
         )),
+    }
+}
+
+/// The repository that a statement is of: one key may sign for several, and names of instances repeat. None: it says nothing of that, or
+/// is kept on both sides of a copy, which may be two repositories.
+fn belongs_to(statement: &Statement) -> Option<RepositoryId> {
+    match &statement.predicate {
+        Predicate::Backup(backup) => Some(backup.repository),
+        Predicate::Drill(drill) => drill.repository,
+        Predicate::Dump(dump) => Some(dump.repository),
+        Predicate::Act(act) if matches!(act.act, Act::Copy(_)) => None,
+        Predicate::Act(act) => Some(act.repository),
+        Predicate::Opaque { .. } => None,
     }
 }
 

@@ -1,7 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use lifeboat_engine::ledger;
-use lifeboat_evidence::ledger::checkpoint;
+use lifeboat_engine::{ledger, record};
+use lifeboat_evidence::{Act, Predicate, act, ledger::checkpoint};
+use lifeboat_model::id::RepositoryId;
 use lifeboat_store::{
     Store as _,
     fault::{Fault, FaultStore, Operation, Rule},
@@ -73,6 +74,38 @@ async fn what_lay_there_before_the_ledger_is_adopted_at_its_beginning() {
     clock.advance(3600);
     host.forget();
     assert_eq!(host.kept(71).await.size, 71, "and not once more");
+}
+
+/// The key that signs for two repositories, and a statement that whoever may put carries from one into the other.
+#[tokio::test]
+async fn what_is_of_another_repository_is_neither_believed_nor_entered() {
+    let clock = TestClock::begin();
+    let host = Host::over(Arc::new(vault(&clock)), 1, &clock, LOCK).await;
+    let carried = |run: u64, act: Option<act::Copy>| {
+        let mut statement = statement(&host.context, run);
+        let Predicate::Act(predicate) = &mut statement.predicate else { panic!("an act") };
+        predicate.repository = RepositoryId([9; 16]);
+        if let Some(act) = act {
+            predicate.act = Act::Copy(act);
+        }
+        statement
+    };
+    let copy = act::Copy::default();
+    for statement in [carried(0, None), carried(1, Some(copy)), statement(&host.context, 2)] {
+        let name = statement.storage_key().unwrap().to_string();
+        let sealed = lifeboat_evidence::seal(&statement, &key(1));
+        let name = name.rsplit('/').next().unwrap();
+        host.context.repository.put_evidence(&tenant(), name, sealed.into()).await.unwrap();
+    }
+    let mut believed = Vec::new();
+    for found in host.context.repository.list_evidence(&tenant(), "").await.unwrap() {
+        believed.push(record::believed(&host.context, &found).await.unwrap().is_some());
+    }
+    believed.sort_unstable();
+    assert_eq!(believed, [false, true, true]);
+    clock.advance(3600);
+    host.kept(3).await;
+    assert_eq!(host.log().await.runs(), [1, 2, 3]);
 }
 
 /// One request after the other, as somebody waits for them. What is asked at the same time counts as one.
