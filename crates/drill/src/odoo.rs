@@ -81,6 +81,16 @@ impl Layout {
         }
     }
 
+    /// A file as the rows of a database name it, relative to the database's folder, if it is one of that database. The point names
+    /// files relative to what was configured as the filestore: one of the three levels of [`Layout::find`].
+    pub fn below_database<'n>(&self, name: &'n str, database: &str) -> Option<&'n str> {
+        if self.single.is_some() {
+            return Some(name);
+        }
+        let below = |name: &'n str| name.strip_prefix(database)?.strip_prefix('/');
+        below(name).or_else(|| below(name.strip_prefix("filestore/")?))
+    }
+
     /// The mounts of the Odoo container. `work` gets the data folder and our settings.
     pub fn binds(&self, work: &Path) -> Vec<Bind> {
         let bind = |source: &Path, target: String, writable| Bind { source: source.to_owned(), target, writable };
@@ -380,6 +390,24 @@ mod tests {
         }
         let (_folder, layout) = layout(&["filestore/other/ab"], &["demo"], &[]);
         assert_eq!(layout.of_database("demo"), None);
+    }
+
+    /// What one database is known to lack excuses no other whose name ends like it.
+    #[test]
+    fn a_file_is_of_the_database_whose_folder_it_lies_in() {
+        let (_folder, many) = layout(&["filestore/prod/ab"], &["prod", "preprod"], &[]);
+        for (name, database, below) in [
+            ("prod/ab/abcd", "prod", Some("ab/abcd")),
+            ("preprod/ab/abcd", "prod", None),
+            ("preprod/ab/abcd", "preprod", Some("ab/abcd")),
+            ("filestore/prod/ab/abcd", "prod", Some("ab/abcd")),
+            ("filestore/preprod/ab/abcd", "prod", None),
+            ("prod", "prod", None),
+        ] {
+            assert_eq!(many.below_database(name, database), below, "{name} of {database}");
+        }
+        let (_folder, single) = layout(&["filestore/ab"], &["prod"], &[]);
+        assert_eq!(single.below_database("ab/abcd", "prod"), Some("ab/abcd"));
     }
 
     #[test]

@@ -174,13 +174,8 @@ pub(crate) async fn verify_attachments(
 ) -> Result<Answer> {
     for (database, client) in clients {
         let folder = layout.of_database(database);
-        // Names in the point are relative to the filestore's root; rows name them relative to the database's folder.
-        let known = fetched.known_missing.iter().filter_map(|name| match name.rsplit_once(&format!("{database}/")) {
-            Some((_, below)) => Some(below.to_owned()),
-            None if layout.single.is_some() => Some(name.clone()),
-            None => None,
-        });
-        let place = checks::attachments::Place { folder, known_missing: known.collect() };
+        let known = fetched.known_missing.iter().filter_map(|name| layout.below_database(name, database));
+        let place = checks::attachments::Place { folder, known_missing: known.map(str::to_owned).collect() };
         reports.push((database.clone(), checks::attachments::verify(client, place).await?));
     }
     Ok(checks::attachments::judge(reports))
