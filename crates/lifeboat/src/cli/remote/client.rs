@@ -58,6 +58,10 @@ impl Client {
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .redirect(reqwest::redirect::Policy::none());
+        // What this very host tells itself passes no proxy, which would read the token.
+        if is_loopback(&base) {
+            builder = builder.no_proxy();
+        }
         if let Some(file) = &args.daemon_ca {
             let failed = || format!("cannot use the certificates in {}", file.display());
             let text = fs::read(file).context(failed())?;
@@ -204,6 +208,39 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         let open = Client::new(&args("https://backup.example.org", Some(file)));
         assert_eq!(open.err().unwrap().exit, Exit::Key);
+    }
+
+    /// A proxy of the environment would read what this host tells itself. In a process of its own: the environment is everybody's.
+    #[test]
+    fn no_proxy_is_asked_for_this_very_host() {
+        const INSIDE: &str = "LIFEBOAT_TEST_ASKS";
+        let ask = |url: &str| {
+            let client = Client::new(&args(url, None)).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { client.http.get(url).send().await.map(drop) })
+        };
+        if let Ok(url) = std::env::var(INSIDE) {
+            let _ = ask(&url);
+            return;
+        }
+        let (proxy, daemon) = (std::net::TcpListener::bind("127.0.0.1:0"), std::net::TcpListener::bind("127.0.0.1:0"));
+        let (proxy, daemon) = (proxy.unwrap(), daemon.unwrap());
+        let mut asking = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "cli::remote::client::tests::no_proxy_is_asked_for_this_very_host"])
+            .env(INSIDE, format!("http://{}/", daemon.local_addr().unwrap()))
+            .env("http_proxy", format!("http://{}", proxy.local_addr().unwrap()))
+            .env_remove("no_proxy")
+            .env_remove("NO_PROXY")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, reached) = std::sync::mpsc::channel();
+        for (name, listener) in [("the proxy", proxy), ("the daemon", daemon)] {
+            let sender = sender.clone();
+            std::thread::spawn(move || listener.accept().map(|_| sender.send(name)));
+        }
+        assert_eq!(reached.recv_timeout(Duration::from_secs(30)), Ok("the daemon"));
+        asking.wait().unwrap();
     }
 
     #[test]
