@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use crate::{
     chaos::json,
     site::{Site, cluster, text, until},
+    watched::status,
 };
 
 #[test]
@@ -67,6 +68,15 @@ fn wal_that_the_server_gave_up_is_told_as_a_gap() {
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["gaps"].as_array().unwrap().len(), 1, "{answer:#}");
     assert_eq!(site.run(&["wal", "check", "clinic"]).status.code(), Some(4));
+    let hole = |status: &serde_json::Value| {
+        let reasons = status["reasons"].as_array().unwrap();
+        reasons.iter().find(|reason| reason["kind"] == "wal-hole").map(|reason| reason["next"].clone())
+    };
+    let behind = status(&site);
+    assert_eq!(hole(&behind), Some("lifeboat backup clinic".into()), "{behind:#}");
+    assert_eq!(behind["wal"]["waiting_since"], behind["wal"]["cut_since"], "{behind:#}");
+    assert!(behind["exposure_seconds"].as_f64() > Some(0.0) && behind["rpo_broken_at"].is_string(), "{behind:#}");
+    assert_eq!(behind["windows"].as_array().unwrap().last().unwrap()["grows"], false, "{behind:#}");
     let windows = || json(&site, &["points", "windows", "clinic"])["instances"][0].clone();
     let cut = windows();
     assert_eq!(cut["windows"].as_array().unwrap().last().unwrap()["cut"], true, "{cut:#}");
@@ -75,4 +85,7 @@ fn wal_that_the_server_gave_up_is_told_as_a_gap() {
     let whole = windows();
     assert_eq!(whole["windows"].as_array().unwrap().last().unwrap()["cut"], false, "{whole:#}");
     assert_eq!(whole["gaps"].as_array().unwrap().len(), 1, "{whole:#}");
+    let begun_anew = status(&site);
+    assert_eq!(hole(&begun_anew), None, "{begun_anew:#}");
+    assert_eq!(begun_anew["windows"].as_array().unwrap().last().unwrap()["grows"], true, "{begun_anew:#}");
 }

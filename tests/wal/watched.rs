@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::site::{PASSWORD, ROLE, Site, cluster, text, until};
 
-fn status(site: &Site) -> Value {
+pub fn status(site: &Site) -> Value {
     let output = site.run(&["status", "clinic", "--json"]);
     let answer: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));

@@ -26,7 +26,7 @@ use lifeboat_model::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::{dependencies::of_instance as dependencies_of, past::act_of};
+pub(crate) use self::{dependencies::of_instance as dependencies_of, past::act_of, probe::needs_docker};
 pub use self::{
     facts::once,
     opened::Opened,

@@ -129,15 +129,20 @@ fn needs(daemon: &Daemon) -> Needs {
             needs.entry(server).or_default().insert(one.clone());
             needs.entry(Needed::Repository(tenant.clone())).or_default().insert(one);
         }
-        if site.schedules.iter().any(|schedule| needs_docker(schedule, site)) {
+        if needs_docker(site) {
             needs.entry(Needed::Docker).or_default();
         }
     }
     needs
 }
 
+/// Whether a site cannot do without Docker.
+pub(crate) fn needs_docker(site: &Site) -> bool {
+    site.schedules.iter().any(|schedule| starts_containers(schedule, site))
+}
+
 /// Whether runs of a schedule start containers. A dump does where no program of the host is wanted.
-fn needs_docker(schedule: &Schedule, site: &Site) -> bool {
+fn starts_containers(schedule: &Schedule, site: &Site) -> bool {
     match schedule.verb {
         Verb::Drill { .. } | Verb::Control { .. } => true,
         Verb::Dump => schedule.instances(&site.config).into_iter().flatten().any(|name| {
@@ -249,10 +254,38 @@ fn gone(daemon: &Daemon, silent: &BTreeSet<Needed>, needs: &Needs) {
         let instance = trouble.of.strip_prefix("postgres ").and_then(|name| name.parse::<Instance>().ok());
         let is_known = site.is_some_and(|site| match &instance {
             Some(instance) => site.config.instances.contains_key(instance),
-            None => true,
+            None => trouble.of == trouble_of_repository(daemon, &tenant),
         });
         if is_ours && !is_known {
             daemon.troubles.end(trouble.tenant.as_deref(), &trouble.of);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_repository_of_another_name_troubles_nobody_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = testing::daemon(folder.path(), Arc::new(|| {}));
+        let tenant: Tenant = "acme".parse().unwrap();
+        let name = trouble_of_repository(&daemon, &tenant);
+        for of in [&name, "repository before"] {
+            daemon.troubles.begin(Trouble {
+                tenant: Some(tenant.to_string()),
+                of: of.to_owned(),
+                since: daemon.now(),
+                text: "no answer".to_owned(),
+                next: None,
+            });
+        }
+        gone(&daemon, &BTreeSet::new(), &needs(&daemon));
+        let all: Vec<String> = daemon.troubles.all().into_iter().map(|trouble| trouble.of).collect();
+        assert_eq!(all, [name]);
     }
 }

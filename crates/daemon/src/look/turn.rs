@@ -137,6 +137,13 @@ impl Plan {
             self.at_it.insert(one.clone());
             taken.push((one, true));
         }
+        // A look that is later than any was planned by a clock that ran ahead.
+        let latest = later(now, every(daemon));
+        while self.order.last().is_some_and(|(at, _)| *at > latest) {
+            let Some((_, one)) = self.order.pop_last() else { break };
+            self.next.insert(one.clone(), latest);
+            self.order.insert((latest, one));
+        }
         while taken.len() < room && self.order.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, one)) = self.order.pop_first() else { break };
             self.at_it.insert(one.clone());
@@ -168,7 +175,7 @@ impl Plan {
     }
 
     fn is_time_to_forget(&mut self, now: Timestamp) -> bool {
-        let is_time = self.forgot.is_none_or(|then| now.duration_since(then) >= FORGET_EVERY);
+        let is_time = self.forgot.is_none_or(|then| then > now || now.duration_since(then) >= FORGET_EVERY);
         if is_time {
             self.forgot = Some(now);
         }
@@ -189,4 +196,26 @@ fn share(tenant: &Tenant, instance: &Instance, span: SignedDuration) -> SignedDu
     let drawn = u16::from_be_bytes([digest[0], digest[1]]);
     let span = Duration::try_from(span).unwrap_or_default();
     SignedDuration::try_from(span.mul_f64(f64::from(drawn) / 65_536.0)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_clock_that_ran_ahead_and_was_put_right_delays_no_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = testing::daemon(folder.path(), Arc::new(|| {}));
+        let (now, every) = (daemon.now(), every(&daemon));
+        let far = later(now, SignedDuration::from_hours(10 * 24));
+        let mut plan = Plan::default();
+        plan.follow(&daemon, far);
+        let (one, _) = plan.take(&daemon, far, 1).remove(0);
+        plan.looked(one, true, far, every);
+        assert!(plan.is_time_to_forget(far));
+        assert!(plan.take(&daemon, now, 1).is_empty(), "it was looked at");
+        assert_eq!(plan.take(&daemon, later(now, every), 1).len(), 1);
+        assert!(plan.is_time_to_forget(now) && !plan.is_time_to_forget(now));
+    }
 }

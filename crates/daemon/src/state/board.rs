@@ -57,8 +57,24 @@ pub struct Live {
     pub newest_commit: Option<Timestamp>,
     /// Bytes that the server has and the repository has not.
     pub waiting_bytes: Option<u64>,
-    /// Since when something has waited.
+    /// Since when something has waited; of a stream that does not follow its server, something may have.
     pub waiting_since: Option<Timestamp>,
+    /// Whether it follows its server.
+    pub follows: bool,
+}
+
+impl Live {
+    /// What is known of the stream once this was said too.
+    fn after(self, before: Option<Live>) -> Live {
+        let began = self.waiting_since.or((!self.follows).then_some(self.at));
+        let earlier = before.and_then(|before| before.waiting_since);
+        Live {
+            newest_commit: self.newest_commit.max(before.and_then(|before| before.newest_commit)),
+            // A process that has just begun does not know for how long something has waited.
+            waiting_since: began.map(|began| earlier.map_or(began, |earlier| earlier.min(began))),
+            ..self
+        }
+    }
 }
 
 /// Whose a run is.
@@ -152,8 +168,12 @@ impl Board {
     pub(super) fn over(&self, row: &RunRow) {
         let Some(instance) = &row.job.instance else { return };
         let word = row.job.verb.word();
-        if word == "stream" {
-            self.entry(&row.job.tenant, instance, |entry| entry.live = None);
+        if word == "stream"
+            && row.started.is_some()
+            && let Some(at) = row.ended
+        {
+            let live = Live { at, newest_commit: None, waiting_bytes: None, waiting_since: None, follows: false };
+            self.entry(&row.job.tenant, instance, |entry| entry.live = Some(live.after(entry.live)));
         }
         let (Some(outcome), true) = (row.outcome, MARKED.contains(&word)) else { return };
         let due = match &row.job.because {
@@ -170,14 +190,14 @@ impl Board {
     }
 
     pub(super) fn streamed(&self, whose: &Whose, at: Timestamp, event: &RunEvent) {
-        let (RunEvent::Wal { newest_commit, waiting_bytes, waiting_since, .. }, Some(instance)) =
+        let (RunEvent::Wal { phase, newest_commit, waiting_bytes, waiting_since }, Some(instance)) =
             (event, &whose.instance)
         else {
             return;
         };
-        let live =
-            Live { at, newest_commit: *newest_commit, waiting_bytes: *waiting_bytes, waiting_since: *waiting_since };
-        self.entry(&whose.tenant, instance, |entry| entry.live = Some(live));
+        let (follows, newest_commit, waiting_since) = (phase == "streaming", *newest_commit, *waiting_since);
+        let live = Live { at, newest_commit, waiting_bytes: waiting_bytes.filter(|_| follows), waiting_since, follows };
+        self.entry(&whose.tenant, instance, |entry| entry.live = Some(live.after(entry.live)));
     }
 
     pub(super) fn forget_before(&self, now: Timestamp) {

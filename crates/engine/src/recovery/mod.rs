@@ -16,4 +16,5 @@ mod windows;
 
 pub use plan::{Plan, Wish, plan, witness};
 pub use target::{Action, Settings, Stop, Target};
+pub(crate) use windows::{LogEnd, log_end};
 pub use windows::{Moment, Window, Windows, newest_windows, windows};

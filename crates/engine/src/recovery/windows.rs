@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_model::{id::PointId, lsn::Lsn, signature::PublicKey};
-use lifeboat_repo::{repository::InstanceRepo, seal::Identity};
+use lifeboat_repo::{document::Position, point::Point, repository::InstanceRepo, seal::Identity};
 
 use super::held::{Base, Held, Reach};
 use crate::error::Result;
@@ -121,6 +121,46 @@ async fn find_newest(held: &mut Held<'_>, most: usize) -> Result<Vec<Window>> {
         all.iter().filter(|(window, reach)| !is_prefix(window, reach)).map(|(window, _)| window.clone()).collect();
     windows.sort_by_key(|window| (window.from.time, window.timeline));
     Ok(windows)
+}
+
+/// Where the log that is held ends for whoever begins at one point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    /// The time of the newest commit before it, behind the point; none where none is known.
+    pub newest_commit: Option<Timestamp>,
+    /// Whether log is held that nothing leads to from there.
+    pub is_cut: bool,
+}
+
+/// Where the log that is held ends for whoever begins at this point; none where it leads to `to` without a gap.
+pub(crate) async fn log_end(
+    repo: &InstanceRepo,
+    trusted: &[PublicKey],
+    identities: &[Identity],
+    point: &Point,
+    to: Option<Position>,
+) -> Result<Option<LogEnd>> {
+    let mut held = Held::look(repo, trusted, identities).await?;
+    let Some(base) = Base::open(point.clone(), identities)? else {
+        return Ok(Some(LogEnd { newest_commit: None, is_cut: true }));
+    };
+    let own = to.filter(|to| to.system_id == base.system_id);
+    if let Some(to) = own
+        && let Some(reach) = held.follow(&base, to.timeline, false).await?
+        && reach.end() >= to.lsn
+    {
+        return Ok(None);
+    }
+    let asked = own.map(|to| to.timeline);
+    let known = held.timelines(base.system_id);
+    for timeline in asked.into_iter().chain(known.into_iter().rev()).chain([base.postgres.timeline]) {
+        if let Some(reach) = held.follow(&base, timeline, true).await? {
+            let newest_commit = held.newest_commit(&reach, base.postgres.backup_end).await?;
+            let is_cut = reach.is_cut || to.is_some();
+            return Ok(Some(LogEnd { newest_commit, is_cut }));
+        }
+    }
+    Ok(Some(LogEnd { newest_commit: None, is_cut: true }))
 }
 
 async fn window(held: &mut Held<'_>, base: &Base, timeline: u32, reach: &Reach) -> Result<Window> {

@@ -32,6 +32,7 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Judgement {
     let exposure = Exposure::of(facts, now);
     let mut found = Found { facts, now, reasons: Vec::new() };
     found.points();
+    found.hole();
     found.rpo(&exposure);
     found.drill();
     found.control();
@@ -69,14 +70,17 @@ impl Exposure {
         let (mut from, mut until, mut streamed, mut steady) = (point.started, now, false, false);
         if let Some(wal) = &facts.wal {
             let fresh = since(facts.looked, now) < STALE;
-            let streaming = fresh && wal.not_asked.is_none() && wal.slot.as_ref().is_some_and(|slot| slot.active);
-            // A stream that was at work goes on as it was: what waited then is held by now.
-            let end = if streaming { facts.looked.min(now) } else { now };
+            let follows = wal.slot.as_ref().is_some_and(|slot| slot.active) && wal.cut_since.is_none();
+            let streaming = fresh && wal.not_asked.is_none() && follows;
+            // A stream that was at work goes on as it was: what waited then is held by now. What came later may wait still.
+            let goes_on = streaming && wal.waiting_since.is_none_or(|begins| begins <= facts.looked);
+            let end = if goes_on { facts.looked.min(now) } else { now };
             let begins = wal.waiting_since.unwrap_or(if fresh { end } else { facts.looked });
             // A newer point may hold what the log does not.
             if since(begins, end) <= since(point.started, now) {
                 (from, until, streamed) = (begins, end, true);
-                steady = streaming || (fresh && wal.waiting_since.is_none());
+                let brief = streaming && since(begins, end) <= PAUSE;
+                steady = goes_on || brief || (fresh && wal.waiting_since.is_none());
             }
         }
         let (seconds, rpo) = (since(from, until), facts.targets.rpo_seconds);
@@ -119,6 +123,13 @@ impl Found<'_> {
             let newer = count(points.passed_over, "newer recovery point does", "newer recovery points do");
             self.at_risk("points", format!("{newer} not verify"), list);
         }
+    }
+
+    fn hole(&mut self) {
+        let Some(since) = self.facts.wal.as_ref().and_then(|wal| wal.cut_since) else { return };
+        let text =
+            format!("the log has a hole since {since:.0}: nothing later can be brought back until the next backup");
+        self.at_risk("wal-hole", text, self.command("backup"));
     }
 
     fn rpo(&mut self, exposure: &Exposure) {

@@ -51,7 +51,7 @@ pub async fn look(context: &Context, instance: &Instance, asking: &Asking<'_>) -
         keys(context, &repo, (&references, newest.as_ref()), statements, drills.last.as_ref()),
         copies::look(context, name, asking),
         certificates::look(context, (name, config), asking),
-        slow::look(context, &repo, asking),
+        slow::look(context, &repo, newest.as_ref().map(|point| point.header.point), asking),
     );
     let Drills { last: drill, passed_over: drills_passed_over, trend: rto_trend, control } = drills;
     let server::Found { wal, standbys } = server;

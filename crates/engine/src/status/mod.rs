@@ -110,6 +110,8 @@ pub struct Wal {
     pub waiting_since: Option<Timestamp>,
     /// Bytes at the server that are not held.
     pub waiting_bytes: Option<u64>,
+    /// Since when nothing leads from the newest point to what is held, and so nothing later can be brought back; none: no hole.
+    pub cut_since: Option<Timestamp>,
     /// Of the slot.
     pub slot: Option<Slot>,
     /// Why the server could not be asked.
@@ -142,6 +144,18 @@ pub struct Window {
     pub from: Timestamp,
     /// The latest moment.
     pub to: Timestamp,
+    /// Whether it grows with the log: the newest point is in it, and no hole is behind it.
+    #[serde(default)]
+    pub grows: bool,
+}
+
+impl Window {
+    /// Lets the window that grows reach the newest commit.
+    pub fn grow(windows: &mut [Window], newest: Option<Timestamp>) {
+        if let (Some(window), Some(newest)) = (windows.iter_mut().rfind(|window| window.grows), newest) {
+            window.to = window.to.max(newest);
+        }
+    }
 }
 
 /// A drill.
@@ -312,8 +326,8 @@ pub enum State {
 /// Why, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
-    /// What is wrong, in a fixed word: `rpo`, `points`, `drill`, `drill-age`, `rto`, `control`, `wal-slot`, `locks`, `copy`,
-    /// `standby`, `certificate`, `key`, `evidence`, `unknown`.
+    /// What is wrong, in a fixed word: `rpo`, `points`, `drill`, `drill-age`, `rto`, `control`, `wal-hole`, `wal-slot`,
+    /// `locks`, `copy`, `standby`, `certificate`, `key`, `evidence`, `unknown`.
     pub kind: String,
     /// How grave.
     pub state: State,

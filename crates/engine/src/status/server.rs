@@ -5,12 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lifeboat_model::{config::InstanceConfig, id::Instance};
 use lifeboat_postgres::{ConnectOptions, sql, standbys};
-use lifeboat_repo::point::Point;
+use lifeboat_repo::{document::Position, point::Point};
 
 use super::{Asking, Facts, Slot, Standby, Standbys, Wal, judge::words, look::within};
 use crate::{
     context::{Context, connect_options},
     error::Result,
+    keys::host_identity,
+    recovery::{self, LogEnd},
     stream::status::{self as stream, Exposure},
 };
 
@@ -63,6 +65,7 @@ fn unheld(newest: Option<&Point>) -> Wal {
         newest_commit: None,
         waiting_since: newest.map(|point| point.header.started),
         waiting_bytes: None,
+        cut_since: None,
         slot: None,
         not_asked: None,
     }
@@ -88,17 +91,36 @@ async fn wal(
         Ok(connect) => within(asking.patience, stream::look(context, name.as_str(), connect, sample)).await,
         Err(why) => Err(why.clone()),
     };
-    Ok(Some(match found {
-        Ok(found) => of(&found, newest, before, (context.clock)()),
-        Err(why) => {
-            // A server that is gone took with it whatever is newer than what is held.
-            let newest_commit =
-                within(asking.patience, stream::held_commit(context, name, newest)).await.ok().flatten();
-            let mut wal = Wal { not_asked: Some(why), newest_commit, ..unheld(newest) };
-            wal.waiting_since = newest_commit.or(wal.waiting_since);
-            wal
+    let durable = found.as_ref().map(Exposure::durable_end);
+    let end = match (newest, durable) {
+        // Nothing is there to go on from, or nothing to begin with.
+        (None, _) | (_, Ok(None)) => Ok(None),
+        (Some(point), durable) => {
+            within(asking.slow_patience, log_end(context, name, point, durable.ok().flatten())).await
         }
-    }))
+    };
+    let mut wal = match (&found, &end) {
+        (Ok(found), Ok(_)) => of(found, newest, before, (context.clock)()),
+        (Err(why), _) | (_, Err(why)) => Wal { not_asked: Some(why.clone()), ..unheld(newest) },
+    };
+    if let Ok(Some(end)) = end {
+        // Whatever is newer is not held, or nothing leads to it; a server that is gone took it with it.
+        wal.newest_commit = end.newest_commit;
+        wal.waiting_since = newest.map(|point| point.header.started).max(end.newest_commit);
+        wal.cut_since = wal.waiting_since.filter(|_| end.is_cut);
+    }
+    Ok(Some(wal))
+}
+
+/// Where the log ends that can be brought back from a point; none where that is `durable`.
+async fn log_end(
+    context: &Context,
+    name: &Instance,
+    point: &Point,
+    durable: Option<Position>,
+) -> Result<Option<LogEnd>> {
+    let (repo, keys) = (context.instance_repo(name), &context.config.keys);
+    recovery::log_end(&repo, &keys.trusted_keys, &[host_identity(keys)?], point, durable).await
 }
 
 fn of(found: &Exposure, newest: Option<&Point>, before: Option<&Facts>, now: Timestamp) -> Wal {
@@ -116,6 +138,7 @@ fn of(found: &Exposure, newest: Option<&Point>, before: Option<&Facts>, now: Tim
         newest_commit: found.newest_commit,
         waiting_since,
         waiting_bytes: found.bytes,
+        cut_since: None,
         slot: Some(Slot {
             name: found.slot.clone(),
             wal_status: state.unwrap_or_else(|| "missing".to_owned()),

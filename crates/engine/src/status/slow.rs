@@ -2,6 +2,7 @@
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use lifeboat_model::id::PointId;
 use lifeboat_repo::repository::InstanceRepo;
 
 use super::{Asking, Facts, Storage, Wal, Window, look::within};
@@ -20,14 +21,19 @@ pub(super) struct Slow {
     pub unknown: Vec<String>,
 }
 
-pub(super) async fn look(context: &Context, repo: &InstanceRepo, asking: &Asking<'_>) -> Slow {
-    if let Some(before) = asking.slow_before((context.clock)()) {
+pub(super) async fn look(context: &Context, repo: &InstanceRepo, newest: Option<PointId>, asking: &Asking<'_>) -> Slow {
+    // A new point may lie behind a hole: then the window of the one before grows no more.
+    let same = |before: &&Facts| {
+        before.points.newest.as_ref().map(|point| &point.id) == newest.map(|id| id.to_string()).as_ref()
+    };
+    if let Some(before) = asking.slow_before((context.clock)()).filter(same) {
         let (windows, storage) = (before.windows.clone(), before.storage.clone());
         return Slow { windows, storage, looked: before.looked_slowly, unknown: Vec::new() };
     }
     let patience = asking.slow_patience;
     let now = (context.clock)();
-    let (windows, storage) = tokio::join!(within(patience, windows(context, repo)), within(patience, storage(repo)));
+    let (windows, storage) =
+        tokio::join!(within(patience, windows(context, repo, newest)), within(patience, storage(repo)));
     let mut slow = Slow { windows: Vec::new(), storage: Storage::default(), looked: None, unknown: Vec::new() };
     // What was left out is told again at the next look, which looks again.
     let complete = windows.as_ref().is_ok_and(|(_, skipped)| *skipped == 0) && storage.is_ok();
@@ -53,10 +59,7 @@ impl Slow {
     /// The newest window has grown with the log since it was looked up.
     pub fn windows(&self, wal: Option<&Wal>) -> Vec<Window> {
         let mut windows = self.windows.clone();
-        let newest = wal.and_then(|wal| wal.newest_commit);
-        if let (Some(window), Some(newest)) = (windows.last_mut(), newest) {
-            window.to = window.to.max(newest);
-        }
+        Window::grow(&mut windows, wal.and_then(|wal| wal.newest_commit));
         windows
     }
 }
@@ -71,13 +74,16 @@ impl<'a> Asking<'a> {
     }
 }
 
-async fn windows(context: &Context, repo: &InstanceRepo) -> Result<(Vec<Window>, usize)> {
+async fn windows(context: &Context, repo: &InstanceRepo, newest: Option<PointId>) -> Result<(Vec<Window>, usize)> {
     let keys = &context.config.keys;
     let host = host_identity(keys)?;
     let found = recovery::newest_windows(repo, &keys.trusted_keys, &[host], WINDOW_POINTS).await?;
-    let windows = found.windows.iter();
-    let windows =
-        windows.map(|window| Window { timeline: window.timeline, from: window.from.time, to: window.to.time });
+    let windows = found.windows.iter().map(|window| Window {
+        timeline: window.timeline,
+        from: window.from.time,
+        to: window.to.time,
+        grows: !window.is_cut && newest.is_some_and(|newest| window.points.contains(&newest)),
+    });
     Ok((windows.collect(), found.skipped.len()))
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lifeboat_model::{id::Instance, lsn::Lsn, signature::PublicKey};
 use lifeboat_postgres::{ConnectOptions, Replication, slot, sql};
 use lifeboat_repo::{
-    point::Point,
+    document::Position,
     repository::InstanceRepo,
     wal::{WalObject, segment_object_size},
 };
@@ -46,6 +46,13 @@ pub struct Exposure {
     pub growth: f64,
     /// When the slot is invalidated if nothing is acknowledged and growth stays as it is.
     pub hurts_in: Option<Duration>,
+}
+
+impl Exposure {
+    /// Where the log that is durable ends.
+    pub(crate) fn durable_end(&self) -> Option<Position> {
+        Some(Position { system_id: self.system_id, timeline: self.timeline, lsn: self.durable? })
+    }
 }
 
 /// Asks server and repository. Takes `sample` to see how fast WAL grows.
@@ -121,22 +128,6 @@ async fn newest(
     let trusted = &context.config.keys.trusted_keys;
     let newest_commit = newest_commit(&repo, &run.objects, trusted).await?;
     Ok(Some(Newest { durable: run.last, newest_commit }))
-}
-
-/// The newest commit that is held of the stream that the newest point belongs to; the server is not asked.
-pub(crate) async fn held_commit(
-    context: &Context,
-    name: &Instance,
-    newest: Option<&Point>,
-) -> Result<Option<Timestamp>> {
-    let repo = context.instance_repo(name);
-    let Some(wal) = newest.and_then(|point| point.header.wal.as_ref()) else { return Ok(None) };
-    let streams = repo.wal_archive().streams().await?.into_iter();
-    let Some(timeline) = streams.filter(|(system, _)| *system == wal.system_id).map(|(_, timeline)| timeline).max()
-    else {
-        return Ok(None);
-    };
-    held_behind(&repo, (wal.system_id, timeline), wal.start, &context.config.keys.trusted_keys).await
 }
 
 /// The newest commit in the last run of a stream that is held from a position on.

@@ -243,6 +243,40 @@ async fn the_nearest_base_is_chosen_and_a_gap_is_not_crossed() {
     assert!(cut.remarks.iter().any(|remark| remark.contains("is missing")), "{:?}", cut.remarks);
 }
 
+#[tokio::test]
+async fn a_stream_behind_a_hole_is_not_what_the_log_of_a_point_leads_to() {
+    let world = one_run().await;
+    let first = world.point(1, 3, 25).await;
+    let end = async |point: &Point, system_id, timeline, lsn| {
+        let (host, to) = (std::slice::from_ref(&world.host), Position { system_id, timeline, lsn });
+        let end = windows::log_end(&world.repo, &[world.signing.public()], host, point, Some(to)).await.unwrap();
+        end.map(|end| (end.newest_commit, end.is_cut))
+    };
+    assert_eq!(end(&first, SYSTEM, 1, lsn(5, 3000)).await, None);
+    assert_eq!(end(&first, SYSTEM + 1, 1, lsn(5, 0)).await, Some((Some(at(70)), true)), "another cluster");
+    assert_eq!(end(&first, SYSTEM, 2, lsn(5, 0)).await, Some((Some(at(70)), true)), "a timeline that nothing leads to");
+    world.wal(1, lsn(7, 0), lsn(8, 0), Some((100, 110))).await;
+    assert_eq!(end(&first, SYSTEM, 1, lsn(8, 0)).await, Some((Some(at(70)), true)));
+    let second = world.point(1, 8, 120).await;
+    assert_eq!(end(&second, SYSTEM, 1, lsn(8, 0)).await, None, "the next backup begins behind it");
+    let host = std::slice::from_ref(&world.host);
+    for (point, newest_commit, is_cut) in [(&first, Some(at(70)), true), (&second, None, false)] {
+        let end = windows::log_end(&world.repo, &[world.signing.public()], host, point, None).await.unwrap();
+        assert_eq!(end, Some(windows::LogEnd { newest_commit, is_cut }), "the server is gone");
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_point_leads_to_the_timelines_that_left_its_own() {
+    let world = two_timelines().await;
+    let point = world.point(1, 2, 10).await;
+    let host = std::slice::from_ref(&world.host);
+    let end = async |to| windows::log_end(&world.repo, &[world.signing.public()], host, &point, to).await.unwrap();
+    assert_eq!(end(Some(Position { system_id: SYSTEM, timeline: 2, lsn: lsn(5, 100) })).await, None);
+    let gone = end(None).await.unwrap();
+    assert_eq!((gone.newest_commit, gone.is_cut), (Some(at(70)), false));
+}
+
 /// Timeline 1 was left in the middle of segment 4, and the old primary wrote on for a while.
 async fn two_timelines() -> World {
     let world = World::new().await;

@@ -76,6 +76,7 @@ fn wal(waiting: Option<f64>, active: bool) -> Wal {
         newest_commit: Some(ago(waiting.unwrap_or(2.0))),
         waiting_since: waiting.map(ago),
         waiting_bytes: Some(waiting.map_or(0, |_| 4096)),
+        cut_since: None,
         slot: Some(Slot {
             name: "lifeboat_clinic".into(),
             wal_status: "reserved".into(),
@@ -232,6 +233,12 @@ fn the_streamed_log_counts() {
     assert_eq!(exposed(&newer_point, 0.0), (Some(60.0), Some(ahead(3540.0))));
     let none = |f: &mut Facts| f.points.newest = None;
     assert_eq!(exposed(&none, 0.0), (None, None));
+    let anew = |f: &mut Facts| f.wal = Some(Wal { waiting_since: Some(ahead(60.0)), ..wal(None, true) });
+    assert_eq!(exposed(&anew, 63.0), (Some(3.0), None), "it waits for a moment");
+    assert_eq!(exposed(&anew, 720.0), (Some(660.0), Some(ahead(3660.0))), "nobody has seen it held since");
+    let cut = |f: &mut Facts| f.wal = Some(Wal { cut_since: Some(ago(40.0)), ..wal(Some(40.0), true) });
+    assert_eq!(exposed(&cut, 100.0), (Some(140.0), Some(ahead(3560.0))), "a stream behind a hole does not help");
+    check(cut, State::AtRisk, "wal-hole", "a hole since 2026-11-22T11:59:20Z", "lifeboat backup clinic");
     let late = |f: &mut Facts| (f.points, f.wal) = (points(7200.0, 0), Some(wal(Some(3700.0), true)));
     check(late, State::AtRisk, "rpo", "last 1h 1m are not held", "lifeboat wal status clinic");
 }
