@@ -70,6 +70,7 @@ fn run_of(program: &Program, incident: &str) {
                 mode: Mode::Real,
                 parameters: [("instance".to_owned(), "clinic".to_owned())].into(),
                 texts: BTreeMap::new(),
+                tenant: None,
                 instance: Some("clinic".into()),
                 incident: Some(incident.into()),
                 reference: None,

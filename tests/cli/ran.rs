@@ -335,6 +335,9 @@ fn a_run_is_taken_over_by_another_host_through_the_repository() {
     assert_eq!(place.lines("effects"), ["first", "second"], "done_when was asked: {}", text(&resumed));
     let told: Value = serde_json::from_slice(&resumed.stdout).unwrap();
     assert_eq!(told["stand"], "passed", "{told}");
+    let journal = fs::read_to_string(there.join(format!("state/runs/{run}.jsonl"))).unwrap();
+    let begun: Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    assert_eq!(begun["tenant"], "hospital", "daemons of several tenants ask whose it is: {begun}");
     assert!(!is_running(place.folder.path()), "what the first had begun is over");
     let listed = lifeboat(&there, &["evidence", "list", "--kind", "runbook", "--json"]).output().unwrap();
     assert!(listed.status.success(), "{}", text(&listed));

@@ -41,6 +41,9 @@ pub enum Event {
         /// The text of the file and of every runbook that it runs, by id: a run goes on with these, wherever it is taken up.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         texts: BTreeMap<String, String>,
+        /// The tenant whose configuration it was begun with: hosts keep the journals of several in one folder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<String>,
         /// The instance that it is about, where it is about one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instance: Option<String>,

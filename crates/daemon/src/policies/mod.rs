@@ -16,6 +16,8 @@ use crate::{Error, Result, daemon::Sources, schedule::Schedule, settings::Settin
 
 mod read;
 
+pub(crate) use read::real;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 mod tests;

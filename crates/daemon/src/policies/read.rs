@@ -273,7 +273,7 @@ fn place(repository: &RepositoryConfig) -> String {
 }
 
 /// Without links and `..`, as far as it is there: the folder itself may be made later.
-fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     let existing = path.ancestors().find_map(|above| {
         let folder = if above == Path::new("") { Path::new(".") } else { above };
         Some(fs::canonicalize(folder).ok()?.join(path.strip_prefix(above).ok()?))

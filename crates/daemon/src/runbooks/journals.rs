@@ -1,7 +1,8 @@
 //! Journals of runs on this host, in the tenant's folder of working files. Whoever may see a tenant sees its journals and no
-//! other's, also where two tenants share that folder.
+//! other's, also where that folder has journals of several tenants, or of one that is not known any more.
 
 use std::{
+    cell::LazyCell,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,10 +16,13 @@ use lifeboat_runbook::{
 };
 
 use super::{kept::Known, told::Beginning};
-use crate::policies::{Policies, Site};
+use crate::policies::{self, Policies, Site};
 
 /// The newest that are shown of a tenant.
 pub(crate) const MOST: usize = 50;
+/// So many files are read to find them, the newest first. Others' are among them where tenants share a folder; what lies beyond
+/// is still known from the repository.
+const MOST_READ: usize = 500;
 /// More files than this are not even listed.
 const MOST_FILES: usize = 10_000;
 
@@ -81,18 +85,22 @@ fn read(policies: &Policies, tenant: &Tenant, site: &Site, only: Option<RunId>) 
         }
     };
     let wanted = files.into_iter().filter(|(run, _)| only.is_none_or(|only| only == *run));
-    for (run, path) in wanted.take(MOST) {
+    let others = LazyCell::new(|| sharing(policies, tenant, site));
+    for (run, path) in wanted.take(MOST_READ) {
         match FileJournal::look(&path) {
             Ok(lines) => {
                 // A journal without a line was cut off before it began.
                 if let Some(beginning) = Beginning::of(&lines)
-                    && is_of(policies, tenant, site, beginning.instance.as_deref())
+                    && is_of(tenant, site, &others, &beginning)
                 {
                     journals.found.push(Arc::new(Found { run, beginning, lines }));
                 }
             }
-            Err(_) if is_shared(policies, tenant, site) => {}
-            Err(error) => journals.doubts.push(error.to_string()),
+            Err(error) if others.is_empty() => journals.doubts.push(error.to_string()),
+            Err(_) => {}
+        }
+        if journals.found.len() + journals.doubts.len() >= MOST {
+            break;
         }
     }
     journals
@@ -115,19 +123,19 @@ fn files(folder: &Path) -> io::Result<Vec<(RunId, PathBuf)>> {
     Ok(files.into_iter().map(|(_, run, path)| (run, path)).collect())
 }
 
-fn sharing<'p>(policies: &'p Policies, tenant: &'p Tenant, site: &'p Site) -> impl Iterator<Item = &'p Arc<Site>> {
-    let others = policies.sites.iter().filter(move |(other, _)| *other != tenant).map(|(_, site)| site);
-    others.filter(|other| other.config.engine.state_dir == site.config.engine.state_dir)
+/// The other tenants whose journals are in the same folder.
+fn sharing<'p>(policies: &'p Policies, tenant: &Tenant, site: &Site) -> Vec<&'p Site> {
+    let folder = policies::real(&site.config.engine.state_dir);
+    let others = policies.sites.iter().filter(|(other, _)| *other != tenant).map(|(_, site)| &**site);
+    others.filter(|other| policies::real(&other.config.engine.state_dir) == folder).collect()
 }
 
-fn is_shared(policies: &Policies, tenant: &Tenant, site: &Site) -> bool {
-    sharing(policies, tenant, site).next().is_some()
-}
-
-/// In a folder that several tenants share, a journal is only of the tenant that alone has its instance.
-fn is_of(policies: &Policies, tenant: &Tenant, site: &Site, instance: Option<&str>) -> bool {
-    let name = instance.and_then(|name| name.parse::<Instance>().ok());
+/// A journal says of which tenant it is. One from before they did is of the tenant that alone has its instance.
+fn is_of(tenant: &Tenant, site: &Site, others: &[&Site], beginning: &Beginning) -> bool {
+    if let Some(whose) = &beginning.tenant {
+        return whose == tenant.as_str();
+    }
+    let name = beginning.instance.as_ref().and_then(|name| name.parse::<Instance>().ok());
     let has = |site: &Site| name.as_ref().is_some_and(|name| site.config.instances.contains_key(name));
-    let mut others = sharing(policies, tenant, site).peekable();
-    others.peek().is_none() || (has(site) && !others.any(|other| has(other)))
+    has(site) && !others.iter().any(|other| has(other))
 }

@@ -29,6 +29,7 @@ pub(crate) struct Beginning {
     pub parameters: BTreeMap<String, String>,
     /// The runbook as it is executed, and those that it runs, by id, where the journal has them.
     pub documents: Documents,
+    pub tenant: Option<String>,
     pub instance: Option<String>,
     pub incident: Option<String>,
 }
@@ -36,7 +37,8 @@ pub(crate) struct Beginning {
 impl Beginning {
     pub fn of(lines: &[Line]) -> Option<Beginning> {
         let first = lines.first()?;
-        let Event::Begun { runbook, sha256, mode, parameters, texts, instance, incident, .. } = &first.event else {
+        let Event::Begun { runbook, sha256, mode, parameters, texts, tenant, instance, incident, .. } = &first.event
+        else {
             return None;
         };
         let parsed = texts.iter().filter_map(|(id, text)| Some((id.clone(), Document::parse(text).ok()?)));
@@ -53,6 +55,7 @@ impl Beginning {
             mode: *mode,
             parameters: parameters.clone(),
             documents,
+            tenant: tenant.clone(),
             instance: instance.clone(),
             incident: incident.clone(),
         })
@@ -338,6 +341,7 @@ mod tests {
             mode: Mode::Real,
             parameters: BTreeMap::new(),
             texts: [("outer".to_owned(), OUTER.to_owned()), ("inner".to_owned(), INNER.to_owned())].into(),
+            tenant: None,
             instance: None,
             incident: None,
             reference: None,

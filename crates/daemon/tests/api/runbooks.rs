@@ -1,6 +1,6 @@
 //! Runbooks and their runs: from this host and from the repository, and to nobody else's readers.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use lifeboat_daemon::settings::Role;
@@ -55,6 +55,7 @@ async fn practised(world: &World, sha256: Sha256Digest) {
         mode: Mode::Practice,
         parameters: [].into(),
         texts: [].into(),
+        tenant: None,
         instance: Some(INSTANCES[0].1.to_owned()),
         incident: None,
         reference: None,
@@ -124,20 +125,70 @@ async fn what_people_follow_and_what_became_of_it() {
     assert_eq!(world.get(&format!("/api/v1/runbook-runs/{THERE}"), &other).await.0, 404);
     assert_eq!(world.get(&format!("/runbooks/{OWN}/evacuate.md"), &other).await.0, 404);
 
-    // Two tenants that share the folder of working files: a journal is of whoever has its instance, or of nobody.
-    let (own, shared) = (OWN.parse().unwrap(), world.folder.path().join(OWN).join("state"));
-    world.runbook(OTHER, "nobody-knows", "00000000000000a3").await;
-    let from = world.folder.path().join(OTHER).join("state/runs/00000000000000a3.jsonl");
-    fs::rename(from, shared.join("runs/00000000000000a3.jsonl")).unwrap();
+    world.end().await;
+}
+
+/// The journal of a run that has begun.
+async fn begun(folder: &Path, run: &str, tenant: Option<&str>, instance: &str) {
+    fs::create_dir_all(folder.join("runs")).unwrap();
+    let path = folder.join(format!("runs/{run}.jsonl"));
+    let mut journal = FileJournal::create(&path, "eve@other", Arc::new(Timestamp::now)).unwrap();
+    let begun = Event::Begun {
+        runbook: "evacuate".to_owned(),
+        sha256: "0".repeat(64),
+        mode: Mode::Real,
+        parameters: [].into(),
+        texts: [].into(),
+        tenant: tenant.map(str::to_owned),
+        instance: Some(instance.to_owned()),
+        incident: None,
+        reference: None,
+    };
+    journal.append(None, begun).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_is_its_tenants_whoever_has_the_folder() {
+    let world = World::new().await;
+    let (own_instance, other_instance) = (INSTANCES[0].1, INSTANCES[1].1);
+    let folder = world.folder.path().join(OWN).join("state");
+    let [own, own_older, others, others_older, gone, gone_older] = [1, 2, 3, 4, 5, 6].map(|id| format!("{id:016x}"));
+    begun(&folder, &own, Some(OWN), "renamed").await;
+    begun(&folder, &own_older, None, own_instance).await;
+    begun(&folder, &others, Some(OTHER), other_instance).await;
+    begun(&folder, &others_older, None, other_instance).await;
+    // Of one who is not here any more: an instance's name is nobody's alone.
+    begun(&folder, &gone, Some("gone"), own_instance).await;
+    begun(&folder, &gone_older, None, "nobody-knows").await;
+    // Many that others write do not keep back the own ones.
+    for number in 100..160 {
+        begun(&folder, &format!("{number:016x}"), Some("gone"), "any").await;
+    }
+    let key = world.token("ann", &[Role::Viewer], Some(OWN));
+    let other = world.token("bob", &[Role::Viewer], Some(OTHER));
+    world.tokens_are_read().await;
+    let runs = async |key: &str| {
+        let told = json(&world, "/api/v1/runbook-runs", key, |told| told["doubts"] == Value::Array(Vec::new())).await;
+        let mut runs: Vec<String> =
+            told["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+        runs.sort();
+        runs
+    };
+    assert_eq!(runs(&key).await, [own.clone(), own_older.clone()]);
+    assert_eq!(world.get(&format!("/api/v1/runbook-runs/{gone}"), &key).await.0, 404);
+    assert_eq!(runs(&other).await, Vec::<String>::new());
+
+    // Another tenant has the same folder, by another name: an older journal is of whoever alone has its instance.
+    let link = world.folder.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
     world.daemon.policies.send_modify(|policies| {
-        let policies = Arc::make_mut(policies);
-        let state_dir = policies.sites[&own].config.engine.state_dir.clone();
-        let other = policies.sites.get_mut(&OTHER.parse().unwrap()).unwrap();
-        Arc::make_mut(other).config.engine.state_dir = state_dir;
+        let other = Arc::make_mut(policies).sites.get_mut(&OTHER.parse().unwrap()).unwrap();
+        let config = &mut Arc::make_mut(other).config;
+        config.engine.state_dir = link;
+        let both = config.instances.values().next().unwrap().clone();
+        config.instances.insert(own_instance.parse().unwrap(), both);
     });
-    let runs = json(&world, "/api/v1/runbook-runs", &other, |told| told["doubts"].as_array().unwrap().is_empty()).await;
-    assert_eq!(runs["runs"], Value::Array(Vec::new()), "{runs}");
-    let runs = json(&world, "/api/v1/runbook-runs", &key, |_| true).await;
-    assert_eq!(runs["runs"].as_array().unwrap().len(), 2, "{runs}");
+    assert_eq!(runs(&other).await, [others, others_older]);
+    assert_eq!(runs(&key).await, [own], "an older one may be of either");
     world.end().await;
 }

@@ -268,6 +268,7 @@ impl Site {
             mode: Mode::Real,
             parameters: [("instance".to_owned(), "clinic".to_owned())].into(),
             texts: [(id, text)].into(),
+            tenant: Some(TENANT.to_owned()),
             instance: Some("clinic".to_owned()),
             incident: None,
             reference: None,

@@ -161,6 +161,7 @@ mod tests {
             mode: Mode::Practice,
             parameters: BTreeMap::new(),
             texts: BTreeMap::new(),
+            tenant: None,
             instance: Some("clinic".to_owned()),
             incident: Some("0808080808080808".to_owned()),
             reference: None,

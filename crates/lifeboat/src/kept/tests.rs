@@ -158,6 +158,7 @@ fn begun() -> Event {
         mode: Mode::Real,
         parameters: Default::default(),
         texts: Default::default(),
+        tenant: None,
         instance: None,
         incident: None,
         reference: None,

@@ -102,6 +102,7 @@ impl World {
                 mode,
                 parameters: BTreeMap::from([("p".to_owned(), "x".to_owned())]),
                 texts: BTreeMap::new(),
+                tenant: None,
                 instance: None,
                 incident: None,
                 reference: None,

@@ -143,6 +143,7 @@ impl Run {
                 .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
                 .collect(),
             texts: texts(&selected, document)?,
+            tenant: selected.around.config.as_ref().map(|config| config.tenant.to_string()),
             instance: instance.map(|instance| instance.to_string()),
             reference: incident.as_ref().map(|incident| incident.since()),
             incident: incident.map(|incident| incident.id.to_string()),

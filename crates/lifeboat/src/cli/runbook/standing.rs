@@ -84,6 +84,7 @@ mod tests {
             mode: Mode::Real,
             parameters: BTreeMap::new(),
             texts: BTreeMap::new(),
+            tenant: None,
             instance: None,
             incident: None,
             reference: None,
