@@ -82,7 +82,7 @@ pub struct Daemon {
     pub(crate) kept: Kept,
     /// Where runs are asked for and called off.
     pub desk: Desk,
-    /// What people did that is not in the ledgers yet.
+    /// What people were refused that is not in the ledgers yet.
     pub book: Book,
     /// When the dispatcher last looked at what is due, in seconds since 1970; 0 before its first turn.
     pub dispatched: AtomicI64,

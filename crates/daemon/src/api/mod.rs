@@ -76,7 +76,7 @@ pub async fn serve_with(
     };
     // A repository that does not answer must not keep the daemon from ending.
     if tokio::time::timeout(TIDY, auth.tidy(true)).await.is_err() {
-        tracing::warn!("some acts of the last seconds are in the log of activity and not in the ledger");
+        tracing::warn!("some acts are in the log of activity and not in the ledger: the next start enters them");
     }
     served
 }

@@ -20,7 +20,7 @@ use super::{
     ask::{Asked, Body, Limit, Moment, Named, Nothing},
 };
 use crate::{
-    auth::{Caller, Deed, Need, Refused, record},
+    auth::{Caller, Need, Refused},
     job::{RunOutcome, Verb},
     view::{self, RunLine, RunView},
     work::{self, Asked as Order},
@@ -175,21 +175,8 @@ async fn start(caller: Caller, State(api): State<Arc<Api>>, Body(asked): Body<St
             None => format!("`{}` needs `instance`", verb.word()),
         }));
     }
-    let target = match &instance {
-        Some(instance) => format!("{} of {instance}", verb.word()),
-        None => verb.word().to_owned(),
-    };
-    let order = Order { tenant: tenant.clone(), instance, verb, who: caller.who.clone() };
+    let order = Order { tenant: tenant.clone(), instance, verb, who: caller.who };
     let run = api.daemon.start(order).await.map_err(|refused| said(refused).in_tenant(&tenant))?;
-    let deed = Deed {
-        tenant: Some(tenant),
-        who: caller.who,
-        act: "start".to_owned(),
-        target: Some(target),
-        allowed: true,
-        detail: Some(format!("run {run}")),
-    };
-    record(&api.daemon, &deed).await;
     Ok(accepted(run))
 }
 
@@ -293,15 +280,6 @@ async fn cancel(caller: Caller, State(api): State<Arc<Api>>, Named(run): Named<R
     let tenant = row.job.tenant;
     caller.may(Need::Act, &tenant)?;
     api.daemon.cancel_run(run, &caller.who).await.map_err(|refused| said(refused).in_tenant(&tenant))?;
-    let deed = Deed {
-        tenant: Some(tenant),
-        who: caller.who,
-        act: "cancel".to_owned(),
-        target: Some(format!("run {run}")),
-        allowed: true,
-        detail: None,
-    };
-    record(&api.daemon, &deed).await;
     Ok(accepted(run))
 }
 

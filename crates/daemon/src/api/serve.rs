@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,14 +19,25 @@ use futures::future::{BoxFuture, FutureExt as _};
 use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Result, settings::Tls, tls};
+use crate::{
+    Error, Result,
+    auth::limits::{self, Tallied, Tally},
+    settings::Tls,
+    tls,
+};
 
 /// Connections at the same time.
 const CONNECTIONS: usize = 1024;
+/// Of them from one place. Not from this host: a proxy there brings everybody.
+const OF_ONE: usize = 128;
+/// Whoever takes nothing of an answer for so long does not get the rest.
+const TAKE: Duration = Duration::from_secs(30);
 /// The head of a request must have come within this.
 const HEAD: Duration = Duration::from_secs(15);
 /// Bytes of a request's head.
@@ -55,8 +66,7 @@ pub(super) async fn serve(
         std::future::pending::<()>().await;
     };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let plain =
-        Counted { inner: axum_server::accept::NoDelayAcceptor::new(), free: Arc::new(Semaphore::new(CONNECTIONS)) };
+    let plain = Counted { inner: axum_server::accept::NoDelayAcceptor::new(), doors: Doors::default() };
     let mut server = axum_server::from_tcp(listener).map_err(failed)?.http1_only().handle(handle.clone());
     server
         .http_builder()
@@ -100,12 +110,43 @@ async fn renew(tls: Tls, config: RustlsConfig) {
 #[derive(Clone)]
 struct Counted<A> {
     inner: A,
-    free: Arc<Semaphore>,
+    doors: Doors,
 }
 
-impl<A, I, S> Accept<I, S> for Counted<A>
+/// What connections there may be.
+#[derive(Clone)]
+struct Doors {
+    free: Arc<Semaphore>,
+    places: Tally,
+}
+
+/// One of them.
+struct Seat {
+    _one: OwnedSemaphorePermit,
+    _of_place: Option<Tallied>,
+}
+
+impl Default for Doors {
+    fn default() -> Doors {
+        Doors { free: Arc::new(Semaphore::new(CONNECTIONS)), places: Tally::default() }
+    }
+}
+
+impl Doors {
+    fn admit(&self, peer: IpAddr) -> io::Result<Seat> {
+        let too_many = || io::Error::other("too many connections");
+        let of_place = match peer.to_canonical().is_loopback() {
+            true => None,
+            false => Some(self.places.one_more(limits::place(peer), OF_ONE).ok_or_else(too_many)?),
+        };
+        let one = Arc::clone(&self.free).try_acquire_owned().map_err(|_| too_many())?;
+        Ok(Seat { _one: one, _of_place: of_place })
+    }
+}
+
+impl<A, S> Accept<TcpStream, S> for Counted<A>
 where
-    A: Accept<I, S>,
+    A: Accept<TcpStream, S>,
     A::Future: Send + 'static,
     A::Stream: Send + 'static,
     A::Service: Send + 'static,
@@ -114,23 +155,38 @@ where
     type Service = A::Service;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
-            return futures::future::ready(Err(io::Error::other("too many connections"))).boxed();
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let seat = match stream.peer_addr().and_then(|peer| self.doors.admit(peer.ip())) {
+            Ok(seat) => seat,
+            Err(refused) => return futures::future::ready(Err(refused)).boxed(),
         };
         let accepted = self.inner.accept(stream, service);
         async move {
             let (stream, service) = accepted.await?;
-            Ok((Held { stream, _permit: permit }, service))
+            Ok((Held { stream, _seat: seat, stuck: None }, service))
         }
         .boxed()
     }
 }
 
-/// A connection that is counted for as long as it lives.
+/// A connection that is counted for as long as it lives, and lives as long as what is sent is taken.
 struct Held<S> {
     stream: S,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
+    /// Runs while nothing can be sent.
+    stuck: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Held<S> {
+    /// What became of sending: it fails once nothing could be sent for too long.
+    fn in_time<R>(&mut self, context: &mut Context<'_>, sent: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if sent.is_ready() {
+            self.stuck = None;
+            return sent;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(TAKE)));
+        stuck.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl<S> fmt::Debug for Held<S> {
@@ -151,11 +207,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, sent)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, sent)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -167,10 +225,59 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Held<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.in_time(context, sent)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::{Instant, sleep},
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_nothing_of_an_answer_does_not_hold_the_connection() {
+        let (stream, mut peer) = duplex(16);
+        let seat = Doors::default().admit([192, 0, 2, 1].into()).unwrap();
+        let mut held = Held { stream, _seat: seat, stuck: None };
+        let began = Instant::now();
+        // Slow is not stuck.
+        let slow = tokio::spawn(async move {
+            for _ in 0..4 {
+                sleep(TAKE - Duration::from_secs(1)).await;
+                peer.read_exact(&mut [0; 16]).await.unwrap();
+            }
+            peer
+        });
+        held.write_all(&[0; 80]).await.unwrap();
+        let _peer = slow.await.unwrap();
+        assert!(began.elapsed() > 3 * TAKE);
+        let began = Instant::now();
+        let refused = tokio::time::timeout(10 * TAKE, held.write_all(&[0; 80])).await.expect("it is held for ever");
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= TAKE);
+    }
+
+    #[test]
+    fn no_place_has_all_connections() {
+        let doors = Doors::default();
+        let [one, same, other, here]: [IpAddr; 4] =
+            ["2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1", "127.0.0.1"].map(|text| text.parse().unwrap());
+        let mut held: Vec<Seat> = (0..OF_ONE).map(|_| doors.admit(one).unwrap()).collect();
+        assert!(doors.admit(same).is_err());
+        assert!(doors.admit(other).is_ok());
+        held.pop();
+        held.push(doors.admit(same).unwrap());
+        let from_here: Vec<Seat> = std::iter::from_fn(|| doors.admit(here).ok()).collect();
+        assert_eq!(from_here.len(), CONNECTIONS - OF_ONE);
+        assert!(doors.admit(other).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,8 @@ use crate::{daemon::Daemon, view::ActivityView};
 const WINDOW: Duration = Duration::from_secs(600);
 /// So many kinds of them at a time; what is beyond is counted as one kind.
 const KINDS: usize = 500;
+/// So many of people who are not known: they leave those of others alone.
+const STRANGE: usize = 50;
 /// So much of what somebody wrote is kept.
 const LONGEST: usize = 200;
 
@@ -57,11 +59,11 @@ impl Deed {
 
 /// Keeps what was done. That it cannot be kept is told and does not undo the act.
 pub async fn record(daemon: &Daemon, deed: &Deed) {
-    let (deed, now) = (deed.kept(), daemon.now());
-    if deed.allowed {
-        daemon.book.note(&deed, now);
-    }
-    let view = deed.view(now);
+    keep(daemon, deed, false).await;
+}
+
+async fn keep(daemon: &Daemon, deed: &Deed, is_stranger: bool) {
+    let view = deed.kept().view(daemon.now());
     tracing::info!(
         who = view.who,
         act = view.act,
@@ -70,37 +72,82 @@ pub async fn record(daemon: &Daemon, deed: &Deed) {
         allowed = view.allowed,
         "asked"
     );
-    if let Err(error) = daemon.state.activity(&view).await {
+    let kept = match is_stranger {
+        true => daemon.state.stranger(&view).await,
+        false => daemon.state.activity(&view).await,
+    };
+    if let Err(error) = kept {
         tracing::warn!("cannot keep what {} did ({}): {error}", view.who, view.act);
+        daemon.book.keep_later(view);
     }
 }
 
 /// Refusals that are counted.
-#[derive(Default)]
-pub(super) struct Refusals(Mutex<HashMap<Deed, Counted>>);
+pub(super) struct Refusals {
+    known: Kinds,
+    strangers: Kinds,
+}
+
+/// Of each kind, how many more there were.
+struct Kinds {
+    most: usize,
+    counted: Mutex<HashMap<Deed, Counted>>,
+}
 
 struct Counted {
     since: Timestamp,
     more: u64,
 }
 
+impl Default for Refusals {
+    fn default() -> Refusals {
+        let kinds = |most| Kinds { most, counted: Mutex::default() };
+        Refusals { known: kinds(KINDS), strangers: kinds(STRANGE) }
+    }
+}
+
 impl Refusals {
-    /// Keeps a refusal, or counts it.
+    /// Keeps a refusal of somebody known, or counts it.
     pub(super) async fn record(&self, daemon: &Daemon, deed: Deed) {
         let (deed, now) = (deed.kept(), daemon.now());
         daemon.book.note(&deed, now);
-        if self.is_first(now, &deed) {
+        if self.known.is_first(now, &deed) {
             record(daemon, &deed).await;
         }
     }
 
+    /// Keeps a refusal of somebody unknown, or counts it as one of this kind, which has nothing that they choose.
+    pub(super) async fn record_stranger(&self, daemon: &Daemon, deed: Deed, kind: Deed) {
+        if self.strangers.is_first(daemon.now(), &kind) {
+            keep(daemon, &deed, true).await;
+        }
+    }
+
+    /// Keeps the counts whose time is over; with `all`, every one.
+    pub(super) async fn sum_up(&self, daemon: &Daemon, all: bool) {
+        for (kinds, is_stranger) in [(&self.known, false), (&self.strangers, true)] {
+            // One by one: what is not kept when this is dropped is still counted.
+            while let Some((deed, more)) = kinds.next_over(daemon.now(), all) {
+                let again =
+                    format!("{more} more like this in ten minutes: {}", deed.detail.as_deref().unwrap_or("refused"));
+                keep(daemon, &Deed { detail: Some(again), ..deed }, is_stranger).await;
+            }
+        }
+    }
+}
+
+impl Kinds {
+    fn counted(&self) -> MutexGuard<'_, HashMap<Deed, Counted>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_first(&self, now: Timestamp, deed: &Deed) -> bool {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.counted();
         if let Some(counted) = kinds.get_mut(deed) {
             counted.more += 1;
             return false;
         }
-        if kinds.len() >= KINDS {
+        if kinds.len() >= self.most {
             let others = kinds.entry(others()).or_insert(Counted { since: now, more: 0 });
             others.more += 1;
             return false;
@@ -109,20 +156,12 @@ impl Refusals {
         true
     }
 
-    /// Keeps the counts whose time is over; with `all`, every one.
-    pub(super) async fn sum_up(&self, daemon: &Daemon, all: bool) {
-        for (deed, more) in self.over(daemon.now(), all) {
-            let again =
-                format!("{more} more like this in ten minutes: {}", deed.detail.as_deref().unwrap_or("refused"));
-            record(daemon, &Deed { detail: Some(again), ..deed }).await;
-        }
-    }
-
-    fn over(&self, now: Timestamp, all: bool) -> Vec<(Deed, u64)> {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Forgets kinds whose time is over, up to one that has a count.
+    fn next_over(&self, now: Timestamp, all: bool) -> Option<(Deed, u64)> {
+        let mut kinds = self.counted();
         let is_over = |counted: &Counted| all || now.duration_since(counted.since).unsigned_abs() >= WINDOW;
-        let over = kinds.extract_if(|_, counted| is_over(counted));
-        over.filter(|(_, counted)| counted.more > 0).map(|(deed, counted)| (deed, counted.more)).collect()
+        let mut over = kinds.extract_if(|_, counted| is_over(counted));
+        over.find(|(_, counted)| counted.more > 0).map(|(deed, counted)| (deed, counted.more))
     }
 }
 
@@ -157,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_and_memory_stays_bounded() {
-        let refusals = Refusals::default();
+        let refusals = Refusals::default().known;
         let start: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
         assert!(refusals.is_first(start, &deed(0)));
         for _ in 0..1000 {
@@ -166,12 +205,21 @@ mod tests {
         for number in 1..5000 {
             assert_eq!(refusals.is_first(start, &deed(number)), number < KINDS);
         }
-        assert!(refusals.0.lock().unwrap().len() <= KINDS + 1);
-        assert_eq!(refusals.over(start + Duration::from_secs(599), false), []);
-        let mut over = refusals.over(start + WINDOW, false);
+        assert!(refusals.counted().len() <= KINDS + 1);
+        assert_eq!(refusals.next_over(start + Duration::from_secs(599), false), None);
+        let mut over: Vec<_> = std::iter::from_fn(|| refusals.next_over(start + WINDOW, false)).collect();
         over.sort_by_key(|(_, more)| *more);
         assert_eq!(over, [(deed(0), 1000), (others(), 4500)]);
         assert!(refusals.is_first(start + WINDOW, &deed(0)), "counted anew");
+    }
+
+    #[test]
+    fn a_flood_of_strangers_is_theirs_alone() {
+        let refusals = Refusals::default();
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let told = (0..5000).filter(|number| refusals.strangers.is_first(now, &deed(*number))).count();
+        assert_eq!(told, STRANGE);
+        assert!(refusals.known.is_first(now, &deed(5000)), "of somebody known it is told all the same");
     }
 
     #[test]

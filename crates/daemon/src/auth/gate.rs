@@ -17,7 +17,9 @@ use jiff::Timestamp;
 use super::{
     Auth, Caller, Deed, How, Refused,
     caller::Found,
-    headers, oidc, sessions,
+    headers,
+    limits::place,
+    oidc, sessions,
     tokens::{self, PREFIX},
 };
 
@@ -35,8 +37,9 @@ pub(crate) async fn gate(State(auth): State<Arc<Auth>>, mut request: Request, ne
     let found = auth.find_out(request.headers(), peer).await;
     let who = match &found {
         Ok(caller) => caller.who.clone(),
-        Err(_) => format!("unknown at {peer}"),
+        Err(_) => unknown(peer),
     };
+    let is_known = found.is_ok();
     let answer = match auth.admit(&found, &request, peer) {
         Err(refused) => refused.into_response(),
         Ok(()) => {
@@ -54,7 +57,12 @@ pub(crate) async fn gate(State(auth): State<Arc<Auth>>, mut request: Request, ne
             }
         }
     };
-    auth.let_out(answer, &method, &uri, who).await
+    auth.let_out(answer, &method, &uri, (who, is_known)).await
+}
+
+/// Somebody that nobody knows.
+pub(super) fn unknown(peer: IpAddr) -> String {
+    format!("unknown at {}", place(peer))
 }
 
 /// Where a request came from.
@@ -143,10 +151,24 @@ impl Auth {
     }
 
     /// Keeps what was refused, draws pages for people, and adds what browsers must know.
-    async fn let_out(&self, mut answer: Response, method: &Method, uri: &Uri, who: String) -> Response {
+    async fn let_out(
+        &self,
+        mut answer: Response,
+        method: &Method,
+        uri: &Uri,
+        (who, is_known): (String, bool),
+    ) -> Response {
         if let Some(refused) = answer.extensions_mut().remove::<Refused>() {
             if is_told(&refused, method) {
-                self.refusals.record(&self.daemon, deed(&refused, method, uri, who)).await;
+                let deed = deed(&refused, method, uri, who);
+                if is_known {
+                    self.refusals.record(&self.daemon, deed).await;
+                } else {
+                    // They choose the method and the path, and a new one for each request.
+                    let (act, status) = ("requests".to_owned(), refused.status.as_u16().to_string());
+                    let kind = Deed { act, detail: Some(status), ..deed.clone() };
+                    self.refusals.record_stranger(&self.daemon, deed, kind).await;
+                }
             }
             if !is_for_programs(uri.path()) {
                 answer = page(&refused, method, uri, self.daemon.now());

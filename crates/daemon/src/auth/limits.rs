@@ -1,6 +1,7 @@
 //! How often somebody may ask. Keys are 256 random bits, so nobody guesses one: these bounds keep noise and work small.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
@@ -45,14 +46,37 @@ pub(super) struct Limits {
     strangers: Limiter,
     failures: Limiter,
     followed: usize,
-    followers: Arc<Mutex<std::collections::HashMap<String, usize>>>,
+    followers: Tally,
 }
 
 /// Somebody follows a run as long as this lives.
 #[derive(Debug)]
 pub struct Following {
+    _one: Tallied,
+}
+
+/// How many of something everybody has at the same time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One of them, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Tallied {
     who: String,
-    followers: Arc<Mutex<std::collections::HashMap<String, usize>>>,
+    tally: Tally,
+}
+
+impl Tally {
+    /// One more; none where somebody has as many as they may.
+    pub(crate) fn one_more(&self, who: String, most: usize) -> Option<Tallied> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(who.clone()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Tallied { who, tally: self.clone() })
+    }
 }
 
 impl Limits {
@@ -67,7 +91,7 @@ impl Limits {
             strangers: second(allowances.stranger),
             failures: RateLimiter::keyed(Quota::per_minute(allowances.failures)),
             followed: allowances.followed,
-            followers: Arc::default(),
+            followers: Tally::default(),
         }
     }
 
@@ -88,13 +112,8 @@ impl Limits {
 
     /// Somebody begins to follow a run.
     pub(super) fn follow(&self, who: &str) -> Result<Following, Refused> {
-        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = followers.entry(who.to_owned()).or_default();
-        if *count >= self.followed {
-            return Err(Refused::too_many(Duration::from_secs(10)));
-        }
-        *count += 1;
-        Ok(Following { who: who.to_owned(), followers: Arc::clone(&self.followers) })
+        let one = self.followers.one_more(who.to_owned(), self.followed);
+        one.map(|one| Following { _one: one }).ok_or_else(|| Refused::too_many(Duration::from_secs(10)))
     }
 
     /// Forgets whoever has not asked for a while.
@@ -106,13 +125,13 @@ impl Limits {
     }
 }
 
-impl Drop for Following {
+impl Drop for Tallied {
     fn drop(&mut self) {
-        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = followers.get_mut(&self.who) {
+        let mut all = self.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.who) {
             *count -= 1;
             if *count == 0 {
-                followers.remove(&self.who);
+                all.remove(&self.who);
             }
         }
     }
@@ -126,10 +145,10 @@ fn take(limiter: &Limiter, key: String) -> Result<(), Refused> {
 }
 
 /// Whoever has an IPv6 address has 2⁶⁴ of them.
-fn place(address: IpAddr) -> String {
+pub(crate) fn place(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+        IpAddr::V6(address) => format!("{}/64", Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

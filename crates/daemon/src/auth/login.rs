@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::{
     Auth, Caller, Deed, How, Refused,
-    gate::Peer,
+    gate::{Peer, unknown},
     oidc::{self, Answer, OidcError},
     record,
     sessions::{self, SignedIn},
@@ -52,13 +52,13 @@ async fn login(
     let Some(caller) = auth.holder(&sha256).await else {
         let deed = Deed {
             tenant: None,
-            who: format!("unknown at {peer}"),
+            who: unknown(peer),
             act: "sign-in".to_owned(),
             target: None,
             allowed: false,
             detail: Some("the token is unknown, expired or revoked".to_owned()),
         };
-        auth.refusals.record(&auth.daemon, deed).await;
+        failed(&auth, deed).await;
         return again(if auth.limits.failure(peer).is_ok() { "token" } else { "too-many" }, &to);
     };
     match auth.sign_in(&headers, &caller.who, &SignedIn::Token { sha256 }).await {
@@ -100,10 +100,14 @@ struct Start {
 }
 
 /// Off to the identity provider.
-async fn start(State(auth): State<Arc<Auth>>, Query(asked): Query<Start>) -> Result<Response, Refused> {
+async fn start(
+    State(auth): State<Arc<Auth>>,
+    axum::Extension(Peer(peer)): axum::Extension<Peer>,
+    Query(asked): Query<Start>,
+) -> Result<Response, Refused> {
     let to = inside(&asked.to);
     let settings = auth.daemon.policies().settings.oidc.clone().ok_or_else(Refused::not_found)?;
-    match oidc::start(&auth, &settings, to.clone()).await {
+    match oidc::start(&auth, &settings, peer, to.clone()).await {
         Ok((place, cookie)) => {
             // Lax: it has to come along when the identity provider sends the browser back.
             let value = cookie.expose();
@@ -140,12 +144,8 @@ async fn callback(
                 OidcError::Token(_) | OidcError::Flow(_) if auth.limits.failure(peer).is_err() => "too-many",
                 OidcError::Token(_) | OidcError::Flow(_) => "flow",
             };
-            let deed = Deed {
-                allowed: false,
-                detail: Some(error.to_string()),
-                ..deed(&format!("unknown at {peer}"), "sign-in")
-            };
-            auth.refusals.record(&auth.daemon, deed).await;
+            let deed = Deed { allowed: false, detail: Some(error.to_string()), ..deed(&unknown(peer), "sign-in") };
+            failed(&auth, deed).await;
             Ok(with_cookies(again(problem, "/"), [over]))
         }
     }
@@ -172,6 +172,12 @@ impl Auth {
 
 fn deed(who: &str, act: &str) -> Deed {
     Deed { tenant: None, who: who.to_owned(), act: act.to_owned(), target: None, allowed: true, detail: None }
+}
+
+/// A sign-in that failed. Why is of no kind: it may be in the words of whoever tried.
+async fn failed(auth: &Auth, deed: Deed) {
+    let kind = Deed { detail: None, ..deed.clone() };
+    auth.refusals.record_stranger(&auth.daemon, deed, kind).await;
 }
 
 fn flow_cookie(secure: bool) -> &'static str {

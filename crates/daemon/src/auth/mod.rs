@@ -11,7 +11,7 @@ pub(crate) mod gate;
 mod headers;
 mod keyring;
 mod ledger;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod login;
 mod oidc;
 mod refused;

@@ -22,7 +22,7 @@ use super::{
     instance, login, overview, parts, run, runbook_run, runbooks, schedules, storage,
 };
 use crate::{
-    auth::{Caller, Deed, Need, Refused, record},
+    auth::{Caller, Need, Refused},
     daemon::{Daemon, Scope},
     job::Verb,
     view::{self, EvidenceFilter},
@@ -113,23 +113,9 @@ pub(super) async fn start(
         "drill" => Verb::Drill { random: false },
         _ => return Err(Refused::invalid("only a backup or a drill is begun here").in_tenant(&tenant)),
     };
-    let target = format!("{} of {name}", verb.word());
-    let asked = Asked { tenant: tenant.clone(), instance: Some(name), verb, who: caller.who.clone() };
+    let asked = Asked { tenant: tenant.clone(), instance: Some(name), verb, who: caller.who };
     let run = daemon.start(asked).await.map_err(|refused| said(refused).in_tenant(&tenant))?;
-    done(&daemon, tenant, caller, "start", target, Some(format!("run {run}"))).await;
     Ok(Redirect::to(&parts::run_path(&run.to_string())))
-}
-
-async fn done(daemon: &Daemon, tenant: Tenant, caller: Caller, act: &str, target: String, detail: Option<String>) {
-    let deed = Deed {
-        tenant: Some(tenant),
-        who: caller.who,
-        act: act.to_owned(),
-        target: Some(target),
-        allowed: true,
-        detail,
-    };
-    record(daemon, &deed).await;
 }
 
 /// What the dispatcher said.
@@ -173,7 +159,6 @@ pub(super) async fn cancel(
     let tenant: Tenant = found.line.tenant.parse().map_err(|_| not_here())?;
     caller.may(Need::Act, &tenant)?;
     daemon.cancel_run(id, &caller.who).await.map_err(|refused| said(refused).in_tenant(&tenant))?;
-    done(&daemon, tenant, caller, "cancel", format!("run {id}"), None).await;
     Ok(Redirect::to(&parts::run_path(&id.to_string())))
 }
 

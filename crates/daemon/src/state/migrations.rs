@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ffi};
 
 /// What brings the file from the version before to this one.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 2] = [
     // 1
     "
     CREATE TABLE runs (
@@ -139,6 +139,15 @@ const STEPS: [&str; 1] = [
         PRIMARY KEY (channel, result)
     ) STRICT, WITHOUT ROWID;
     ",
+    // 2
+    "
+    ALTER TABLE activity ADD COLUMN class INTEGER NOT NULL DEFAULT 0;   -- that of activity.rs
+    ALTER TABLE activity ADD COLUMN owed INTEGER NOT NULL DEFAULT 0;    -- 1: an act that its tenant's ledger has not yet
+    UPDATE activity SET class = CASE WHEN activity ->> '$.who' LIKE 'unknown at %' THEN 2 ELSE 1 END
+        WHERE NOT (activity ->> '$.allowed');
+    CREATE INDEX activity_class ON activity (class);
+    CREATE INDEX activity_owed ON activity (tenant) WHERE owed = 1;
+    ",
 ];
 
 /// Brings the file to the newest version.
@@ -146,13 +155,18 @@ const STEPS: [&str; 1] = [
 /// # Errors
 /// Also for a file of a newer release, which is left as it is.
 pub(super) fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    migrate_to(connection, STEPS.len())
+}
+
+/// The same, up to a version.
+pub(super) fn migrate_to(connection: &Connection, wanted: usize) -> rusqlite::Result<()> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let version = version as usize;
     if version > STEPS.len() {
         let why = format!("its form is {version}, and this release knows up to {}", STEPS.len());
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_SCHEMA), Some(why)));
     }
-    for (done, step) in STEPS.iter().enumerate().skip(version) {
+    for (done, step) in STEPS.iter().enumerate().take(wanted).skip(version) {
         connection.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {}; COMMIT;", done + 1))?;
     }
     Ok(())

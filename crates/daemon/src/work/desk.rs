@@ -45,7 +45,7 @@ pub enum Refused {
     NotNow(String),
 }
 
-/// What the dispatcher is asked.
+/// What the dispatcher is asked. It notes what it did before it answers.
 pub(super) enum Command {
     Start(Asked, oneshot::Sender<Result<RunId, Refused>>),
     Cancel {

@@ -8,6 +8,7 @@ mod document;
 mod examples;
 mod follow;
 mod matrix;
+mod noted;
 mod oidc;
 mod runbooks;
 mod schemathesis;

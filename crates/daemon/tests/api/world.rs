@@ -113,6 +113,8 @@ pub struct Plan {
     pub sections: String,
     pub tls: Option<Tls>,
     pub allowances: Option<Allowances>,
+    /// Called by the dispatcher in each of its turns.
+    pub alive: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Where it listens; chosen by the system unless somebody has to know before.
     pub listener: Option<TcpListener>,
 }
@@ -216,7 +218,7 @@ impl World {
             listen: None,
             ready: Arc::new(|_| {}),
             reload: Arc::new(Notify::new()),
-            alive: Arc::new(|| {}),
+            alive: plan.alive.unwrap_or_else(|| Arc::new(|| {})),
         };
         fs::create_dir_all(folder.path().join("state/runs")).unwrap();
         let daemon = Arc::new(Daemon::new(sources, policies, state, surroundings));
@@ -301,6 +303,7 @@ impl World {
             mode: Mode::Real,
             parameters: [("instance".to_owned(), instance.to_owned())].into(),
             texts: [("evacuate".to_owned(), text)].into(),
+            tenant: Some(tenant.to_owned()),
             instance: Some(instance.to_owned()),
             incident: None,
             reference: None,

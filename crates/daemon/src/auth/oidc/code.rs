@@ -2,7 +2,9 @@
 //! a cookie of its own, so that nobody can be signed in as somebody else by a link.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::{
-    super::{Auth, sessions::SignedIn, tokens},
+    super::{Auth, limits, sessions::SignedIn, tokens},
     OidcError,
     claims::{self, Purpose},
     provider,
@@ -38,7 +40,30 @@ struct Flow {
     nonce: Secret,
     verifier: Secret,
     to: String,
+    /// Where it was begun.
+    from: String,
     at: Instant,
+}
+
+impl Begun {
+    /// Where too many are going on, the oldest of the place with the most of them gives way: nobody keeps others out.
+    fn insert(&self, key: String, flow: Flow) {
+        let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.retain(|_, flow| flow.at.elapsed() < LASTS);
+        if flows.len() >= MOST
+            && let Some(key) = gives_way(&flows)
+        {
+            flows.remove(&key);
+        }
+        flows.insert(key, flow);
+    }
+}
+
+fn gives_way(flows: &HashMap<String, Flow>) -> Option<String> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    flows.values().for_each(|flow| *counts.entry(&flow.from).or_default() += 1);
+    let first = flows.iter().max_by_key(|(_, flow)| (counts.get(&*flow.from), Reverse(flow.at)));
+    first.map(|(key, _)| key.clone())
 }
 
 /// What the browser comes back with.
@@ -50,11 +75,17 @@ pub(in super::super) struct Answer {
     iss: Option<String>,
 }
 
-/// Where to send the browser, and the cookie to give it.
-pub(in super::super) async fn start(auth: &Auth, settings: &Oidc, to: String) -> Result<(Url, Secret), OidcError> {
+/// Where to send the browser of a peer, and the cookie to give it.
+pub(in super::super) async fn start(
+    auth: &Auth,
+    settings: &Oidc,
+    peer: IpAddr,
+    to: String,
+) -> Result<(Url, Secret), OidcError> {
     let provider = auth.providers.provider(auth, settings, OLDEST).await?;
     let random = || tokens::random().map_err(|error| OidcError::Flow(error.to_string()));
-    let flow = Flow { state: random()?, nonce: random()?, verifier: random()?, to, at: Instant::now() };
+    let (from, at) = (limits::place(peer), Instant::now());
+    let flow = Flow { state: random()?, nonce: random()?, verifier: random()?, to, from, at };
     let cookie = random()?;
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(flow.verifier.expose()));
     let mut place = provider.metadata.authorization_endpoint.clone();
@@ -68,12 +99,7 @@ pub(in super::super) async fn start(auth: &Auth, settings: &Oidc, to: String) ->
         .append_pair("nonce", flow.nonce.expose())
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
-    let mut begun = auth.begun.0.lock().unwrap_or_else(PoisonError::into_inner);
-    begun.retain(|_, flow| flow.at.elapsed() < LASTS);
-    if begun.len() >= MOST {
-        return Err(OidcError::Flow("too many people are signing in at the moment".to_owned()));
-    }
-    begun.insert(tokens::digest(cookie.expose()).to_string(), flow);
+    auth.begun.insert(tokens::digest(cookie.expose()).to_string(), flow);
     Ok((place, cookie))
 }
 
@@ -177,5 +203,28 @@ struct Received(Secret);
 impl<'de> Deserialize<'de> for Received {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Received(Secret::new(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_keeps_nobody_out() {
+        let begun = Begun::default();
+        let (now, none) = (Instant::now(), || Secret::new(String::new()));
+        let begin = |key: String, from: &str, second| {
+            let (to, from, at) = (String::new(), from.to_owned(), now + Duration::from_secs(second));
+            begun.insert(key, Flow { state: none(), nonce: none(), verifier: none(), to, from, at });
+        };
+        begin("early".to_owned(), "192.0.2.1", 0);
+        (0..1500).for_each(|number| begin(format!("stranger {number}"), "192.0.2.66", 1 + number));
+        begin("late".to_owned(), "192.0.2.2", 2000);
+        (1500..3000).for_each(|number| begin(format!("stranger {number}"), "192.0.2.66", 1 + number));
+        let flows = begun.0.lock().unwrap();
+        assert!(flows.contains_key("early") && flows.contains_key("late"));
+        assert!(flows.contains_key("stranger 2999") && !flows.contains_key("stranger 1999"), "its own gave way");
+        assert_eq!(flows.len(), MOST);
     }
 }
