@@ -1,8 +1,8 @@
 //! A run of the daemon is a process: this very program, with the command that a person would type. What the process tells on
 //! standard error becomes events, what it prints at its end the answer.
 //!
-//! Its standard input is a pipe that nothing is written to: when the daemon dies, however it dies, the pipe closes and the run
-//! tears down by itself. The process has a group of its own, so that Ctrl-C in the daemon's terminal reaches it only through the
+//! Its standard input is a pipe that nothing is written to: when the daemon dies, however it dies, or follows the run no more,
+//! the pipe closes and the run tears down by itself. The process has a group of its own, so that Ctrl-C in the daemon's terminal reaches it only through the
 //! daemon, and what it has started ends with it. Secrets are in files and in the environment, never among the arguments.
 
 use std::{
@@ -72,7 +72,7 @@ impl ProcessRunner {
             std::fs::create_dir_all(folder)?;
         }
         let mut command = Command::new(&self.program);
-        command.arg0("lifeboat").args(argv::arguments(job, how)).process_group(0).kill_on_drop(true);
+        command.arg0("lifeboat").args(argv::arguments(job, how)).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in NOT_PASSED_ON {
             command.env_remove(name);

@@ -101,6 +101,7 @@ impl Memory {
     /// Takes in what is so now, and puts down whom to tell what. Answers with the conditions that reach nobody.
     pub fn see(&mut self, seen: &Seen, notify: &Notify, now: Timestamp) -> Vec<String> {
         self.forget_channels(notify);
+        self.set_back(now);
         let mut present = BTreeSet::new();
         let mut unheard = Vec::new();
         for condition in &seen.conditions {
@@ -118,6 +119,18 @@ impl Memory {
             self.miss(&key, seen, now);
         }
         unheard
+    }
+
+    /// What is kept of a time ahead of now is by a clock that ran ahead, and counts as of now: it must not silence anybody for
+    /// as long as that was.
+    fn set_back(&mut self, now: Timestamp) {
+        let put_right = |at: &mut Timestamp| *at = now.min(*at);
+        for known in self.known.values_mut() {
+            put_right(&mut known.told);
+            known.gone.iter_mut().chain(&mut known.over).for_each(put_right);
+        }
+        self.lines.values_mut().for_each(|line| line.set_back(now));
+        self.out.values_mut().for_each(|outgoing| outgoing.set_back(now));
     }
 
     /// A condition is seen. Answers with what is to be told.

@@ -26,6 +26,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_engine::status::Facts;
+use lifeboat_model::id::Instance;
 use tokio::{
     sync::broadcast,
     task::{AbortHandle, JoinSet},
@@ -181,7 +182,8 @@ impl Teller {
     async fn turn(&mut self) {
         let now = self.daemon.now();
         let policies = self.daemon.policies();
-        let since = self.looked.map(|looked| now.duration_since(looked));
+        // A look ahead of now was by a clock that ran ahead.
+        let since = self.looked.filter(|looked| *looked <= now).map(|looked| now.duration_since(looked));
         if since.is_none_or(|since| since >= LOOK || (self.is_stale && since >= apart(&policies))) {
             self.look(&policies, now).await;
         }
@@ -202,8 +204,8 @@ impl Teller {
     async fn look(&mut self, policies: &Policies, now: Timestamp) {
         (self.is_stale, self.is_kept) = (false, false);
         self.looked = Some(now);
-        let runs = match self.daemon.state.bad_runs().await {
-            Ok(runs) => runs,
+        let runs: Vec<_> = match self.daemon.state.bad_runs(now).await {
+            Ok(runs) => runs.into_iter().filter(|run| is_configured(policies, run)).collect(),
             Err(error) => return tracing::warn!(%error, "nobody can be told of runs: the state does not answer"),
         };
         let troubles = self.daemon.troubles.all();
@@ -251,6 +253,12 @@ impl Teller {
                     next: Some(format!("lifeboat notify test {}", channel.name)),
                 }),
                 None => self.daemon.troubles.end(None, &of),
+            }
+        }
+        let is_there = |name: &str| notify.channels.iter().any(|channel| channel.name == name);
+        for trouble in self.daemon.troubles.all() {
+            if trouble.of.strip_prefix("channel ").is_some_and(|name| !is_there(name)) {
+                self.daemon.troubles.end(None, &trouble.of);
             }
         }
     }
@@ -342,7 +350,8 @@ impl Teller {
 
     async fn ping(&mut self, dead_man: &DeadMan, policies: &Policies, now: Timestamp) {
         let every = SignedDuration::try_from(dead_man.every).unwrap_or(LOOK);
-        if self.is_pinging || self.pinged.is_some_and(|pinged| now.duration_since(pinged) < every) {
+        let is_recent = |pinged: Timestamp| pinged <= now && now.duration_since(pinged) < every;
+        if self.is_pinging || self.pinged.is_some_and(is_recent) {
             return;
         }
         self.pinged = Some(now);
@@ -362,6 +371,18 @@ impl Teller {
             public_url: policies.settings.public_url.clone(),
         }
     }
+}
+
+/// Whether a run's schedule is still there, and still for its instance: what is gone is wanted by nobody.
+fn is_configured(policies: &Policies, run: &BadRun) -> bool {
+    let site = policies.sites.iter().find(|(tenant, _)| tenant.as_str() == run.tenant).map(|(_, site)| site);
+    let instance = run.instance.as_ref().map(|name| name.parse::<Instance>()).transpose();
+    let (Some(site), Ok(instance)) = (site, instance) else { return false };
+    site.schedules.iter().any(|schedule| {
+        schedule.name == run.schedule
+            && schedule.verb.word() == run.verb
+            && schedule.has(&site.config, instance.as_ref())
+    })
 }
 
 /// Between two looks.

@@ -87,7 +87,25 @@ struct Waiting {
     notice: Notice,
 }
 
+impl Outgoing {
+    /// What is ahead of now is by a clock that ran ahead.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        self.next = self.next.min(now + LONGEST_PAUSE);
+        if let Some((since, _)) = &mut self.failing {
+            *since = now.min(*since);
+        }
+    }
+}
+
 impl Line {
+    /// The same of what waits and what was sent.
+    pub(super) fn set_back(&mut self, now: Timestamp) {
+        let waiting = self.waiting.values_mut().map(|waiting| &mut waiting.since);
+        for at in waiting.chain(&mut self.sent).chain(&mut self.last) {
+            *at = now.min(*at);
+        }
+    }
+
     /// Whether something of this condition waits.
     pub(super) fn waits(&self, key: &str) -> bool {
         self.waiting.contains_key(key)

@@ -303,3 +303,23 @@ fn a_dependency_is_told_of_its_instance_and_whom_to_call() {
     assert_eq!((told.instance.as_deref(), told.tier.as_deref()), (Some("clinic"), Some("gold")), "its routes take it");
     assert_eq!((told.severity, told.next.as_deref()), (Severity::Warning, Some("IT service desk, 4711")));
 }
+
+#[test]
+fn a_clock_that_ran_ahead_and_was_put_right_silences_nobody() {
+    let ahead = SignedDuration::from_hours(10 * 24);
+    let mut day = Day::new(vec![channel("ops", 1), channel("mail", 20)]);
+    day.away.insert("mail".to_owned());
+    day.now += ahead;
+    day.pass(60, &[rpo(Severity::Warning)]);
+    assert_eq!(day.told(), [What::Begins]);
+    day.now -= ahead;
+    day.away.clear();
+    day.pass(1200, &[rpo(Severity::Warning)]);
+    assert_eq!(day.told(), [What::Begins], "the other channel carries it as soon as it works");
+    day.pass(3600, &[rpo(Severity::Critical)]);
+    assert_eq!(day.told(), [What::Graver, What::Graver], "an hour later the first may carry another");
+    day.pass(24 * 3600, &[rpo(Severity::Warning)]);
+    assert_eq!(day.told(), [What::Reminder, What::Reminder]);
+    day.pass(4000, &[]);
+    assert_eq!(day.told(), [What::Resolved, What::Resolved]);
+}

@@ -254,6 +254,32 @@ impl State {
         .await
     }
 
+    /// Of each schedule and instance of a tenant the run that passed and was due last.
+    pub async fn newest_passed(&self, tenant: &Tenant) -> Result<Vec<RunRow>> {
+        let tenant = tenant.to_string();
+        self.ask(move |cache| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM runs WHERE rowid IN (SELECT (
+                    SELECT rowid FROM runs WHERE tenant = dues.tenant AND schedule = dues.schedule
+                        AND instance = dues.instance AND outcome = 'passed' ORDER BY due DESC, attempt DESC LIMIT 1)
+                 FROM dues WHERE tenant = ?1)"
+            );
+            cache.connection.prepare_cached(&sql)?.query_map([tenant], read)?.collect()
+        })
+        .await
+    }
+
+    /// A clock that ran ahead was put right: what was reported as missed, and is yet to be due, never was.
+    pub async fn forget_missed_ahead(&self, tenant: &Tenant, now: Timestamp) -> Result<()> {
+        let tenant = tenant.to_string();
+        self.ask(move |cache| {
+            let sql = "DELETE FROM runs WHERE tenant = ?1 AND schedule IS NOT NULL AND due > ?2 AND outcome = 'missed'";
+            cache.connection.execute(sql, params![tenant, to_micros(now)])
+        })
+        .await
+        .map(drop)
+    }
+
     /// Until when what is due for a tenant has been planned.
     pub async fn planned_until(&self, tenant: &Tenant) -> Result<Option<Timestamp>> {
         let tenant = tenant.to_string();

@@ -220,6 +220,54 @@ async fn growth_is_bounded() {
 }
 
 #[tokio::test]
+async fn no_flood_of_refusals_pushes_out_what_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let entry = |who: &str, allowed| ActivityView {
+        at: at(0),
+        tenant: Some("acme".to_owned()),
+        who: who.to_owned(),
+        act: "start".into(),
+        target: None,
+        allowed,
+        detail: None,
+    };
+    state.activity(&entry("ann", true)).await.unwrap();
+    state.activity(&entry("bob", false)).await.unwrap();
+    state.stranger(&entry("unknown at 192.0.2.1", false)).await.unwrap();
+    let flood = "WITH RECURSIVE more (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more WHERE n < 120000)
+        INSERT INTO activity (at, tenant, activity, class) SELECT at, tenant, activity, class FROM activity, more
+        WHERE number = 3";
+    state.ask(|cache| cache.connection.execute(flood, [])).await.unwrap();
+    state.forget_before(at(-1), at(0)).await.unwrap();
+    let mut left = state.activities(&Tenants::All, None, 200_000).await.unwrap();
+    left.retain(|entry| entry.who != "unknown at 192.0.2.1");
+    assert_eq!(left, [entry("bob", false), entry("ann", true)]);
+    let rows = "SELECT count(*) FROM activity";
+    let rows: i64 = state.ask(|cache| cache.connection.query_row(rows, [], |row| row.get(0))).await.unwrap();
+    assert_eq!(rows, 20_002, "and it is bounded itself");
+}
+
+#[tokio::test]
+async fn what_an_older_release_kept_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(super::FILE);
+    let old = rusqlite::Connection::open(&file).unwrap();
+    super::migrations::migrate_to(&old, 1).unwrap();
+    for (who, allowed) in [("ann", true), ("ann", false), ("unknown at ::1", false)] {
+        let entry = format!(r#"{{"who": "{who}", "allowed": {allowed}}}"#);
+        old.execute("INSERT INTO activity (at, tenant, activity) VALUES (0, 'acme', ?1)", [entry]).unwrap();
+    }
+    drop(old);
+    let state = State::open(folder.path()).unwrap();
+    let classes = state.ask(|cache| {
+        let mut statement = cache.connection.prepare("SELECT class, owed FROM activity ORDER BY number")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<(i64, i64)>>>()
+    });
+    assert_eq!(classes.await.unwrap(), [(0, 0), (1, 0), (2, 0)]);
+}
+
+#[tokio::test]
 async fn a_stream_tells_how_far_it_is_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
@@ -236,7 +284,22 @@ async fn a_stream_tells_how_far_it_is_until_it_ends() {
     let live = || state.board().known(&stream.tenant, stream.instance.as_ref().unwrap()).live;
     assert_eq!(live().map(|live| (live.at, live.newest_commit)), Some((at(6), Some(at(5)))));
     state.ended(stream.run, &ended(RunOutcome::Interrupted), at(7)).await.unwrap();
-    assert_eq!(live(), None);
+    assert_eq!(live().map(|live| (live.follows, live.waiting_since)), Some((false, Some(at(7)))), "nobody follows now");
+    let again = Job { verb: Verb::Stream, ..job(2, 60) };
+    state.queue(&again, 1, at(8)).await.unwrap();
+    state.begun(again.run, at(8)).await.unwrap();
+    let said = |phase: &str, bytes, since: Option<i64>| RunEvent::Wal {
+        phase: phase.into(),
+        newest_commit: None,
+        waiting_bytes: bytes,
+        waiting_since: since.map(at),
+    };
+    state.event(again.run, at(9), &said("connecting", None, None)).await.unwrap();
+    assert_eq!(live().map(|live| (live.follows, live.waiting_since)), Some((false, Some(at(7)))));
+    state.event(again.run, at(10), &said("streaming", Some(8), Some(10))).await.unwrap();
+    assert_eq!(live().map(|live| (live.follows, live.waiting_since)), Some((true, Some(at(7)))), "it waited before");
+    state.event(again.run, at(11), &said("streaming", Some(0), None)).await.unwrap();
+    assert_eq!(live().map(|live| (live.newest_commit, live.waiting_since)), Some((Some(at(5)), None)));
 }
 
 #[tokio::test]

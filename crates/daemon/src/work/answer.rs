@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lifeboat_model::id::{RunId, Tenant};
+use lifeboat_model::id::{Instance, RunId, Tenant};
 
 use super::{
+    carry::STREAM,
     desk::{Asked, Command, Refused},
     dispatch::{Dispatcher, job},
     open::{Off, Open, Phase, key_of},
@@ -12,22 +13,43 @@ use super::{
 };
 use crate::{
     Error, Result,
+    auth::{Deed, record},
     daemon::Told,
     error::with_causes,
     job::{Because, Job, RunOutcome, Verb},
     policies::{Policies, Site},
     runner::Ended,
+    schedule::Schedule,
 };
 
 /// Runs of a tenant that people have asked for and that are not over.
 const ASKED: usize = 50;
 
 impl Dispatcher {
-    /// Answers what somebody asks at the desk. Whoever has gone away gets none.
+    /// Does what somebody asks at the desk, and notes it before it answers: whoever asked may go away at any time, and then
+    /// nobody else would. What is asked by somebody who has gone already is not done.
     pub(super) async fn answer(&mut self, command: Command) {
         match command {
-            Command::Start(asked, answer) => drop(answer.send(self.start(asked).await)),
-            Command::Cancel { run, who, answer } => drop(answer.send(self.cancel(run, who).await)),
+            Command::Start(_, answer) if answer.is_closed() => {}
+            Command::Cancel { answer, .. } if answer.is_closed() => {}
+            Command::Start(asked, answer) => {
+                let mut deed = started(&asked);
+                let done = self.start(asked).await;
+                if let Ok(run) = &done {
+                    deed.detail = Some(format!("run {run}"));
+                    record(&self.daemon, &deed).await;
+                }
+                drop(answer.send(done));
+            }
+            Command::Cancel { run, who, answer } => {
+                let tenant = self.open.get(run).map(|open| open.job.tenant.clone());
+                let done = self.cancel(run, who.clone()).await;
+                if done.is_ok() {
+                    let (act, target) = ("cancel".to_owned(), Some(format!("run {run}")));
+                    record(&self.daemon, &Deed { tenant, who, act, target, allowed: true, detail: None }).await;
+                }
+                drop(answer.send(done));
+            }
             Command::Again(whose) => self.streams.wake_all(|key| {
                 key.instance.as_ref().is_some_and(|name| whose.contains(&(key.tenant.clone(), name.clone())))
             }),
@@ -130,7 +152,12 @@ impl Dispatcher {
                 Some(site) => {
                     // What is new or has changed counts from now on.
                     let recorded = Recorded { until: None, newest: &BTreeMap::new() };
-                    self.plan.renew(&tenant, &site, &recorded, self.daemon.now());
+                    let now = self.daemon.now();
+                    for (key, dues) in self.plan.renew(&tenant, &site, &recorded, now) {
+                        if let Err(error) = self.settle(&key, &dues, now).await {
+                            tracing::error!("a run that was held back is lost: {}", with_causes(&error));
+                        }
+                    }
                     self.streams.renew(&tenant, &site);
                     if let Some(before) = before.sites.get(&tenant) {
                         self.renew_streams(&tenant, before, &site);
@@ -151,7 +178,25 @@ impl Dispatcher {
                 tracing::error!("runs of schedules that are gone still wait: {}", with_causes(&error));
             }
         }
+        self.forget_streams();
         self.follow_leads();
+    }
+
+    /// A stream that nobody wants any more troubles nobody.
+    fn forget_streams(&self) {
+        let is_wanted = |tenant: &str, name: &str| -> Option<bool> {
+            let site = self.policies.sites.get(&tenant.parse::<Tenant>().ok()?)?;
+            let name = name.parse::<Instance>().ok()?;
+            let has = |schedule: &Schedule| schedule.verb == Verb::Stream && schedule.has(&site.config, Some(&name));
+            Some(site.schedules.iter().any(has))
+        };
+        for trouble in self.daemon.troubles.all() {
+            if let (Some(tenant), Some(name)) = (&trouble.tenant, trouble.of.strip_prefix(STREAM))
+                && is_wanted(tenant, name) != Some(true)
+            {
+                self.daemon.troubles.end(Some(tenant), &trouble.of);
+            }
+        }
     }
 
     /// Streams whose instance is configured in another way are begun anew.
@@ -196,6 +241,19 @@ impl Dispatcher {
             self.daemon.tell(Told::Changed { tenant: tenant.clone() });
         }
         Ok(())
+    }
+}
+
+/// That somebody begins a run.
+fn started(asked: &Asked) -> Deed {
+    let word = asked.verb.word();
+    Deed {
+        tenant: Some(asked.tenant.clone()),
+        who: asked.who.clone(),
+        act: "start".to_owned(),
+        target: Some(asked.instance.as_ref().map_or_else(|| word.to_owned(), |name| format!("{word} of {name}"))),
+        allowed: true,
+        detail: None,
     }
 }
 

@@ -175,9 +175,12 @@ async fn keep(daemon: &Daemon, job: &Job, event: RunEvent) {
     }
 }
 
-/// What the trouble of a stream that does not go on is called.
+/// What the trouble of a stream that does not go on is called, before its instance.
+pub(super) const STREAM: &str = "stream ";
+
+/// The same with it.
 pub(super) fn stream_trouble(instance: &str) -> String {
-    format!("stream {instance}")
+    format!("{STREAM}{instance}")
 }
 
 /// Finds out what became of a run of an earlier daemon. Its process has noticed that the daemon is gone, and winds up: only

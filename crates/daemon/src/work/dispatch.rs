@@ -25,7 +25,7 @@ use super::{
     carry::{self, News},
     open::{Off, Open, Opens, Phase},
     overlap,
-    plan::{self, Dues, Key, Plan, Recorded, Verdict},
+    plan::{self, Dues, Key, LATE, Plan, Recorded, Verdict},
     streams::Streams,
 };
 use crate::{
@@ -48,8 +48,9 @@ const RECORD: SignedDuration = SignedDuration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How far back runs are looked for that others follow.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(1);
-/// How long what was called off may take to tear down, when the daemon ends. Then it is left alone: it notices.
-const TEARS_DOWN: Duration = Duration::from_secs(60);
+/// How long what was called off may take to tear down, when the daemon ends: a drill takes up to 300 s. Then it is left alone:
+/// it notices.
+const TEARS_DOWN: Duration = Duration::from_secs(330);
 /// How long it may take to give leads back.
 const GIVES_BACK: Duration = Duration::from_secs(10);
 
@@ -70,6 +71,8 @@ pub(super) struct Dispatcher {
     looks: JoinSet<()>,
     news: mpsc::Sender<News>,
     pub(super) is_ending: bool,
+    /// When it last looked at the clock.
+    turned: Timestamp,
 }
 
 /// A tenant that this daemon works for.
@@ -103,6 +106,7 @@ pub async fn run(daemon: Arc<Daemon>, cancel: CancellationToken) {
         looks: JoinSet::new(),
         news,
         is_ending: false,
+        turned: daemon.now(),
     };
     dispatcher.follow_leads();
     let mut commands = daemon.desk.receiver.lock().await;
@@ -174,6 +178,10 @@ impl Dispatcher {
             self.cleared.pop_front();
         }
         let now = self.daemon.now();
+        if now.duration_since(self.turned) < -LATE {
+            self.set_back(now).await?;
+        }
+        self.turned = now;
         let mut skipped = BTreeSet::new();
         if !self.is_ending {
             skipped = self.queue_due(now).await?;
@@ -232,16 +240,21 @@ impl Dispatcher {
         let Some(site) = self.policies.sites.get(tenant).cloned() else { return Ok(()) };
         let now = self.daemon.now();
         let state = &self.daemon.state;
-        let there_until = state.planned_until(tenant).await?;
+        // What is ahead of now was recorded by a clock that ran ahead: it counts as of now.
+        let planned = state.planned_until(tenant).await?;
+        if planned.is_some_and(|until| now.duration_since(until) < -LATE) {
+            state.forget_missed_ahead(tenant, now).await?;
+        }
+        let there_until = planned.map(|until| until.min(now));
         let newest: BTreeMap<Key, Timestamp> = state
             .newest_dues(tenant)
             .await?
             .into_iter()
-            .map(|(schedule, instance, due)| (Key { tenant: tenant.clone(), schedule, instance }, due))
+            .map(|(schedule, instance, due)| (Key { tenant: tenant.clone(), schedule, instance }, due.min(now)))
             .collect();
         let passed = match there_until.and_then(|until| until.checked_sub(LOOK_BACK).ok()) {
             Some(since) => state.passed_since(tenant, since).await?,
-            None => Vec::new(),
+            None => state.newest_passed(tenant).await?, // somebody else did what is followed
         };
         for RunRow { job, attempt, at, started, .. } in state.open_runs().await? {
             if job.tenant != *tenant || self.open.get(job.run).is_some() {
@@ -266,6 +279,18 @@ impl Dispatcher {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The clock ran ahead, and was put right. What was settled meanwhile is yet to come: it is not settled.
+    async fn set_back(&mut self, now: Timestamp) -> Result<()> {
+        tracing::warn!(before = %self.turned, "the clock was set back: what was due while it ran ahead will be due again");
+        for (tenant, led) in &mut self.led {
+            self.daemon.state.forget_missed_ahead(tenant, now).await?;
+            (led.since, led.recorded) = (led.since.min(now), None);
+        }
+        self.plan.set_back(now);
+        self.streams.wake_all(|_| true);
         Ok(())
     }
 

@@ -74,6 +74,9 @@ impl Dispatcher {
                 Ok((Ended { outcome: RunOutcome::Interrupted, reason, is_transient: false, ..ended }, again))
             }
             None => {
+                // Nobody here stopped it: its process was ended from outside, which says nothing of the next try.
+                let is_cut_off = ended.outcome == RunOutcome::Interrupted;
+                let ended = Ended { is_transient: ended.is_transient || is_cut_off, ..ended };
                 let (Some(schedule), true) = (schedule, is_worth_a_try(&ended)) else { return Ok((ended, None)) };
                 let tries = self.tries(&open.job).await?;
                 if open.job.verb == Verb::Stream || tries >= schedule.retries {
@@ -176,7 +179,7 @@ impl Dispatcher {
         self.streams.ended(key, now);
         let Some(instance) = &key.instance else { return };
         let tenant = Some(key.tenant.to_string());
-        if ended.outcome == RunOutcome::Interrupted || self.is_ending {
+        if ended.outcome == RunOutcome::Interrupted || self.is_ending || !self.streams.has(key) {
             self.daemon.troubles.end(tenant.as_deref(), &stream_trouble(instance.as_str()));
             return;
         }

@@ -9,7 +9,8 @@
 //! | `audit`, `report`: of the tenant, or a report of the instance | the same verb for the same whole |
 //!
 //! Everything else goes on side by side, streams beside everything. Other instances and tenants are never in the way, but for
-//! the budget: all runs together, drills and controls, and backups, dumps and copies. Streams are not counted.
+//! the budget: all runs together, drills and controls, and backups, dumps and copies. Streams are not counted. What other
+//! tenants do is nobody else's business: why a run waits names and counts runs of its own tenant alone.
 
 use lifeboat_model::id::RunId;
 
@@ -17,6 +18,9 @@ use crate::{
     job::{Job, Verb},
     settings::Budget,
 };
+
+/// Why a run waits that runs of other tenants hold up as well.
+const NOT_YET: &str = "waits for its turn: this host does no more at a time";
 
 /// Of these, one at a time for an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +82,17 @@ fn obstacle(job: &Job, going: &[&Job], budget: &Budget) -> Option<String> {
     if is_stream(job) {
         return None;
     }
-    let count = |counts: fn(&Job) -> bool| going.iter().filter(|job| !is_stream(job) && counts(job)).count();
-    let full = |count: usize, most: usize, what: &str| {
-        (count >= most).then(|| format!("waits: {count} of at most {most} {what} go on"))
+    let full = |counts: fn(&Job) -> bool, most: usize, what: &str| {
+        let counted = || going.iter().filter(|other| !is_stream(other) && counts(other));
+        let own = counted().filter(|other| other.tenant == job.tenant).count();
+        match own >= most {
+            true => Some(format!("waits: {own} of at most {most} {what} go on")),
+            false => (counted().count() >= most).then(|| NOT_YET.to_owned()),
+        }
     };
-    full(count(|_| true), budget.runs, "runs")
-        .or_else(|| if is_drill(job) { full(count(is_drill), budget.drills, "drills and controls") } else { None })
-        .or_else(|| {
-            if is_backup(job) { full(count(is_backup), budget.backups, "backups, dumps and copies") } else { None }
-        })
+    full(|_| true, budget.runs, "runs")
+        .or_else(|| if is_drill(job) { full(is_drill, budget.drills, "drills and controls") } else { None })
+        .or_else(|| if is_backup(job) { full(is_backup, budget.backups, "backups, dumps and copies") } else { None })
 }
 
 #[cfg(test)]
@@ -163,6 +169,25 @@ mod tests {
         assert_eq!(begun.len() + waits.len(), all.len());
         assert!(waits.iter().any(|(_, why)| why == "waits: 1 of at most 1 drills and controls go on"), "{waits:?}");
         assert!(waits.iter().any(|(_, why)| why == "waits: 5 of at most 5 runs go on"), "{waits:?}");
+    }
+
+    #[test]
+    fn what_other_tenants_do_is_not_told() {
+        let of = |tenant: &str, job: Job| Job { tenant: tenant.parse().unwrap(), ..job };
+        let others: Vec<Job> =
+            (1..=4).map(|number| of("other", job(number, Some("shop"), Verb::Drill { random: true }))).collect();
+        let own = job(5, Some("clinic"), Verb::Drill { random: true });
+        let budgets = [
+            Budget { runs: 4, drills: 9, ..Budget::default() },
+            Budget { runs: 9, drills: 4, ..Budget::default() },
+            // Own runs are among those that fill it, and not all of them.
+            Budget { runs: 5, drills: 9, ..Budget::default() },
+        ];
+        for (budget, runs) in budgets.iter().zip([&[][..], &[], &[job(6, Some("bakery"), Verb::Backup)]]) {
+            let going: Vec<&Job> = others.iter().chain(runs).collect();
+            let (begun, waits) = pick(&[(own.run, &own)], &going, budget);
+            assert_eq!((begun, waits), (vec![], vec![(own.run, NOT_YET.to_owned())]), "{budget:?}");
+        }
     }
 
     #[test]

@@ -69,8 +69,10 @@ pub(super) struct Dues {
 
 impl Plan {
     /// Brings the lines of a tenant in accord with its policies. Lines that stay as they are go on where they are, new ones
-    /// and changed ones count from what is recorded: with nothing recorded, from now.
-    pub fn renew(&mut self, tenant: &Tenant, site: &Site, recorded: &Recorded<'_>, now: Timestamp) {
+    /// and changed ones count from what is recorded: with nothing recorded, from now. Answers what was due of changed ones
+    /// and is not settled: it was held back.
+    pub fn renew(&mut self, tenant: &Tenant, site: &Site, recorded: &Recorded<'_>, now: Timestamp) -> Vec<(Key, Dues)> {
+        let mut held = Vec::new();
         let mut wanted = BTreeSet::new();
         for schedule in site.schedules.iter().filter(|schedule| matches!(schedule.when, When::Cron(_))) {
             let mut shared = None;
@@ -79,13 +81,31 @@ impl Plan {
                 let shared = Arc::clone(shared.get_or_insert_with(|| Arc::new(schedule.clone())));
                 match self.lines.get_mut(&key) {
                     Some(line) if is_due_alike(&line.schedule, schedule) => line.schedule = shared,
-                    _ => self.set(&key, Line::new(shared, &key, recorded, now)),
+                    old => {
+                        if let Some(line) = old {
+                            let occurrences = line.held(&key, &shared, now);
+                            held.push((key.clone(), Dues { schedule: Arc::clone(&shared), occurrences, untold: 0 }));
+                        }
+                        self.set(&key, Line::new(shared, &key, recorded, now));
+                    }
                 }
                 wanted.insert(key);
             }
         }
         let gone: Vec<Key> = self.of(tenant).filter(|key| !wanted.contains(key)).cloned().collect();
         gone.iter().for_each(|key| self.remove(key));
+        held
+    }
+
+    /// The clock ran ahead until now: nothing that is yet to come is settled.
+    pub fn set_back(&mut self, now: Timestamp) {
+        let all: Vec<Key> = self.lines.keys().cloned().collect();
+        for key in all {
+            let Some(Line { schedule, cursor, floor, .. }) = self.lines.get(&key) else { continue };
+            let (schedule, cursor, floor) = (Arc::clone(schedule), now.min(*cursor), now.min(*floor));
+            let next = first(&schedule, &key, cursor, floor, now);
+            self.set(&key, Line { schedule, cursor, floor, next });
+        }
     }
 
     /// Nothing of this tenant is due here any more.
@@ -171,6 +191,14 @@ impl Line {
         };
         let next = first(&schedule, key, cursor, floor, now);
         Line { schedule, cursor, floor, next }
+    }
+
+    /// What was due and is not settled. It is begun at its place in the jitter, outside of the blackouts that there are now.
+    fn held(&self, key: &Key, changed: &Schedule, now: Timestamp) -> Vec<Occurrence> {
+        let bare = Schedule { blackouts: Vec::new(), ..Schedule::clone(&self.schedule) };
+        let due = bare.due(key.instance.as_ref(), self.cursor, now);
+        let held = due.filter(|it| self.schedule.begin(it.at) > self.floor);
+        held.map(|it| Occurrence { at: changed.begin(it.at.max(now)), ..it }).collect()
     }
 }
 
@@ -405,9 +433,21 @@ mod tests {
         plan.renew(&tenant(), &hourly("missed = \"skip\"\n"), &from_now, at("09:10"));
         assert_eq!(plan.due(at("09:10")), [key()]);
         assert_eq!(plan.dues(&key(), at("09:10")).unwrap().schedule.missed, Missed::Skip);
-        // Its times are others: they count from now.
-        plan.renew(&tenant(), &hourly("jitter = \"1s\"\n"), &from_now, at("09:10"));
-        assert!(plan.next(&BTreeSet::new()).is_some_and(|next| next >= at("10:00")));
+        // Its times are others: they count from now, and what is not settled is answered.
+        let begins = |held: Vec<(Key, Dues)>| -> Vec<Occurrence> {
+            held.into_iter().flat_map(|(_, dues)| dues.occurrences).collect()
+        };
+        let held =
+            plan.renew(&tenant(), &hourly("blackout = [{ from = \"08:00\", to = \"12:00\" }]"), &from_now, at("09:10"));
+        assert_eq!(begins(held), [Occurrence { due: at("09:00"), at: at("12:00") }]);
+        assert_eq!(plan.next(&BTreeSet::new()), Some(at("12:00")));
+        // So is what a later run would have stood for.
+        let held = plan.renew(&tenant(), &hourly(""), &from_now, at("10:10"));
+        assert_eq!(begins(held), [Occurrence { due: at("10:00"), at: at("10:10") }]);
+        assert_eq!(plan.next(&BTreeSet::new()), Some(at("11:00")));
+        let held = plan.renew(&tenant(), &hourly("jitter = \"1s\"\n"), &from_now, at("10:20"));
+        assert_eq!(begins(held), []);
+        assert!(plan.next(&BTreeSet::new()).is_some_and(|next| next >= at("11:00")));
         plan.renew(&tenant(), &site(""), &from_now, at("09:10"));
         assert_eq!(plan.next(&BTreeSet::new()), None);
     }

@@ -11,7 +11,13 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, Uri},
 };
-use lifeboat_daemon::{daemon::Told, runner::RunEvent, view::EventView};
+use lifeboat_daemon::{
+    daemon::Told,
+    job::{Because, Job, Verb},
+    runner::RunEvent,
+    view::{EventView, Trouble},
+};
+use lifeboat_model::id::RunId;
 use lifeboat_testkit::clock::hurry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -242,5 +248,41 @@ async fn people_are_told_however_much_happens() {
         served.daemon.tell(Told::Event { tenant: "acme".parse().unwrap(), event: Arc::clone(&event) });
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_configured_is_told_to_nobody() {
+    let inbox = Shared::default();
+    let site = pager_and_chat(&inbox).await;
+    site.write("schedules/gold.toml", "[schedule.nightly]\ndo = \"backup\"\ntiers = [\"gold\"]\ncron = \"@daily\"\n");
+    let served = site.serve().await;
+    let daemon = &served.daemon;
+    let trouble = Trouble {
+        tenant: None,
+        of: "channel gone".to_owned(),
+        since: daemon.now(),
+        text: "refused".to_owned(),
+        next: None,
+    };
+    daemon.troubles.begin(trouble);
+    for (run, (schedule, instance)) in (1..).zip([("gone", "clinic"), ("nightly", "gone"), ("nightly", "clinic")]) {
+        let job = Job {
+            run: RunId([run; 8]),
+            tenant: "acme".parse().unwrap(),
+            instance: Some(instance.parse().unwrap()),
+            verb: Verb::Backup,
+            because: Because::Schedule { schedule: schedule.to_owned(), due: daemon.now() },
+        };
+        daemon.state.missed(&job, "nobody was at work", daemon.now()).await.unwrap();
+    }
+    let told = within("the one that is configured is told", async || {
+        let rows = daemon.state.conditions().await.unwrap();
+        let keys: Vec<String> = rows.into_iter().map(|(key, _)| key).filter(|key| key.starts_with("known/")).collect();
+        keys.iter().any(|key| key == "known/acme/clinic/run nightly").then_some(keys)
+    })
+    .await;
+    assert!(!told.iter().any(|key| key.contains("gone/run") || key.contains("run gone")), "{told:?}");
+    within("the channel is forgotten", async || (!served.lacks("channel gone")).then_some(())).await;
     served.stop().await;
 }

@@ -2,6 +2,7 @@
 //! the part that holds the lead fails itself.
 
 use std::{
+    fs,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,15 +14,17 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use lifeboat_daemon::{
     Daemon, Error, Result,
-    job::{Job, RunOutcome, Verb},
+    job::{Because, Job, RunOutcome, Verb},
+    policies,
     runner::{Ended, How, RunEvent, Runner},
     state::{RunFilter, RunRow},
+    view::Trouble,
     work::{self, Asked, Claim, FromEvidence, Held, Lead, Past, Refused},
 };
 use lifeboat_evidence::act::Policy;
 use lifeboat_model::{
     check::Outcome,
-    id::{Instance, Tenant},
+    id::{Instance, RunId, Tenant},
 };
 use lifeboat_testkit::clock::hurry;
 use tokio::{
@@ -30,7 +33,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{HOUR, clinic, tenant, world::World};
+use crate::{
+    HOUR, clinic, tenant,
+    world::{World, moment},
+};
 
 /// Who leads: nobody else, or another, or nobody can tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +129,10 @@ struct Gate {
     open: watch::Sender<bool>,
     /// Which runs were begun, and how they ended.
     seen: Mutex<Vec<(String, Option<RunOutcome>)>>,
+    /// The next run is ended from outside.
+    is_cut_off: AtomicBool,
+    /// How long what was called off tears down.
+    tears_down: Duration,
 }
 
 #[async_trait]
@@ -135,9 +145,14 @@ impl Runner for Gate {
         };
         let mut open = self.open.subscribe();
         let outcome = tokio::select! {
+            biased;
+            () = async {}, if self.is_cut_off.swap(false, Ordering::SeqCst) => RunOutcome::Interrupted,
             opened = open.wait_for(|open| *open) => { opened.unwrap(); RunOutcome::Passed }
             () = cancel.cancelled() => RunOutcome::Interrupted,
         };
+        if cancel.is_cancelled() {
+            tokio::time::sleep(self.tears_down).await;
+        }
         self.seen.lock().unwrap()[number].1 = Some(outcome);
         let reason = (outcome != RunOutcome::Passed).then(|| "torn down".to_owned());
         Ended { outcome, exit: Some(0), answer: None, reason, is_transient: false }
@@ -161,12 +176,27 @@ struct Place {
 impl Place {
     /// At work, an hour after the beginning, with nothing due.
     async fn new() -> Place {
-        hurry(10);
+        Place::of(World::new().await, Duration::ZERO).await
+    }
+
+    /// With other schedules.
+    async fn with_schedules(text: &str) -> Place {
         let world = World::new().await;
+        fs::write(world.schedules(), text).unwrap();
+        Place::of(world, Duration::ZERO).await
+    }
+
+    async fn of(world: World, tears_down: Duration) -> Place {
+        hurry(10);
         world.set(HOUR);
         let baton =
             Baton { who: watch::Sender::new(Who::Free), is_broken: Arc::default(), breaks: watch::Sender::new(false) };
-        let gate = Arc::new(Gate { open: watch::Sender::new(false), seen: Mutex::default() });
+        let gate = Arc::new(Gate {
+            open: watch::Sender::new(false),
+            seen: Mutex::default(),
+            is_cut_off: AtomicBool::new(false),
+            tears_down,
+        });
         let ledger = Ledger::default();
         let daemon = Arc::new(world.daemon_with("state", |surroundings| {
             surroundings.lead = Arc::new(baton.clone());
@@ -192,6 +222,12 @@ impl Place {
             who: "ann".into(),
         };
         self.daemon.start(asked).await.map(drop)
+    }
+
+    /// Policies with other schedules count from now on.
+    fn adopt(&self, schedules: &str) {
+        fs::write(self.world.schedules(), schedules).unwrap();
+        self.daemon.policies.send_replace(Arc::new(policies::read(&self.daemon.sources).unwrap()));
     }
 
     fn seen(&self) -> Vec<(String, Option<RunOutcome>)> {
@@ -338,5 +374,150 @@ async fn a_run_is_over_although_keeping_it_in_the_ledger_fails_itself() {
     })
     .await;
     assert_eq!(audit.outcome, Some(RunOutcome::Passed), "{audit:?}");
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_ended_from_outside_is_tried_again() {
+    let place = Place::with_schedules("[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n").await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    until("nothing to go on", async || place.rows().await.iter().all(|row| row.ended.is_some()).then_some(())).await;
+    place.gate.is_cut_off.store(true, Ordering::SeqCst);
+    place.world.set(2 * HOUR);
+    let again = async || place.rows().await.into_iter().find(|row| row.attempt == 2);
+    let again = until("another try", again).await;
+    assert!(matches!(again.job.verb, Verb::Audit) && again.at > place.daemon.now(), "{again:?}");
+    assert_eq!(place.daemon.state.bad_runs(place.daemon.now()).await.unwrap(), []);
+    place.world.set(2 * HOUR + 700);
+    let passed = async || place.rows().await.into_iter().find(|row| row.attempt == 2).and_then(|row| row.outcome);
+    assert_eq!(until("it to be over", passed).await, RunOutcome::Passed);
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_is_stopped_waits_for_what_tears_down() {
+    let place = Place::of(World::new().await, Duration::from_secs(200)).await;
+    place.leads().await;
+    until("a run to go on", async || (place.seen().len() == 1).then_some(())).await;
+    place.cancel.cancel();
+    place.works.await.unwrap();
+    let seen = place.gate.seen.lock().unwrap().clone();
+    assert_eq!(seen[0].1, Some(RunOutcome::Interrupted), "it was torn down: {seen:?}");
+}
+
+/// It is 12:06, then 13:06, then 14:06.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_while_its_times_are_changed_is_done() {
+    let audit = |until: &str| {
+        format!(
+            "[schedule.audit]\ndo = \"audit\"\ncron = \"0 13 * * *\"\nblackout = [{{ from = \"12:30\", to = \"{until}\" }}]\n"
+        )
+    };
+    let place = Place::with_schedules(&audit("15:00")).await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    place.world.set(2 * HOUR);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    place.adopt(&audit("14:00"));
+    let held = async || place.rows().await.into_iter().find(|row| row.job.verb == Verb::Audit);
+    let held = until("it to be queued", held).await;
+    assert_eq!(held.job.because.to_string(), "schedule audit, due 2026-11-18T13:00:00Z");
+    assert_eq!((held.at.to_string().as_str(), held.started), ("2026-11-18T14:00:00Z", None), "{held:?}");
+    place.world.set(3 * HOUR);
+    until("it to be done", async || place.rows().await.iter().all(|row| row.outcome.is_some()).then_some(())).await;
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_no_longer_wanted_troubles_nobody() {
+    let stream = "[schedule.stream]\ndo = \"stream\"\ntiers = [\"gold\"]\n";
+    let place = Place::with_schedules(stream).await;
+    place.leads().await;
+    let trouble = |of: &str| Trouble {
+        tenant: Some("acme".to_owned()),
+        of: of.to_owned(),
+        since: place.daemon.now(),
+        text: "it does not go on".to_owned(),
+        next: None,
+    };
+    place.daemon.troubles.begin(trouble("stream clinic"));
+    place.daemon.troubles.begin(trouble("stream gone"));
+    let told = || place.daemon.troubles.all().into_iter().map(|trouble| trouble.of).collect::<Vec<_>>();
+    place.adopt(&format!("{stream}retry_after = \"1m\"\n"));
+    until("what is gone to be forgotten", async || (told() == ["stream clinic"]).then_some(())).await;
+    place.adopt("[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n");
+    until("the stream to be forgotten", async || told().is_empty().then_some(())).await;
+    place.end().await;
+}
+
+/// Another host did what is followed: this one has never led, and knows of it from evidence alone.
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_run_of_another_host_is_not_lost() {
+    let schedules = "[schedule.nightly]\ndo = \"backup\"\ntiers = [\"gold\"]\ncron = \"0 0 * * *\"\n\
+                     [schedule.rehearsal]\ndo = \"drill\"\ntiers = [\"gold\"]\nafter = \"nightly\"\nmissed = ";
+    for (missed, outcome) in [("{ once_within = \"12h\" }", None), ("\"skip\"", Some(RunOutcome::Missed))] {
+        let world = World::new().await;
+        fs::write(world.schedules(), format!("{schedules}{missed}\n")).unwrap();
+        for (run, due) in [(1, -48 * HOUR), (2, -24 * HOUR), (3, -HOUR)] {
+            let because = Because::Schedule { schedule: "nightly".into(), due: moment(due) };
+            world.backup(run, Some(&because), due, due + 60).await;
+        }
+        let place = Place::of(world, Duration::ZERO).await;
+        let rehearsals = async || -> Vec<RunRow> {
+            let rows = place.rows().await;
+            rows.into_iter().filter(|row| matches!(row.job.verb, Verb::Drill { .. })).collect()
+        };
+        let found = until("what follows", async || Some(rehearsals().await).filter(|found| !found.is_empty())).await;
+        assert_eq!((found.len(), found[0].outcome), (1, outcome), "{found:?}");
+        assert_eq!(found[0].job.because.to_string(), format!("schedule rehearsal, due {}", moment(60 - HOUR)));
+        place.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_ran_ahead_and_was_put_right_stops_nothing() {
+    let place = Place::with_schedules("[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n").await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    let audits = async |before: i64| -> Vec<RunRow> {
+        let rows = place.rows().await;
+        rows.into_iter().filter(|row| row.job.verb == Verb::Audit && row.at <= moment(before)).collect()
+    };
+    let far = 10 * 24 * HOUR;
+    place.world.set(far);
+    let is_done = |row: &RunRow| row.outcome == Some(RunOutcome::Passed);
+    until("the newest of them to be done", async || audits(2 * far).await.iter().any(is_done).then_some(())).await;
+    for hour in 1..4 {
+        place.world.set(hour * HOUR + 60);
+        until("what is yet to come to be forgotten", async || audits(2 * far).await.iter().all(is_done).then_some(()))
+            .await;
+        place.world.set((hour + 1) * HOUR);
+        let done = async || {
+            let all = audits((hour + 1) * HOUR).await;
+            (all.iter().filter(|row| is_done(row)).count() == hour as usize).then_some(())
+        };
+        until("the audit of this hour", done).await;
+    }
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_clock_that_ran_ahead_left_in_the_state_stops_nothing() {
+    let place = Place::with_schedules("[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n").await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    place.baton.who.send_replace(Who::Another("backup-2"));
+    until("another to lead", async || place.is_led_elsewhere().then_some(())).await;
+    // 12:30, which is yet to come.
+    let because = Because::Schedule { schedule: "audit".into(), due: moment(HOUR + 1400) };
+    let missed = Job { run: RunId([1; 8]), tenant: tenant(), instance: None, verb: Verb::Audit, because };
+    place.daemon.state.missed(&missed, "nobody was at work", moment(240 * HOUR)).await.unwrap();
+    place.daemon.state.set_planned_until(&tenant(), moment(240 * HOUR)).await.unwrap();
+    place.baton.who.send_replace(Who::Free);
+    place.leads().await;
+    place.world.set(HOUR + 1460);
+    let audit = async || place.rows().await.into_iter().find(|row| row.job.verb == Verb::Audit)?.outcome;
+    until("the audit", async || audit().await.filter(|outcome| *outcome == RunOutcome::Passed)).await;
     place.end().await;
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 #![recursion_limit = "256"]
 
+mod entered;
 mod forgotten;
 mod lead;
 mod looks;

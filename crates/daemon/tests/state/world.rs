@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -146,6 +146,11 @@ impl World {
 
     pub fn set(&self, second: i64) {
         self.clock.store(second, Ordering::SeqCst);
+    }
+
+    /// Where its schedules stand.
+    pub fn schedules(&self) -> PathBuf {
+        self.folder.path().join("schedules/all.toml")
     }
 
     /// A daemon with a state of its own.

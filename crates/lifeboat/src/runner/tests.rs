@@ -129,6 +129,29 @@ async fn what_outlives_the_run_does_not_hold_it_up() {
     assert_eq!(ended.exit, Some(4));
 }
 
+/// Whoever follows it is gone: a part of the daemon that failed, or one that waits no longer.
+#[tokio::test]
+async fn a_run_that_nobody_follows_any_more_tears_down_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begun, torn_down) = (dir.path().join("begun"), dir.path().join("torn-down"));
+    let script =
+        format!("touch {}\ncat > {}.part; sleep 0.2; touch {}", begun.display(), begun.display(), torn_down.display());
+    let appears = async |file: &Path| {
+        for _ in 0..500 {
+            if file.exists() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    };
+    let path = dir.path().to_owned();
+    let followed = tokio::spawn(async move { run(&path, &script, CancellationToken::new()).await });
+    assert!(appears(&begun).await);
+    followed.abort();
+    assert!(appears(&torn_down).await, "its teardown was cut off");
+}
+
 #[tokio::test]
 async fn a_run_lives_as_long_as_it_holds_its_lock() {
     let dir = tempfile::tempdir().unwrap();
