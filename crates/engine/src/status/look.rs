@@ -54,7 +54,8 @@ pub async fn look(context: &Context, instance: &Instance, asking: &Asking<'_>) -
         slow::look(context, &repo, newest.as_ref().map(|point| point.header.point), asking),
     );
     let Drills { last: drill, passed_over: drills_passed_over, trend: rto_trend, control } = drills;
-    let server::Found { wal, standbys } = server;
+    let server::Found { wal, standbys, leads_on } = server;
+    let wal = wal.map(|wal| wal.seen_at(looked));
     if let Some(why) = wal.as_ref().and_then(|wal| wal.not_asked.as_ref()).or(standbys.not_asked.as_ref()) {
         // Standbys that a role may not see are no promise; a server that does not answer is no source.
         if wal.as_ref().is_some_and(|wal| wal.not_asked.is_some()) || standbys.hidden == 0 {
@@ -62,6 +63,7 @@ pub async fn look(context: &Context, instance: &Instance, asking: &Asking<'_>) -
         }
     }
     let is_silent = !unknown.is_empty();
+    unknown.extend(leads_on.map(|why| format!("whether the log leads on from the newest point: {why}")));
     for certificate in &certificates {
         if let Some(why) = certificate.not_asked.as_ref().filter(|_| !(is_silent && certificate.is_of_source())) {
             unknown.push(format!("the certificate of {} ({}): {why}", certificate.of, certificate.endpoint));

@@ -149,6 +149,18 @@ pub struct Window {
     pub grows: bool,
 }
 
+impl Wal {
+    /// As a look finds it that began then: it asks the server a little later, and what waits at a server that writes all the time is
+    /// younger than the look. Only a stream's own word, told after a look, speaks of what came later.
+    fn seen_at(self, looked: Timestamp) -> Wal {
+        let waiting_since = match self.cut_since {
+            Some(_) => self.waiting_since,
+            None => self.waiting_since.map(|since| since.min(looked)),
+        };
+        Wal { waiting_since, ..self }
+    }
+}
+
 impl Window {
     /// Lets the window that grows reach the newest commit.
     pub fn grow(windows: &mut [Window], newest: Option<Timestamp>) {

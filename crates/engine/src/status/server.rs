@@ -25,6 +25,8 @@ const SINCE: f64 = 30.0;
 pub(super) struct Found {
     pub wal: Option<Wal>,
     pub standbys: Standbys,
+    /// Why it is not known whether the log that is held leads on from the newest point.
+    pub leads_on: Option<String>,
 }
 
 pub(super) async fn look(
@@ -39,7 +41,7 @@ pub(super) async fn look(
         false => Err("it was not asked".to_owned()),
     };
     if let (Err(_), false, Some(before)) = (&asked, asking.ask_servers, asking.before) {
-        return Found { wal: before.wal.clone(), standbys: before.standbys.clone() };
+        return Found { wal: before.wal.clone(), standbys: before.standbys.clone(), leads_on: None };
     }
     let tier_rpo = context.tier(config).map(|tier| tier.rpo.0).unwrap_or_default();
     let standbys = async {
@@ -53,10 +55,10 @@ pub(super) async fn look(
     };
     let wal = async {
         let held = wal(context, name, asked.as_ref(), newest, asking).await;
-        held.unwrap_or_else(|error| Some(Wal { not_asked: Some(crate::with_causes(&error)), ..unheld(newest) }))
+        held.unwrap_or_else(|error| (Some(Wal { not_asked: Some(crate::with_causes(&error)), ..unheld(newest) }), None))
     };
-    let (wal, standbys) = tokio::join!(wal, standbys);
-    Found { wal, standbys }
+    let ((wal, leads_on), standbys) = tokio::join!(wal, standbys);
+    Found { wal, standbys, leads_on }
 }
 
 /// Nothing of the log counts: what the newest point has not is not held.
@@ -71,16 +73,16 @@ fn unheld(newest: Option<&Point>) -> Wal {
     }
 }
 
-/// None where no log is streamed.
+/// None where no log is streamed; and why it is not known whether it leads on from the newest point.
 async fn wal(
     context: &Context,
     name: &Instance,
     asked: std::result::Result<&ConnectOptions, &String>,
     newest: Option<&Point>,
     asking: &Asking<'_>,
-) -> Result<Option<Wal>> {
+) -> Result<(Option<Wal>, Option<String>)> {
     if context.instance_repo(name).wal_archive().streams().await?.is_empty() {
-        return Ok(None);
+        return Ok((None, None));
     }
     let before = asking.before.filter(|before| {
         let age = (context.clock)().duration_since(before.looked).as_secs_f64();
@@ -99,9 +101,9 @@ async fn wal(
             within(asking.slow_patience, log_end(context, name, point, durable.ok().flatten())).await
         }
     };
-    let mut wal = match (&found, &end) {
-        (Ok(found), Ok(_)) => of(found, newest, before, (context.clock)()),
-        (Err(why), _) | (_, Err(why)) => Wal { not_asked: Some(why.clone()), ..unheld(newest) },
+    let mut wal = match &found {
+        Ok(found) => of(found, newest, before, (context.clock)()),
+        Err(why) => Wal { not_asked: Some(why.clone()), ..unheld(newest) },
     };
     if let Ok(Some(end)) = end {
         // Whatever is newer is not held, or nothing leads to it; a server that is gone took it with it.
@@ -109,7 +111,7 @@ async fn wal(
         wal.waiting_since = newest.map(|point| point.header.started).max(end.newest_commit);
         wal.cut_since = wal.waiting_since.filter(|_| end.is_cut);
     }
-    Ok(Some(wal))
+    Ok((Some(wal), end.err()))
 }
 
 /// Where the log ends that can be brought back from a point; none where that is `durable`.

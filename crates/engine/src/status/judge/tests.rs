@@ -236,6 +236,13 @@ fn the_streamed_log_counts() {
     let anew = |f: &mut Facts| f.wal = Some(Wal { waiting_since: Some(ahead(60.0)), ..wal(None, true) });
     assert_eq!(exposed(&anew, 63.0), (Some(3.0), None), "it waits for a moment");
     assert_eq!(exposed(&anew, 720.0), (Some(660.0), Some(ahead(3660.0))), "nobody has seen it held since");
+    let busy = |f: &mut Facts| {
+        f.wal = Some(
+            Wal { waiting_since: Some(f.looked + jiff::SignedDuration::from_secs(1)), ..wal(None, true) }
+                .seen_at(f.looked),
+        );
+    };
+    assert_eq!(exposed(&busy, 290.0), (Some(0.0), None), "a server that writes all the time");
     let cut = |f: &mut Facts| f.wal = Some(Wal { cut_since: Some(ago(40.0)), ..wal(Some(40.0), true) });
     assert_eq!(exposed(&cut, 100.0), (Some(140.0), Some(ahead(3560.0))), "a stream behind a hole does not help");
     check(cut, State::AtRisk, "wal-hole", "a hole since 2026-11-22T11:59:20Z", "lifeboat backup clinic");
