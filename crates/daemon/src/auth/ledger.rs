@@ -1,8 +1,8 @@
 //! What was done and refused in a tenant goes into that tenant's ledger: acts within seconds, refusals summed up every hour,
 //! because whoever tries thousands of times must not fill it. What belongs to no tenant is in the log of activity alone.
 //!
-//! Acts are owed by the state, which knows them also after a `kill -9`: one that was entered just before may be entered twice
-//! then, and none is left out. Refusals are in memory until they are entered.
+//! Acts are owed by the state, which knows them also after a stop or a `kill -9`: one that was just being entered may be entered
+//! twice then, and none is left out. Refusals are in memory until they are entered.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -25,8 +25,9 @@ use crate::{Result, daemon::Daemon, error::with_causes, view::ActivityView};
 
 /// Refusals are summed up for so long.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
-/// The longest that a tenant's repository may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest that a tenant's repository may take. The statement lies there before its entry does: whoever is cut off between
+/// them signs the same acts again the next time. So it is longer than any entry takes that goes on.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// So many repositories are written to at the same time.
 const AT_ONCE: usize = 16;
 /// So many acts may wait for a state that cannot be written.

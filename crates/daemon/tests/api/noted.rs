@@ -63,12 +63,14 @@ async fn what_is_done_is_noted_once() {
     world.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_asked_who_has_gone_is_not_done() {
     let is_busy = Arc::new(AtomicBool::new(false));
-    let busy = Arc::clone(&is_busy);
+    let is_held = Arc::new(AtomicBool::new(false));
+    let (busy, held) = (Arc::clone(&is_busy), Arc::clone(&is_held));
     let alive: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
         while busy.load(Ordering::SeqCst) {
+            held.store(true, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(10));
         }
     });
@@ -76,7 +78,9 @@ async fn what_somebody_asked_who_has_gone_is_not_done() {
     world.start(OWN, "clinic").await;
 
     is_busy.store(true, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(1)).await; // a turn is due five times a second
+    while !is_held.load(Ordering::SeqCst) {
+        tokio::time::sleep(Duration::from_millis(20)).await; // a turn is due five times a second
+    }
     let gone = world.daemon.start(asked("gone", Verb::Drill { random: false }));
     assert!(tokio::time::timeout(Duration::from_millis(200), gone).await.is_err(), "the dispatcher is busy");
     is_busy.store(false, Ordering::SeqCst);

@@ -115,8 +115,10 @@ async fn cancelled_it_tears_down_first() {
         soon.cancel();
     });
     let torn_down = dir.path().join("torn-down");
-    let script =
-        format!("trap 'touch {}; exit 130' INT\ntouch {shown}\nwhile :; do sleep 0.05; done", torn_down.display());
+    let script = format!(
+        "trap 'touch {}; exit 130' INT\ntouch {shown}\nfor _ in $(seq 1200); do sleep 0.05; done",
+        torn_down.display()
+    );
     let (_, ended) = run(dir.path(), &script, cancel).await;
     assert_eq!((ended.outcome, ended.is_transient), (RunOutcome::Interrupted, false));
     assert!(torn_down.exists());
