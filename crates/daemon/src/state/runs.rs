@@ -269,15 +269,28 @@ impl State {
         .await
     }
 
-    /// A clock that ran ahead was put right: what was reported as missed, and is yet to be due, never was.
-    pub async fn forget_missed_ahead(&self, tenant: &Tenant, now: Timestamp) -> Result<()> {
-        let tenant = tenant.to_string();
+    /// A clock that ran ahead was put right: what was reported as missed, and is yet to be due, never was, nor does anything
+    /// count as due last that is yet to be. `begins`: when runs that wait are to be begun instead.
+    pub async fn set_back(&self, tenant: &Tenant, now: Timestamp, begins: Vec<(RunId, Timestamp)>) -> Result<()> {
+        let (tenant, now) = (tenant.to_string(), to_micros(now));
         self.ask(move |cache| {
-            let sql = "DELETE FROM runs WHERE tenant = ?1 AND schedule IS NOT NULL AND due > ?2 AND outcome = 'missed'";
-            cache.connection.execute(sql, params![tenant, to_micros(now)])
+            cache.transact(true, |transaction| {
+                let sql =
+                    "DELETE FROM runs WHERE tenant = ?1 AND schedule IS NOT NULL AND due > ?2 AND outcome = 'missed'";
+                transaction.execute(sql, params![tenant, now])?;
+                let sql = "UPDATE dues SET due = coalesce((SELECT max(due) FROM runs WHERE tenant = dues.tenant
+                        AND schedule = dues.schedule AND instance = dues.instance AND due <= ?2), ?2)
+                    WHERE tenant = ?1 AND due > ?2";
+                transaction.execute(sql, params![tenant, now])?;
+                let mut statement = transaction
+                    .prepare_cached("UPDATE runs SET at = ?2 WHERE run = ?1 AND started IS NULL AND ended IS NULL")?;
+                for (run, at) in begins {
+                    statement.execute(params![run.to_string(), to_micros(at)])?;
+                }
+                Ok(())
+            })
         })
         .await
-        .map(drop)
     }
 
     /// Until when what is due for a tenant has been planned.

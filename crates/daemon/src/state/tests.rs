@@ -60,6 +60,37 @@ async fn what_was_due_is_there_once() {
 }
 
 #[tokio::test]
+async fn what_a_clock_that_ran_ahead_left_is_put_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let of = |tenant: &str, schedule: &str, id, due| {
+        let because = Because::Schedule { schedule: schedule.into(), due: at(due) };
+        Job { tenant: tenant.parse().unwrap(), because, ..job(id, due) }
+    };
+    let (done, missed, waits) = (job(1, 0), job(2, 80_000), of("acme", "signs", 3, 90_000));
+    let (begun, other) = (of("acme", "scrub", 4, 10), of("other", "gold-backup", 5, 90_000));
+    for (job, second) in [(&done, 0), (&waits, 90_600), (&begun, 10), (&other, 90_000)] {
+        state.queue(job, 1, at(second)).await.unwrap();
+    }
+    state.begun(begun.run, at(10)).await.unwrap();
+    state.missed(&missed, "nobody was at work", at(90_000)).await.unwrap();
+    let begins = vec![(waits.run, at(100)), (begun.run, at(100))];
+    state.set_back(&done.tenant, at(100), begins).await.unwrap();
+    let dues = async |tenant: &str| {
+        let dues = state.newest_dues(&tenant.parse().unwrap()).await.unwrap();
+        dues.into_iter().map(|(schedule, _, due)| (schedule, due)).collect::<Vec<_>>()
+    };
+    let expected = [("gold-backup", 0), ("scrub", 10), ("signs", 100)];
+    assert_eq!(dues("acme").await, expected.map(|(schedule, due)| (schedule.to_owned(), at(due))));
+    assert_eq!(dues("other").await, [("gold-backup".to_owned(), at(90_000))]);
+    assert_eq!(state.run(missed.run).await.unwrap(), None);
+    let begins = state.open_runs().await.unwrap();
+    let mut begins: Vec<_> = begins.iter().map(|row| (row.job.run, row.at)).collect();
+    begins.sort();
+    assert_eq!(begins, [(done.run, at(0)), (waits.run, at(100)), (begun.run, at(10)), (other.run, at(90_000))]);
+}
+
+#[tokio::test]
 async fn a_kill_loses_nothing_that_was_answered() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();

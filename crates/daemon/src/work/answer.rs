@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use lifeboat_model::id::{Instance, RunId, Tenant};
 
 use super::{
@@ -153,11 +154,7 @@ impl Dispatcher {
                     // What is new or has changed counts from now on.
                     let recorded = Recorded { until: None, newest: &BTreeMap::new() };
                     let now = self.daemon.now();
-                    for (key, dues) in self.plan.renew(&tenant, &site, &recorded, now) {
-                        if let Err(error) = self.settle(&key, &dues, now).await {
-                            tracing::error!("a run that was held back is lost: {}", with_causes(&error));
-                        }
-                    }
+                    self.held.extend(self.plan.renew(&tenant, &site, &recorded, now));
                     self.streams.renew(&tenant, &site);
                     if let Some(before) = before.sites.get(&tenant) {
                         self.renew_streams(&tenant, before, &site);
@@ -180,6 +177,16 @@ impl Dispatcher {
         }
         self.forget_streams();
         self.follow_leads();
+    }
+
+    /// Records what becomes of what was held back when policies changed.
+    pub(super) async fn settle_held(&mut self, now: Timestamp) -> Result<()> {
+        while let Some((key, dues)) = self.held.front().cloned() {
+            self.settle(&key, &dues, now).await?;
+            self.drop_queued(&key.tenant).await?; // policies may have changed again
+            self.held.pop_front();
+        }
+        Ok(())
     }
 
     /// A stream that nobody wants any more troubles nobody.

@@ -66,6 +66,8 @@ pub(super) struct Dispatcher {
     over: VecDeque<(RunId, Ended)>,
     cleared: VecDeque<RunId>,
     taken: VecDeque<Tenant>,
+    /// What was due by policies that are gone, and is not settled.
+    pub(super) held: VecDeque<(Key, Dues)>,
     runs: JoinSet<()>,
     holds: JoinSet<()>,
     looks: JoinSet<()>,
@@ -101,6 +103,7 @@ pub async fn run(daemon: Arc<Daemon>, cancel: CancellationToken) {
         over: VecDeque::new(),
         cleared: VecDeque::new(),
         taken: VecDeque::new(),
+        held: VecDeque::new(),
         runs: JoinSet::new(),
         holds: JoinSet::new(),
         looks: JoinSet::new(),
@@ -182,6 +185,7 @@ impl Dispatcher {
             self.set_back(now).await?;
         }
         self.turned = now;
+        self.settle_held(now).await?;
         let mut skipped = BTreeSet::new();
         if !self.is_ending {
             skipped = self.queue_due(now).await?;
@@ -238,24 +242,8 @@ impl Dispatcher {
     /// This daemon works for a tenant from now on. What an earlier one had queued or begun is looked into first.
     async fn take_over(&mut self, tenant: &Tenant) -> Result<()> {
         let Some(site) = self.policies.sites.get(tenant).cloned() else { return Ok(()) };
-        let now = self.daemon.now();
-        let state = &self.daemon.state;
-        // What is ahead of now was recorded by a clock that ran ahead: it counts as of now.
-        let planned = state.planned_until(tenant).await?;
-        if planned.is_some_and(|until| now.duration_since(until) < -LATE) {
-            state.forget_missed_ahead(tenant, now).await?;
-        }
-        let there_until = planned.map(|until| until.min(now));
-        let newest: BTreeMap<Key, Timestamp> = state
-            .newest_dues(tenant)
-            .await?
-            .into_iter()
-            .map(|(schedule, instance, due)| (Key { tenant: tenant.clone(), schedule, instance }, due.min(now)))
-            .collect();
-        let passed = match there_until.and_then(|until| until.checked_sub(LOOK_BACK).ok()) {
-            Some(since) => state.passed_since(tenant, since).await?,
-            None => state.newest_passed(tenant).await?, // somebody else did what is followed
-        };
+        let daemon = Arc::clone(&self.daemon);
+        let (now, state) = (daemon.now(), &daemon.state);
         for RunRow { job, attempt, at, started, .. } in state.open_runs().await? {
             if job.tenant != *tenant || self.open.get(job.run).is_some() {
                 continue;
@@ -265,12 +253,33 @@ impl Dispatcher {
             self.open.insert(Open { job: Arc::clone(&job), attempt, at, phase, reason: None });
             self.runs.spawn(carry::clear(Arc::clone(&self.daemon), job, begun, self.news.clone()));
         }
+        // What is ahead of now was recorded by a clock that ran ahead, here or on another host: it counts as of now. Only what
+        // follows something may well be due later.
+        let planned = state.planned_until(tenant).await?;
+        let is_ahead = |time: Timestamp| now.duration_since(time) < -LATE;
+        let has_line = |name: &str| site.schedules.iter().any(|it| it.name == name && matches!(it.when, When::Cron(_)));
+        let dues = state.newest_dues(tenant).await?;
+        if planned.is_some_and(is_ahead) || dues.iter().any(|(name, _, due)| is_ahead(*due) && has_line(name)) {
+            self.put_right(tenant, now).await?;
+        }
+        let there_until = planned.map(|until| until.min(now));
+        let newest: BTreeMap<Key, Timestamp> = state
+            .newest_dues(tenant)
+            .await?
+            .into_iter()
+            .map(|(schedule, instance, due)| (Key { tenant: tenant.clone(), schedule, instance }, due))
+            .collect();
+        let passed = match there_until.and_then(|until| until.checked_sub(LOOK_BACK).ok()) {
+            Some(since) => state.passed_since(tenant, since).await?,
+            None => state.newest_passed(tenant).await?, // somebody else did what is followed
+        };
         self.led.insert(tenant.clone(), Led { since: now, there_until, recorded: None });
         let recorded = Recorded { until: there_until, newest: &newest };
         self.plan.renew(tenant, &site, &recorded, now);
         self.streams.renew(tenant, &site);
         for RunRow { job, ended, .. } in passed {
-            let Some(ended) = ended else { continue };
+            // What follows a run that ended by a clock that ran ahead was settled by that clock.
+            let Some(ended) = ended.filter(|ended| !is_ahead(*ended)) else { continue };
             for (key, dues) in followers(&site, &job, ended) {
                 let is_new =
                     newest.get(&key).is_none_or(|newest| dues.occurrences.iter().any(|next| next.due > *newest));
@@ -285,12 +294,35 @@ impl Dispatcher {
     /// The clock ran ahead, and was put right. What was settled meanwhile is yet to come: it is not settled.
     async fn set_back(&mut self, now: Timestamp) -> Result<()> {
         tracing::warn!(before = %self.turned, "the clock was set back: what was due while it ran ahead will be due again");
-        for (tenant, led) in &mut self.led {
-            self.daemon.state.forget_missed_ahead(tenant, now).await?;
+        let tenants: Vec<Tenant> = self.led.keys().cloned().collect();
+        for tenant in &tenants {
+            self.put_right(tenant, now).await?;
+        }
+        for led in self.led.values_mut() {
             (led.since, led.recorded) = (led.since.min(now), None);
         }
         self.plan.set_back(now);
         self.streams.wake_all(|_| true);
+        Ok(())
+    }
+
+    /// What a clock that ran ahead left of a tenant counts as of now. Runs that wait need not wait any longer: by how much
+    /// they are ahead cannot be told, and to begin one too early does no harm outside of blackouts.
+    async fn put_right(&mut self, tenant: &Tenant, now: Timestamp) -> Result<()> {
+        let is_late =
+            |open: &Open| open.at > now && matches!(open.phase, Phase::Waits | Phase::Unclear { begun: false });
+        let late = self.open.of(tenant).filter(|(_, open)| is_late(open));
+        let begins = late.map(|(run, open)| {
+            let begin = self.schedule_of(&open.job).map_or(now, |schedule| schedule.begin(now));
+            (run, begin.min(open.at))
+        });
+        let begins: Vec<(RunId, Timestamp)> = begins.collect();
+        self.daemon.state.set_back(tenant, now, begins.clone()).await?;
+        for (run, at) in begins {
+            if let Some(open) = self.open.get_mut(run) {
+                open.at = at;
+            }
+        }
         Ok(())
     }
 

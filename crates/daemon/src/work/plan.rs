@@ -60,6 +60,7 @@ pub(super) struct Plan {
 }
 
 /// What is due of one line, oldest first.
+#[derive(Clone)]
 pub(super) struct Dues {
     pub schedule: Arc<Schedule>,
     pub occurrences: Vec<Occurrence>,

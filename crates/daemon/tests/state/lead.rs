@@ -429,6 +429,32 @@ async fn what_is_held_back_while_its_times_are_changed_is_done() {
     place.end().await;
 }
 
+/// The same, while nothing can be recorded.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_is_not_lost_while_it_cannot_be_recorded() {
+    let audit = |until: &str| {
+        format!(
+            "[schedule.audit]\ndo = \"audit\"\ncron = \"0 13 * * *\"\nblackout = [{{ from = \"12:30\", to = \"{until}\" }}]\n"
+        )
+    };
+    let place = Place::with_schedules(&audit("15:00")).await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    place.world.set(2 * HOUR);
+    until("nothing to go on", async || place.rows().await.iter().all(|row| row.ended.is_some()).then_some(())).await;
+    let file = rusqlite::Connection::open(place.world.folder.path().join("state/daemon.sqlite")).unwrap();
+    file.execute_batch("CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'full'); END").unwrap();
+    place.adopt(&audit("14:00"));
+    let told = async || place.daemon.troubles.all().into_iter().find(|trouble| trouble.of == "state");
+    until("it to be told", told).await;
+    file.execute_batch("DROP TRIGGER full").unwrap();
+    let held = async || place.rows().await.into_iter().find(|row| row.job.verb == Verb::Audit);
+    let held = until("it to be queued", held).await;
+    assert_eq!((held.at.to_string().as_str(), held.started), ("2026-11-18T14:00:00Z", None), "{held:?}");
+    until("nothing to be wrong", async || told().await.is_none().then_some(())).await;
+    place.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_is_no_longer_wanted_troubles_nobody() {
     let stream = "[schedule.stream]\ndo = \"stream\"\ntiers = [\"gold\"]\n";
@@ -519,5 +545,95 @@ async fn what_a_clock_that_ran_ahead_left_in_the_state_stops_nothing() {
     place.world.set(HOUR + 1460);
     let audit = async || place.rows().await.into_iter().find(|row| row.job.verb == Verb::Audit)?.outcome;
     until("the audit", async || audit().await.filter(|outcome| *outcome == RunOutcome::Passed)).await;
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_the_time_of_a_clock_that_was_put_right_is_begun() {
+    let place = Place::with_schedules("[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n").await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    until("nothing to go on", async || place.rows().await.iter().all(|row| row.ended.is_some()).then_some(())).await;
+    place.gate.is_cut_off.store(true, Ordering::SeqCst);
+    place.world.set(365 * 24 * HOUR);
+    let again = async || place.rows().await.into_iter().find(|row| row.attempt == 2);
+    until("another try to wait", again).await;
+    place.world.set(HOUR + 60);
+    until("it to be over", async || again().await.and_then(|row| row.outcome)).await;
+    // 13:06
+    place.world.set(2 * HOUR);
+    let due = "schedule audit, due 2026-11-18T12:30:00Z";
+    let audit = async || place.rows().await.into_iter().find(|row| row.job.because.to_string() == due)?.outcome;
+    assert_eq!(until("the audit of this hour", audit).await, RunOutcome::Passed);
+    place.end().await;
+}
+
+/// It is 12:06, then 14:06: while a clock was ten days ahead, something was missed, and something waits.
+#[tokio::test(start_paused = true)]
+async fn what_a_clock_that_ran_ahead_left_in_the_state_hides_nothing() {
+    let schedules = "[schedule.audit]\ndo = \"audit\"\ncron = \"30 * * * *\"\n\
+                     [schedule.report]\ndo = \"report\"\nperiod = \"week\"\ncron = \"0 * * * *\"\n\
+                     blackout = [{ from = \"12:00\", to = \"12:10\" }]\n\
+                     [schedule.nightly]\ndo = \"backup\"\ntiers = [\"gold\"]\ncron = \"0 0 * * *\"\n\
+                     [schedule.rehearsal]\ndo = \"drill\"\ntiers = [\"gold\"]\nafter = \"nightly\"\n";
+    let place = Place::with_schedules(schedules).await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    place.baton.who.send_replace(Who::Another("backup-2"));
+    until("another to lead", async || place.is_led_elsewhere().then_some(())).await;
+    let (far, state) = (moment(240 * HOUR), &place.daemon.state);
+    let of = |id, schedule: &str, verb| {
+        let because = Because::Schedule { schedule: schedule.to_owned(), due: far };
+        Job { run: RunId([id; 8]), tenant: tenant(), instance: None, verb, because }
+    };
+    let waits = of(2, "report", Verb::Report { period: "week".into(), folder: "reports".into() });
+    state.missed(&of(1, "audit", Verb::Audit), "nobody was at work", far).await.unwrap();
+    state.queue(&waits, 1, far).await.unwrap();
+    let passed = Job { instance: Some(clinic()), ..of(3, "nightly", Verb::Backup) };
+    let rehearsal = Job { instance: Some(clinic()), ..of(4, "rehearsal", Verb::Drill { random: false }) };
+    let ended = Ended { outcome: RunOutcome::Passed, exit: Some(0), answer: None, reason: None, is_transient: false };
+    state.queue(&passed, 1, far).await.unwrap();
+    state.begun(passed.run, far).await.unwrap();
+    state.ended(passed.run, &ended, far).await.unwrap();
+    state.missed(&rehearsal, "the run before it is still going on", far).await.unwrap();
+    state.set_planned_until(&tenant(), far).await.unwrap();
+    place.baton.who.send_replace(Who::Free);
+    place.leads().await;
+    let at = state.run(waits.run).await.unwrap().unwrap().at;
+    assert_eq!(at.to_string(), "2026-11-18T12:10:00Z", "outside of the blackout");
+    assert!(place.rows().await.iter().all(|row| row.at < far || row.job.run == passed.run), "none waits for that time");
+    for schedule in ["audit", "report"] {
+        assert!(state.newest_due(&tenant(), schedule, None).await.unwrap() <= Some(moment(HOUR)), "{schedule}");
+    }
+    place.baton.who.send_replace(Who::Another("backup-2"));
+    until("another to lead", async || place.is_led_elsewhere().then_some(())).await;
+    place.world.set(3 * HOUR);
+    place.baton.who.send_replace(Who::Free);
+    place.leads().await;
+    let due = "schedule audit, due 2026-11-18T13:30:00Z";
+    until("what was due meanwhile", async || {
+        place.rows().await.into_iter().find(|row| row.job.because.to_string() == due)?.outcome
+    })
+    .await;
+    until("what waits", async || state.run(waits.run).await.unwrap()?.outcome).await;
+    place.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_clock_ran_ahead_hides_nothing_from_another() {
+    let world = World::new().await;
+    fs::write(world.schedules(), "[schedule.nightly]\ndo = \"backup\"\ntiers = [\"gold\"]\ncron = \"0 * * * *\"\n")
+        .unwrap();
+    let because = Because::Schedule { schedule: "nightly".into(), due: moment(240 * HOUR) };
+    world.backup(1, Some(&because), 0, 60).await;
+    let place = Place::of(world, Duration::ZERO).await;
+    place.gate.open.send_replace(true);
+    place.leads().await;
+    let known = place.daemon.state.newest_due(&tenant(), "nightly", Some(&clinic())).await.unwrap();
+    assert_eq!(known, Some(moment(HOUR)), "as of now");
+    place.world.set(2 * HOUR);
+    let due = "schedule nightly, due 2026-11-18T13:00:00Z";
+    let backup = async || place.rows().await.into_iter().find(|row| row.job.because.to_string() == due)?.outcome;
+    assert_eq!(until("the next backup", backup).await, RunOutcome::Passed);
     place.end().await;
 }
